@@ -1,0 +1,70 @@
+# Needs python3 (3.11 or newer), pip and make; everything else goes into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+UV_VERSION := 0.13.9
+TORCH_VERSION := 2.13.0
+
+# Set TORCH_INDEX_URL to choose a build of torch, for instance one without CUDA.
+TORCH_INDEX := $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
+
+CODE := $(wildcard controlplane schedulers cloud_adapters migrations tests benchmarks examples)
+BENCHMARKS := $(patsubst benchmarks/%.py,%,$(wildcard $(addprefix benchmarks/,submit.py dispatch.py memory.py)))
+
+# How long `make soak` goes on.
+SECONDS = 1800
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# torch comes through pip: it honours index settings of the machine that uv does not read.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; set PYTHON"; exit 1; }
+	@echo "setting up .venv; the first time this takes minutes"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet uv==$(UV_VERSION)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	@$(BIN)/pip install --quiet $(TORCH_INDEX) torch==$(TORCH_VERSION)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+.PHONY: demo
+demo: $(READY) ## from nothing to a trained model: server, embedded Ray, a training job, a kill in the middle
+	$(BIN)/crossdock demo
+
+.PHONY: test
+test: $(READY) ## the tests of every landing
+	$(BIN)/pytest -m "not verify and not soak"
+
+.PHONY: check
+check: $(READY) ## format, lint, types, import contracts, house rules, generated files
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy --strict $(CODE)
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.house_rules
+	$(BIN)/python -m controlplane.admin.generate --check
+
+.PHONY: verify
+verify: export CROSSDOCK_REQUIRE ?= browser,postgres,ray,torch
+verify: $(READY) ## everything that can be proven on one machine; an absent part is a failure
+	$(BIN)/pytest -m "not soak"
+
+.PHONY: soak
+soak: export CROSSDOCK_SOAK_SECONDS = $(SECONDS)
+soak: $(READY) ## true durations and fresh seeds, for SECONDS=1800
+	$(BIN)/pytest -m soak --timeout=0
+
+.PHONY: bench
+bench: $(READY) ## every benchmark, one after the other
+	@for module in $(BENCHMARKS); do echo "== benchmarks.$$module"; $(BIN)/python -m benchmarks.$$module; done
+
+.PHONY: lock
+lock: $(READY) ## compile requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile -q --extra server --extra training --group dev pyproject.toml -o requirements.lock \
+	  --python-version 3.11 --no-header --universal

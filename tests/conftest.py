@@ -1,0 +1,79 @@
+"""What holds for every test: no network, and a run that says what it left out."""
+
+import ipaddress
+import socket
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import hypothesis
+import pytest
+
+from tests import parts
+
+# Two shared cores make single examples slow now and then; a failing example prints how to repeat it.
+hypothesis.settings.register_profile("crossdock", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("crossdock")
+
+SOCKET_FREE: Final = frozenset({"property", "sim", "unit"})
+Address = tuple[object, ...] | str | bytes
+"""What a socket dials: a host and a port, or a path."""
+
+DESELECTED: Final = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if unknown := parts.unknown_parts():
+        message = (
+            f"{parts.VARIABLE} names {', '.join(sorted(unknown))}; known are {', '.join(sorted(parts.PARTS))}"
+        )
+        raise pytest.UsageError(message)
+    config.stash[DESELECTED] = Counter()
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        tiers = [name for name in ("verify", "soak") if item.get_closest_marker(name)]
+        item.config.stash[DESELECTED][tiers[0] if tiers else "not selected"] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The last lines of every run: what did not run, and why."""
+    lines = [f"{count} x {why}" for why, count in sorted(_reasons(terminalreporter, config).items())]
+    terminalreporter.section("what did not run, and why")
+    for line in lines or ["nothing: every test ran"]:
+        terminalreporter.write_line(line)
+
+
+def _reasons(reporter: pytest.TerminalReporter, config: pytest.Config) -> Counter[str]:
+    reasons = Counter({f"deselected: {why}": count for why, count in config.stash[DESELECTED].items()})
+    for report in reporter.stats.get("skipped", ()):
+        # A skip's representation is (path, line, "Skipped: reason").
+        where = report.longrepr
+        reasons[str(where[2] if isinstance(where, tuple) else where).removeprefix("Skipped: ")] += 1
+    for report in reporter.stats.get("xfailed", ()):
+        reasons[f"expected to fail: {report.wasxfail}"] += 1
+    return reasons
+
+
+@pytest.fixture(autouse=True)
+def _sockets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unit, property and simulation tests open no connection; the others stay on this machine."""
+    folder = request.path.relative_to(Path(__file__).parent).parts[0]
+    allowed = folder not in SOCKET_FREE or request.node.get_closest_marker("sockets") is not None
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Address) -> None:
+        if not allowed or not _is_local(self.family, address):
+            message = f"this test may not connect to {address!r}; see `sockets` in pyproject.toml"
+            raise RuntimeError(message)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+def _is_local(family: int, address: Address) -> bool:
+    if family not in {socket.AF_INET, socket.AF_INET6}:
+        return True
+    host = str(address[0])
+    return host == "localhost" or ipaddress.ip_address(host.partition("%")[0]).is_loopback
