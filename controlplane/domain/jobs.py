@@ -1,0 +1,132 @@
+"""Jobs: what the user asked for, and how far we got. Asks: what the policy seats for them."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final, Self
+
+from controlplane.domain.amounts import Amounts
+from controlplane.domain.ids import AskId, ClassId, JobId, ProjectId, QueueId
+from controlplane.domain.lifecycles import Lifecycle, to
+
+
+class JobKind(StrEnum):
+    TRAINING = "training"
+    BATCH = "batch"
+    COMMAND = "command"
+
+
+class JobState(StrEnum):
+    HELD = "held"
+    """Waiting for another job; invisible to the scheduler."""
+
+    QUEUED = "queued"
+    """The scheduler may place it."""
+
+    ACTIVE = "active"
+    """Owned by exactly one live attempt; ask the attempt for details."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+JOB: Final = Lifecycle(
+    noun="job",
+    initial=JobState.HELD,
+    edges={
+        JobState.HELD: to(JobState.QUEUED, JobState.FAILED, JobState.CANCELLED),
+        JobState.QUEUED: to(JobState.HELD, JobState.ACTIVE, JobState.FAILED, JobState.CANCELLED),
+        JobState.ACTIVE: to(
+            JobState.QUEUED,  # the attempt ended and the retry policy wants another
+            JobState.SUCCEEDED,
+            JobState.FAILED,
+            JobState.CANCELLED,
+        ),
+        JobState.SUCCEEDED: to(),
+        JobState.FAILED: to(),
+        JobState.CANCELLED: to(),
+    },
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a failed attempt is followed by another. Preempted, evicted and lost attempts do not count."""
+
+    max_attempts: int = 1
+    backoff_seconds: float = 10.0
+    """Before the second attempt; doubles with each further one, up to `max_backoff_seconds`."""
+
+    max_backoff_seconds: float = 600.0
+    retryable_exit_codes: tuple[int, ...] = ()
+    """Empty: every non-zero code is worth another attempt."""
+
+    def wants_another(self, *, failures: int, exit_code: int | None) -> bool:
+        """`failures` counts the attempts that consumed the budget, the newest included."""
+        retryable = not self.retryable_exit_codes or exit_code in self.retryable_exit_codes
+        return retryable and failures < self.max_attempts
+
+    def backoff(self, *, failures: int) -> timedelta:
+        doublings = min(max(failures - 1, 0), 32)
+        return timedelta(seconds=min(self.backoff_seconds * 2**doublings, self.max_backoff_seconds))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The spec itself is stored verbatim beside this; here stands only what is decided on."""
+
+    id: JobId
+    project_id: ProjectId
+    queue_id: QueueId
+    name: str
+    kind: JobKind
+    priority: int
+    state: JobState
+    since: datetime
+    submitted_at: datetime
+    version: int = 1
+    retry: RetryPolicy = RetryPolicy()
+    max_runtime_seconds: float | None = None
+    depends_on: tuple[JobId, ...] = ()
+    retry_of: JobId | None = None
+    cancel_requested_at: datetime | None = None
+    reason: str | None = None
+    """Why it is where it is, one sentence; set on failure and on requeue."""
+
+    came_from: str = "-"
+
+    def move(self, new: JobState, *, at: datetime, reason: str | None = None) -> Self:
+        JOB.check(self.state, new)
+        return replace(
+            self, state=new, came_from=str(self.state), since=at, version=self.version + 1, reason=reason or self.reason
+        )
+
+    def request_cancel(self, *, at: datetime) -> Self:
+        return replace(self, cancel_requested_at=self.cancel_requested_at or at, version=self.version + 1)
+
+    @property
+    def is_finished(self) -> bool:
+        return JOB.is_terminal(self.state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What the policy seats: all tasks of one job (ordinal 0; more ordinals come with services)."""
+
+    id: AskId
+    job_id: JobId
+    queue_id: QueueId
+    ordinal: int
+    tasks: int
+    amounts: Amounts
+    """Of one task."""
+
+    accelerator: str | None
+    """Model name every node must carry, e.g. `a100-80g`; None takes any."""
+
+    class_id: ClassId
+    priority: int
+    submitted_at: datetime
+    not_before: datetime | None = None
+    """Back-off: not placed before this moment."""

@@ -1,0 +1,1 @@
+"""How attempts run on capacity that they have been given."""

@@ -1,0 +1,88 @@
+"""Settings: every knob of the server, typed, with its unit, read once at start."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self, get_type_hints
+
+from controlplane.domain.errors import Invalid
+
+PREFIX = "CROSSDOCK_"
+
+
+def _default_home() -> Path:
+    return Path.home() / ".crossdock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Each field is read from the environment as CROSSDOCK_<NAME>."""
+
+    home: Path
+    """Folder of the embedded database, uploads, keys and the embedded cluster."""
+
+    database_url: str
+    """`sqlite:////absolute/path` or `postgresql://user@host/name`."""
+
+    host: str = "127.0.0.1"
+    port: int = 8042
+    public_url: str = ""
+    """Where attempts reach this server; empty: http://host:port."""
+
+    lease_seconds: float = 60.0
+    """A task that could not renew for this long ends itself."""
+
+    clock_skew_seconds: float = 5.0
+    """How far the clocks of server and nodes may drift apart during one lease."""
+
+    unreachable_after_seconds: float = 30.0
+    """A cluster that did not answer for this long is called unreachable."""
+
+    start_timeout_seconds: float = 300.0
+    """An attempt whose code did not start within this time is given up as never_started."""
+
+    starts_in_flight: int = 4
+    """Attempts that may be starting at once on one cluster."""
+
+    log_quota_bytes: int = 64 * 1024**2
+    """Output kept per task; the rest is dropped with a marker."""
+
+    upload_limit_bytes: int = 256 * 1024**2
+    poll_seconds: float = 5.0
+    """How often a live attempt or a cluster is looked at when nothing happens."""
+
+    leader_seconds: float = 10.0
+    """Length of the scheduling loop's lease."""
+
+    local_cluster: bool = True
+    """Whether `server init` registers the embedded Ray cluster."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Raises `Invalid` naming the variable, its value and what was expected."""
+        hints = get_type_hints(cls)
+        given: dict[str, Any] = {
+            each.name: _parse(PREFIX + each.name.upper(), environment[PREFIX + each.name.upper()], hints[each.name])
+            for each in fields(cls)
+            if PREFIX + each.name.upper() in environment
+        }
+        home = Path(given.pop("home", _default_home())).expanduser().absolute()
+        given.setdefault("database_url", f"sqlite:///{home / 'crossdock.db'}")
+        return cls(home=home, **given)
+
+    @property
+    def url(self) -> str:
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+
+def _parse(name: str, text: str, kind: type) -> object:
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
+        value = kind(text)
+    except (ValueError, KeyError) as error:
+        raise Invalid(f"{name}={text!r} is not a valid {kind.__name__}", field=name, value=text) from error
+    if isinstance(value, int | float) and not 0 < value < float("inf"):
+        raise Invalid(f"{name}={text} must be above 0 and finite", field=name, value=text, limit=0)
+    return value

@@ -1,0 +1,1 @@
+"""Object stores: bytes by URI."""

@@ -1,0 +1,133 @@
+"""Projects, queues, clusters, nodes and tokens, as the API takes and shows them."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field, SecretStr
+
+from controlplane.wire.base import Answer, Name, Request
+
+Role = Literal["viewer", "submitter", "admin"]
+
+
+class ProjectCreate(Request):
+    """A new tenant. Comes with a queue named `default`."""
+
+    name: Name
+
+
+class ProjectDocument(Answer):
+    """A tenant."""
+
+    id: str
+    name: str
+    created_at: datetime
+
+
+class QueueCreate(Request):
+    """A new queue of a project."""
+
+    project: Name
+    name: Name
+
+
+class QueueDocument(Answer):
+    """Where jobs of one project wait."""
+
+    id: str
+    project: str
+    name: str
+    created_at: datetime
+
+
+class ClusterCreate(Request):
+    """A cluster to register."""
+
+    name: Name
+    adapter: Name = Field(description="Capacity plugin: `ray` for an existing Ray cluster, `local` for an embedded one.")
+    url: Annotated[str, Field(max_length=2048, pattern=r"^https?://")] | None = Field(
+        default=None, description="Ray's dashboard address. Plain http only on loopback. Not for `local`."
+    )
+    token: SecretStr | None = Field(default=None, strict=False, description="Ray's token; stored encrypted, never shown.")
+    gpu_resource: Annotated[str, Field(min_length=1, max_length=63)] = Field(
+        default="GPU", description="The Ray resource that counts GPUs there."
+    )
+    settings: dict[Name, Annotated[str, Field(max_length=4096)]] = Field(
+        default_factory=dict, max_length=32, description="The plugin's own options, e.g. `nodes` of `local`."
+    )
+
+
+class ClusterDocument(Answer):
+    """A cluster."""
+
+    id: str
+    name: str
+    adapter: str
+    state: Literal["pending", "ready", "unreachable", "draining", "detached"]
+    since: datetime
+    url: str | None = None
+    cordoned_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    problem: str | None = Field(default=None, description="What the last call said when it failed.")
+    nodes: int = Field(description="Present nodes.")
+    capacity: dict[str, float] = Field(default_factory=dict, description="Sum over present nodes: cpus, gpus, memory...")
+    booked: dict[str, float] = Field(default_factory=dict, description="Held by seats of live attempts.")
+    version: int
+
+
+class NodeDocument(Answer):
+    """A machine of a cluster."""
+
+    id: str
+    cluster_id: str
+    cluster: str
+    name: str
+    host: str
+    accelerator: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    allocatable: dict[str, float]
+    foreign: dict[str, float] = Field(description="Used by work that is not ours.")
+    booked: dict[str, float]
+    seen_at: datetime
+    gone_at: datetime | None = None
+
+
+class TokenCreate(Request):
+    """A new token."""
+
+    name: Name
+    role: Role
+    project: Name | None = Field(default=None, description="The project that it is good for; none = all projects.")
+    expires_at: AwareDatetime | None = Field(default=None, strict=False)
+
+
+class TokenDocument(Answer):
+    """A token, without its secret."""
+
+    id: str
+    name: str
+    role: Role
+    project: str | None = None
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class TokenCreated(TokenDocument):
+    """A token with its secret: shown once, stored only as a hash."""
+
+    secret: str
+
+
+class Health(Answer):
+    """Alive."""
+
+    ok: bool
+    version: str
+
+
+class Readiness(Answer):
+    """Whether requests can be served and jobs are being moved."""
+
+    ready: bool
+    checks: dict[str, str] = Field(description="Part -> `ok`, or what is wrong.")

@@ -1,0 +1,192 @@
+"""Job specs: what a user may ask for. Stored verbatim with the schema's version."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, Field, field_validator, model_validator
+
+from controlplane.wire.base import MAX_INT, Name, Request
+
+SCHEMA_VERSION = 1
+"""Written beside every stored spec."""
+
+MAX_TASKS = 4096
+MAX_WORKING_DIR_BYTES = 256 * 1024**2
+MAX_ENVIRONMENT_BYTES = 64 * 1024
+
+FUNCTION = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
+_SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(B|[KMGT]B|[KMGT]iB)?$")
+_POWER = {"K": 1, "M": 2, "G": 3, "T": 4}
+_ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_RESERVED_ENVIRONMENT = ("CROSSDOCK_", "RAY_")
+
+INFORMATIVE_FIELDS = ("estimated_runtime_seconds", "deadline", "labels")
+"""Stored and shown; no decision uses them yet, and `explain` says so."""
+
+Quantity = Annotated[float, Field(ge=0, le=1_000_000)]
+Label = Annotated[str, Field(max_length=256)]
+
+
+def parse_bytes(text: str) -> int:
+    """Reads `1.5GiB`, `200MB`, `4096`. Raises `ValueError`."""
+    match = _SIZE.match(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a size; write for example 512MiB, 2GiB or a number of bytes")
+    number, unit = float(match[1]), match[2] or "B"
+    base = 1024 if unit.endswith("iB") else 1000
+    return int(number * base ** _POWER.get(unit[0], 0))
+
+
+class Resources(Request):
+    """What one task needs."""
+
+    cpus: Quantity = Field(default=1.0, description="CPU cores, in steps of 0.001.")
+    memory: str | int = Field(default=0, description="Bytes, as a number or like `2GiB`; 0 = not accounted.")
+    gpus: Quantity = Field(
+        default=0.0, description="GPUs: a whole number, or a share below 1 in steps of 0.001 (milli-GPUs)."
+    )
+    accelerator: Annotated[str, Field(min_length=1, max_length=63)] | None = Field(
+        default=None, description="Model that the node must carry, e.g. `A100`; none = any."
+    )
+    custom: dict[Name, Quantity] = Field(
+        default_factory=dict, max_length=16, description="Custom resources of the cluster, in steps of 0.001."
+    )
+
+    @field_validator("memory")
+    @classmethod
+    def _memory_is_a_size(cls, value: str | int) -> str | int:
+        size = parse_bytes(value) if isinstance(value, str) else value
+        if not 0 <= size <= MAX_INT:
+            raise ValueError(f"must be between 0 and {MAX_INT} bytes")
+        return value
+
+    @field_validator("cpus", "gpus")
+    @classmethod
+    def _in_thousandths(cls, value: float) -> float:
+        return _thousandths(value)
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_or_a_share(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError("above 1 GPU must be a whole number")
+        return value
+
+    @field_validator("custom")
+    @classmethod
+    def _custom_in_thousandths(cls, value: dict[str, float]) -> dict[str, float]:
+        return {name: _thousandths(amount) for name, amount in value.items()}
+
+    @model_validator(mode="after")
+    def _needs_something(self) -> Self:
+        if not (self.cpus or self.gpus or any(self.custom.values())):
+            raise ValueError("a task must need some cpus, gpus or custom resource: all are 0")
+        return self
+
+    @property
+    def memory_bytes(self) -> int:
+        return parse_bytes(self.memory) if isinstance(self.memory, str) else self.memory
+
+
+class Retry(Request):
+    """When a failed attempt is followed by another. Preempted, evicted and lost attempts do not count."""
+
+    max_attempts: int = Field(default=1, ge=1, le=100, description="Attempts in all, the first included.")
+    backoff_seconds: float = Field(
+        default=10.0, ge=0, le=86_400, description="Wait before the second attempt; doubles with each further one."
+    )
+    max_backoff_seconds: float = Field(default=600.0, ge=0, le=86_400, description="Longest wait between attempts.")
+    retryable_exit_codes: list[Annotated[int, Field(ge=1, le=255)]] = Field(
+        default_factory=list, max_length=64, description="Codes worth another attempt; empty = all but 0."
+    )
+
+
+class JobSpec(Request):
+    """A job: work that ends."""
+
+    name: Name = Field(description="Shown to people; need not be unique.")
+    kind: Literal["training", "batch", "command"] = Field(default="command", description="What sort of work it is.")
+    project: Name = Field(default="default", description="Tenant that the job belongs to.")
+    queue: Name = Field(default="default", description="Queue of the project in which it waits.")
+    priority: int = Field(default=0, ge=-1000, le=1000, description="Higher goes first.")
+    entrypoint: Annotated[str, Field(min_length=1, max_length=32_768)] = Field(
+        description="A shell command, or `package.module:function` (exactly that form, called without arguments)."
+    )
+    launch: Literal["tasks", "driver"] = Field(
+        default="tasks",
+        description="`tasks`: the entrypoint runs once per task (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT are set). "
+        "`driver`: it runs once and drives Ray itself on the booked nodes (Ray Train, Ray Data).",
+    )
+    working_dir: str | None = Field(
+        default=None,
+        pattern=r"^sha256:[0-9a-f]{64}$",
+        description="Digest of an uploaded archive. SDK and CLI take a local folder and upload it once.",
+    )
+    environment: dict[str, str] = Field(
+        default_factory=dict, max_length=256, description="Environment variables of the user's code. Not for secrets."
+    )
+    tasks: int = Field(default=1, ge=1, le=MAX_TASKS, description="Size of the gang: all start, or none.")
+    resources: Resources = Field(default_factory=Resources, description="Needs of one task.")
+    retry: Retry = Field(default_factory=Retry, description="Whether failures are tried again.")
+    max_runtime_seconds: float | None = Field(
+        default=None, gt=0, le=31_536_000, description="An attempt that runs longer is stopped and the job fails."
+    )
+    grace_seconds: float = Field(
+        default=30.0, ge=0, le=3600, description="Between SIGTERM and SIGKILL when it is stopped: time to checkpoint."
+    )
+    checkpoint_uri: Annotated[str, Field(max_length=2048)] | None = Field(
+        default=None, description="Where checkpoints go: `file:///...`; given to the code as CROSSDOCK_CHECKPOINT_URI."
+    )
+    outputs_uri: Annotated[str, Field(max_length=2048)] | None = Field(
+        default=None, description="Where results go: `file:///...`; given to the code as CROSSDOCK_OUTPUTS_URI."
+    )
+    depends_on: list[Annotated[str, Field(min_length=1, max_length=63)]] = Field(
+        default_factory=list,
+        max_length=256,
+        description="Ids of jobs that must succeed first; inside one batch also names of other jobs of the batch.",
+    )
+    labels: dict[Name, Label] = Field(default_factory=dict, max_length=64, description="Free text for people and filters.")
+    estimated_runtime_seconds: float | None = Field(
+        default=None, gt=0, le=31_536_000, description="The user's guess. Informative: not used yet."
+    )
+    deadline: AwareDatetime | None = Field(
+        default=None, strict=False, description="When the result is needed. Informative: not used yet."
+    )
+
+    @field_validator("entrypoint")
+    @classmethod
+    def _says_something(cls, value: str) -> str:
+        if not value.strip() or "\0" in value:
+            raise ValueError("must be a shell command or module:function, not blank and without NUL characters")
+        return value
+
+    @field_validator("environment")
+    @classmethod
+    def _environment_is_sane(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not _ENV_NAME.match(name) or "\0" in text:
+                raise ValueError(f"{name!r} is not a valid variable name, or its value holds a NUL character")
+            if name.startswith(_RESERVED_ENVIRONMENT):
+                raise ValueError(f"{name} is reserved: names must not begin with {' or '.join(_RESERVED_ENVIRONMENT)}")
+        size = sum(len(name) + len(text.encode()) for name, text in value.items())
+        if size > MAX_ENVIRONMENT_BYTES:
+            raise ValueError(f"holds {size} bytes, the limit is {MAX_ENVIRONMENT_BYTES}")
+        return value
+
+    @field_validator("checkpoint_uri", "outputs_uri")
+    @classmethod
+    def _absolute_file_uri(cls, value: str | None) -> str | None:
+        if value is not None and not (value.startswith("file:///") and "\0" not in value):
+            raise ValueError("must be an absolute file URI like file:///shared/run-1")
+        return value
+
+    @property
+    def is_function(self) -> bool:
+        return FUNCTION.match(self.entrypoint) is not None
+
+
+def _thousandths(value: float) -> float:
+    if abs(value * 1000 - round(value * 1000)) > 1e-6:
+        raise ValueError("must be a multiple of 0.001")
+    return value
+
