@@ -63,7 +63,9 @@ class Settings:
         """Raises `Invalid` naming the variable, its value and what was expected."""
         hints = get_type_hints(cls)
         given: dict[str, Any] = {
-            each.name: _parse(PREFIX + each.name.upper(), environment[PREFIX + each.name.upper()], hints[each.name])
+            each.name: _parse(
+                PREFIX + each.name.upper(), environment[PREFIX + each.name.upper()], hints[each.name]
+            )
             for each in fields(cls)
             if PREFIX + each.name.upper() in environment
         }

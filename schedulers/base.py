@@ -60,7 +60,6 @@ class ClusterView:
     id: ClusterId
     name: str
     blocked: str | None
-    starts_in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,6 @@ class ReasonCode(StrEnum):
     NO_ACCELERATOR = "no_accelerator"
     TOO_LARGE = "too_large"
     NO_ROOM = "no_room"
-    BACKING_OFF = "backing_off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +118,6 @@ class Plan:
 
     places: tuple[Place, ...] = ()
     defers: tuple[Defer, ...] = ()
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

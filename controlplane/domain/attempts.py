@@ -114,10 +114,17 @@ class Attempt:
             raise Bug(f"attempt {self.id}: ended without an outcome")
         ATTEMPT.check(self.state, new)
         return replace(
-            self, state=new, came_from=str(self.state), since=at, version=self.version + 1, reason=reason or self.reason
+            self,
+            state=new,
+            came_from=str(self.state),
+            since=at,
+            version=self.version + 1,
+            reason=reason or self.reason,
         )
 
-    def end(self, outcome: Outcome, *, at: datetime, exit_code: int | None = None, reason: str | None = None) -> Self:
+    def end(
+        self, outcome: Outcome, *, at: datetime, exit_code: int | None = None, reason: str | None = None
+    ) -> Self:
         """The one way to end: the outcome and the moment are set in the same breath."""
         decided = replace(self, outcome=outcome, exit_code=exit_code, ended_at=at)
         return decided.move(AttemptState.ENDED, at=at, reason=reason)
@@ -132,7 +139,9 @@ class Attempt:
 
     def stop(self, outcome: Outcome, *, at: datetime, reason: str) -> Self:
         """Stops for a reason that will be the outcome; the first reason wins."""
-        return replace(self, stop_outcome=outcome, stop_requested_at=at).move(AttemptState.STOPPING, at=at, reason=reason)
+        return replace(self, stop_outcome=outcome, stop_requested_at=at).move(
+            AttemptState.STOPPING, at=at, reason=reason
+        )
 
     def may_run_until(self, *, skew: timedelta) -> datetime | None:
         """After this moment of the control plane's clock no task runs, however slow its clock. None: none ever ran."""

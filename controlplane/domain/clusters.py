@@ -95,7 +95,9 @@ class Cluster:
 
     @property
     def takes_tasks(self) -> bool:
-        return self.state is ClusterState.READY and self.cordoned_at is None and self.drain_requested_at is None
+        return (
+            self.state is ClusterState.READY and self.cordoned_at is None and self.drain_requested_at is None
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

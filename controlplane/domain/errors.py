@@ -46,7 +46,12 @@ class UserError(ControlPlaneError):
     http_code: ClassVar[int] = 400
 
     def __init__(
-        self, message: str | None = None, *, field: str | None = None, value: object = None, limit: object = None
+        self,
+        message: str | None = None,
+        *,
+        field: str | None = None,
+        value: object = None,
+        limit: object = None,
     ) -> None:
         super().__init__(message)
         self.field = field

@@ -99,7 +99,12 @@ class Job:
     def move(self, new: JobState, *, at: datetime, reason: str | None = None) -> Self:
         JOB.check(self.state, new)
         return replace(
-            self, state=new, came_from=str(self.state), since=at, version=self.version + 1, reason=reason or self.reason
+            self,
+            state=new,
+            came_from=str(self.state),
+            since=at,
+            version=self.version + 1,
+            reason=reason or self.reason,
         )
 
     def request_cancel(self, *, at: datetime) -> Self:

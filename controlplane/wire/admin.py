@@ -44,11 +44,15 @@ class ClusterCreate(Request):
     """A cluster to register."""
 
     name: Name
-    adapter: Name = Field(description="Capacity plugin: `ray` for an existing Ray cluster, `local` for an embedded one.")
+    adapter: Name = Field(
+        description="Capacity plugin: `ray` for an existing Ray cluster, `local` for an embedded one."
+    )
     url: Annotated[str, Field(max_length=2048, pattern=r"^https?://")] | None = Field(
         default=None, description="Ray's dashboard address. Plain http only on loopback. Not for `local`."
     )
-    token: SecretStr | None = Field(default=None, strict=False, description="Ray's token; stored encrypted, never shown.")
+    token: SecretStr | None = Field(
+        default=None, strict=False, description="Ray's token; stored encrypted, never shown."
+    )
     gpu_resource: Annotated[str, Field(min_length=1, max_length=63)] = Field(
         default="GPU", description="The Ray resource that counts GPUs there."
     )
@@ -70,7 +74,9 @@ class ClusterDocument(Answer):
     last_seen_at: datetime | None = None
     problem: str | None = Field(default=None, description="What the last call said when it failed.")
     nodes: int = Field(description="Present nodes.")
-    capacity: dict[str, float] = Field(default_factory=dict, description="Sum over present nodes: cpus, gpus, memory...")
+    capacity: dict[str, float] = Field(
+        default_factory=dict, description="Sum over present nodes: cpus, gpus, memory..."
+    )
     booked: dict[str, float] = Field(default_factory=dict, description="Held by seats of live attempts.")
     version: int
 
@@ -97,7 +103,9 @@ class TokenCreate(Request):
 
     name: Name
     role: Role
-    project: Name | None = Field(default=None, description="The project that it is good for; none = all projects.")
+    project: Name | None = Field(
+        default=None, description="The project that it is good for; none = all projects."
+    )
     expires_at: AwareDatetime | None = Field(default=None, strict=False)
 
 

@@ -11,7 +11,11 @@ MAX_INT = 2**53 - 1
 
 Name = Annotated[
     str,
-    Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$", description="1-63 of a-z, 0-9, '.', '_', '-'", max_length=63),
+    Field(
+        pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$",
+        description="1-63 of a-z, 0-9, '.', '_', '-'",
+        max_length=63,
+    ),
 ]
 
 

@@ -93,9 +93,14 @@ class Retry(Request):
 
     max_attempts: int = Field(default=1, ge=1, le=100, description="Attempts in all, the first included.")
     backoff_seconds: float = Field(
-        default=10.0, ge=0, le=86_400, description="Wait before the second attempt; doubles with each further one."
+        default=10.0,
+        ge=0,
+        le=86_400,
+        description="Wait before the second attempt; doubles with each further one.",
     )
-    max_backoff_seconds: float = Field(default=600.0, ge=0, le=86_400, description="Longest wait between attempts.")
+    max_backoff_seconds: float = Field(
+        default=600.0, ge=0, le=86_400, description="Longest wait between attempts."
+    )
     retryable_exit_codes: list[Annotated[int, Field(ge=1, le=255)]] = Field(
         default_factory=list, max_length=64, description="Codes worth another attempt; empty = all but 0."
     )
@@ -105,7 +110,9 @@ class JobSpec(Request):
     """A job: work that ends."""
 
     name: Name = Field(description="Shown to people; need not be unique.")
-    kind: Literal["training", "batch", "command"] = Field(default="command", description="What sort of work it is.")
+    kind: Literal["training", "batch", "command"] = Field(
+        default="command", description="What sort of work it is."
+    )
     project: Name = Field(default="default", description="Tenant that the job belongs to.")
     queue: Name = Field(default="default", description="Queue of the project in which it waits.")
     priority: int = Field(default=0, ge=-1000, le=1000, description="Higher goes first.")
@@ -123,29 +130,41 @@ class JobSpec(Request):
         description="Digest of an uploaded archive. SDK and CLI take a local folder and upload it once.",
     )
     environment: dict[str, str] = Field(
-        default_factory=dict, max_length=256, description="Environment variables of the user's code. Not for secrets."
+        default_factory=dict,
+        max_length=256,
+        description="Environment variables of the user's code. Not for secrets.",
     )
     tasks: int = Field(default=1, ge=1, le=MAX_TASKS, description="Size of the gang: all start, or none.")
     resources: Resources = Field(default_factory=Resources, description="Needs of one task.")
     retry: Retry = Field(default_factory=Retry, description="Whether failures are tried again.")
     max_runtime_seconds: float | None = Field(
-        default=None, gt=0, le=31_536_000, description="An attempt that runs longer is stopped and the job fails."
+        default=None,
+        gt=0,
+        le=31_536_000,
+        description="An attempt that runs longer is stopped and the job fails.",
     )
     grace_seconds: float = Field(
-        default=30.0, ge=0, le=3600, description="Between SIGTERM and SIGKILL when it is stopped: time to checkpoint."
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="Between SIGTERM and SIGKILL when it is stopped: time to checkpoint.",
     )
     checkpoint_uri: Annotated[str, Field(max_length=2048)] | None = Field(
-        default=None, description="Where checkpoints go: `file:///...`; given to the code as CROSSDOCK_CHECKPOINT_URI."
+        default=None,
+        description="Where checkpoints go: `file:///...`; given to the code as CROSSDOCK_CHECKPOINT_URI.",
     )
     outputs_uri: Annotated[str, Field(max_length=2048)] | None = Field(
-        default=None, description="Where results go: `file:///...`; given to the code as CROSSDOCK_OUTPUTS_URI."
+        default=None,
+        description="Where results go: `file:///...`; given to the code as CROSSDOCK_OUTPUTS_URI.",
     )
     depends_on: list[Annotated[str, Field(min_length=1, max_length=63)]] = Field(
         default_factory=list,
         max_length=256,
         description="Ids of jobs that must succeed first; inside one batch also names of other jobs of the batch.",
     )
-    labels: dict[Name, Label] = Field(default_factory=dict, max_length=64, description="Free text for people and filters.")
+    labels: dict[Name, Label] = Field(
+        default_factory=dict, max_length=64, description="Free text for people and filters."
+    )
     estimated_runtime_seconds: float | None = Field(
         default=None, gt=0, le=31_536_000, description="The user's guess. Informative: not used yet."
     )
@@ -157,7 +176,9 @@ class JobSpec(Request):
     @classmethod
     def _says_something(cls, value: str) -> str:
         if not value.strip() or "\0" in value:
-            raise ValueError("must be a shell command or module:function, not blank and without NUL characters")
+            raise ValueError(
+                "must be a shell command or module:function, not blank and without NUL characters"
+            )
         return value
 
     @field_validator("environment")
@@ -167,7 +188,9 @@ class JobSpec(Request):
             if not _ENV_NAME.match(name) or "\0" in text:
                 raise ValueError(f"{name!r} is not a valid variable name, or its value holds a NUL character")
             if name.startswith(_RESERVED_ENVIRONMENT):
-                raise ValueError(f"{name} is reserved: names must not begin with {' or '.join(_RESERVED_ENVIRONMENT)}")
+                raise ValueError(
+                    f"{name} is reserved: names must not begin with {' or '.join(_RESERVED_ENVIRONMENT)}"
+                )
         size = sum(len(name) + len(text.encode()) for name, text in value.items())
         if size > MAX_ENVIRONMENT_BYTES:
             raise ValueError(f"holds {size} bytes, the limit is {MAX_ENVIRONMENT_BYTES}")
@@ -186,7 +209,6 @@ class JobSpec(Request):
 
 
 def _thousandths(value: float) -> float:
-    if abs(value * 1000 - round(value * 1000)) > 1e-6:
+    if round(value, 3) != value:
         raise ValueError("must be a multiple of 0.001")
     return value
-

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from controlplane.wire.base import MAX_INT, Answer, Request
 
@@ -13,7 +13,9 @@ MAX_LOG_BYTES = 256 * 1024
 class Record(Request):
     """One fact of one task, in order."""
 
-    model_config = {"extra": "allow", "strict": False}  # the kinds differ in their fields; checked per kind
+    model_config = ConfigDict(
+        extra="allow", strict=False
+    )  # the kinds differ in their fields: checked per kind
 
     seq: int = Field(ge=1, le=MAX_INT)
     kind: Literal["hello", "metric", "checkpoint", "progress", "exit"]
