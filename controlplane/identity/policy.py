@@ -1,0 +1,53 @@
+"""Policy: the one table of who may do what, and the one function that reads it."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from controlplane.domain.errors import Forbidden, NotFound
+from controlplane.domain.ids import ProjectId
+from controlplane.identity.principals import Principal, Role
+
+
+class Action(StrEnum):
+    """Reads as `the role <role> may not <action>`."""
+
+    READ = "read"
+    """Jobs, queues, events and logs of the projects that the token sees; clusters and nodes."""
+
+    SUBMIT = "submit jobs"
+    CANCEL = "cancel jobs"
+    RETRY = "retry jobs"
+    UPLOAD = "upload archives"
+    EDIT_QUEUES = "edit queues"
+    EDIT_TOKENS = "read and edit tokens"
+    EDIT_PROJECTS = "edit projects"
+    EDIT_CLUSTERS = "edit clusters"
+
+
+VIEWER_ACTIONS: Final = frozenset({Action.READ})
+SUBMITTER_ACTIONS: Final = VIEWER_ACTIONS | {Action.SUBMIT, Action.CANCEL, Action.RETRY, Action.UPLOAD}
+
+ALLOWED: Final[Mapping[Role, frozenset[Action]]] = {
+    Role.VIEWER: VIEWER_ACTIONS,
+    Role.SUBMITTER: SUBMITTER_ACTIONS,
+    Role.ADMIN: frozenset(Action),
+}
+
+FLEET_WIDE: Final = frozenset({Action.EDIT_PROJECTS, Action.EDIT_CLUSTERS})
+"""What touches every project needs a token that is not bound to one."""
+
+
+def authorize(principal: Principal, action: Action, project_id: ProjectId | None = None) -> None:
+    """Returns if allowed. `project_id` is the owner of the object, None for what no project owns.
+
+    Raises `NotFound` for another project's object: its existence is none of the caller's business. Else `Forbidden`.
+    """
+    if project_id is not None and not principal.sees(project_id):
+        raise NotFound
+    if action not in ALLOWED[principal.role]:
+        raise Forbidden(
+            f"the role {principal.role} may not {action}", field="role", value=str(principal.role)
+        )
+    if action in FLEET_WIDE and principal.project_id is not None:
+        raise Forbidden(f"this token is bound to one project and may not {action}: use one of all projects")
