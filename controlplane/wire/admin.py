@@ -127,6 +127,16 @@ class TokenCreated(TokenDocument):
     secret: str
 
 
+class MeDocument(Answer):
+    """The token that asks."""
+
+    name: str
+    role: Role
+    project: str | None = Field(
+        default=None, description="The project that it is good for; none = all projects."
+    )
+
+
 class Health(Answer):
     """Alive."""
 

@@ -1,0 +1,48 @@
+"""The Python SDK: submit jobs and see what becomes of them.
+
+Needs httpx and pydantic only; nothing of the server, of Ray or of a cloud.
+"""
+
+from controlplane.sdk.client import Client
+from controlplane.sdk.errors import (
+    ApiProblem,
+    BadFolder,
+    ClientFault,
+    Conflict,
+    Forbidden,
+    Gone,
+    Invalid,
+    JobFailed,
+    Misconfigured,
+    NotFound,
+    ServerFault,
+    Timeout,
+    TooLarge,
+    Unauthenticated,
+    Unreachable,
+)
+from controlplane.sdk.job import Job
+from controlplane.wire.jobspec import JobSpec, Resources, Retry
+
+__all__ = [
+    "ApiProblem",
+    "BadFolder",
+    "Client",
+    "ClientFault",
+    "Conflict",
+    "Forbidden",
+    "Gone",
+    "Invalid",
+    "Job",
+    "JobFailed",
+    "JobSpec",
+    "Misconfigured",
+    "NotFound",
+    "Resources",
+    "Retry",
+    "ServerFault",
+    "Timeout",
+    "TooLarge",
+    "Unauthenticated",
+    "Unreachable",
+]
