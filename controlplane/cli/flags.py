@@ -7,7 +7,7 @@ import typer
 
 AsJson = Annotated[
     bool,
-    typer.Option("--json", help="Print JSON documents instead of text; one per line where there are many."),
+    typer.Option("--json", help="Print JSON instead of text, one document per line."),
 ]
 JobId = Annotated[
     str, typer.Argument(metavar="JOB", help="Id of the job, as `crossdock jobs list` shows it.")

@@ -2,7 +2,7 @@
 
 import typer
 
-from controlplane.cli import server
+from controlplane.cli import clusters, events, jobs, server, tenants
 
 app = typer.Typer(
     name="crossdock",
@@ -11,7 +11,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(server.app)
+for group in (jobs.app, clusters.app, tenants.projects, tenants.queues, tenants.tokens, server.app):
+    app.add_typer(group)
+app.command("events")(events.events)
+app.command("whoami")(tenants.whoami)
 app.command("demo")(server.demo)
 
 

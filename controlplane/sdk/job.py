@@ -7,6 +7,7 @@ from typing import Final, Self
 from controlplane.sdk import streams
 from controlplane.sdk.errors import JobFailed, Timeout, Unreachable
 from controlplane.sdk.logs import LogLine, lines, seamless
+from controlplane.sdk.metrics import MetricTail
 from controlplane.sdk.patience import Patience
 from controlplane.sdk.transport import Params, Transport, parse
 from controlplane.wire.base import Page
@@ -133,6 +134,10 @@ class Job:
     def metrics(self) -> Iterator[MetricPoint]:
         """Everything that the tasks reported so far, by attempt, rank and order of reporting."""
         return self._transport.items(f"{self._path}/metrics", Page[MetricPoint])
+
+    def metric_tail(self) -> MetricTail:
+        """For looking at the metrics again and again while the job runs."""
+        return MetricTail(self._transport, f"{self._path}/metrics")
 
     def checkpoints(self) -> list[CheckpointDocument]:
         """What the code says is durable, oldest first."""

@@ -1,0 +1,176 @@
+"""`crossdock clusters`: where jobs may run."""
+
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from controlplane.cli.flags import AsJson, ClusterName
+from controlplane.cli.output import Columns, Fact
+from controlplane.cli.session import session
+from controlplane.cli.text import amounts, moment, usage
+from controlplane.wire.admin import ClusterDocument, NodeDocument
+
+app = typer.Typer(
+    name="clusters",
+    help="Register clusters and take them out of use. Changes need an admin token of all projects.",
+    no_args_is_help=True,
+)
+
+COLUMNS: Final[Columns[ClusterDocument]] = (
+    ("NAME", lambda each: each.name),
+    ("ADAPTER", lambda each: each.adapter),
+    ("STATE", lambda each: each.state),
+    ("CORDONED", lambda each: "yes" if each.cordoned_at else "no"),
+    ("NODES", lambda each: str(each.nodes)),
+    ("BOOKED", lambda each: usage(each.booked, each.capacity)),
+    ("SEEN", lambda each: moment(each.last_seen_at)),
+    ("PROBLEM", lambda each: each.problem or "-"),
+)
+NODE_COLUMNS: Final[Columns[NodeDocument]] = (
+    ("NODE", lambda each: each.name),
+    ("CLUSTER", lambda each: each.cluster),
+    ("HOST", lambda each: each.host),
+    ("ACCELERATOR", lambda each: each.accelerator or "-"),
+    ("BOOKED", lambda each: usage(each.booked, each.allocatable)),
+    ("FOREIGN", lambda each: amounts(each.foreign)),
+    ("STATE", lambda each: "gone" if each.gone_at else "present"),
+)
+
+
+@app.command("add")
+def add(
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the cluster, unique.")],
+    adapter: Annotated[
+        str,
+        typer.Option(
+            "--adapter", metavar="PLUGIN", help="Capacity plugin: `ray` for an existing Ray cluster."
+        ),
+    ],
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url", metavar="URL", help="Ray's dashboard address, for example http://127.0.0.1:8265."
+        ),
+    ] = None,
+    token_stdin: Annotated[
+        bool,
+        typer.Option("--token-stdin", help="Read Ray's token from standard input; it is stored encrypted."),
+    ] = False,
+    gpu_resource: Annotated[
+        str, typer.Option("--gpu-resource", metavar="NAME", help="Ray resource that counts GPUs there.")
+    ] = "GPU",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Option of the plugin; repeat for several."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a cluster. It takes jobs as soon as the control plane has seen it once."""
+    token = sys.stdin.read().strip() if token_stdin else None
+    with session(as_json=as_json) as opened:
+        document = opened.client.clusters.add(
+            name,
+            adapter=adapter,
+            url=url,
+            token=token,
+            gpu_resource=gpu_resource,
+            settings=_options(settings or []),
+        )
+        opened.output.document(document, _facts(document))
+
+
+@app.command("list")
+def list_clusters(*, as_json: AsJson = False) -> None:
+    """List clusters: state, nodes, and how much is booked."""
+    with session(as_json=as_json) as opened:
+        opened.output.rows(opened.client.clusters.list(), COLUMNS)
+
+
+@app.command("get")
+def get(*, cluster: ClusterName, as_json: AsJson = False) -> None:
+    """Show one cluster."""
+    with session(as_json=as_json) as opened:
+        document = opened.client.clusters.get(cluster)
+        opened.output.document(document, _facts(document))
+
+
+@app.command("nodes")
+def nodes(
+    *,
+    cluster: Annotated[
+        str | None,
+        typer.Argument(metavar="[CLUSTER]", help="Name or id of the cluster; default: all clusters."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List nodes: what they hold, what is booked, and what others use."""
+    with session(as_json=as_json) as opened:
+        opened.output.rows(opened.client.clusters.nodes(cluster), NODE_COLUMNS)
+
+
+@app.command("cordon")
+def cordon(*, cluster: ClusterName, as_json: AsJson = False) -> None:
+    """Place no new tasks there; those that run go on."""
+    with session(as_json=as_json) as opened:
+        document = opened.client.clusters.cordon(cluster)
+        opened.output.document(document, _facts(document))
+
+
+@app.command("uncordon")
+def uncordon(*, cluster: ClusterName, as_json: AsJson = False) -> None:
+    """Place new tasks there again."""
+    with session(as_json=as_json) as opened:
+        document = opened.client.clusters.uncordon(cluster)
+        opened.output.document(document, _facts(document))
+
+
+@app.command("drain")
+def drain(*, cluster: ClusterName, as_json: AsJson = False) -> None:
+    """Move tasks off: they are stopped within their grace time, and their jobs queue again."""
+    with session(as_json=as_json) as opened:
+        document = opened.client.clusters.drain(cluster)
+        opened.output.document(document, _facts(document))
+
+
+@app.command("undrain")
+def undrain(*, cluster: ClusterName, as_json: AsJson = False) -> None:
+    """Take a draining cluster back into use."""
+    with session(as_json=as_json) as opened:
+        document = opened.client.clusters.undrain(cluster)
+        opened.output.document(document, _facts(document))
+
+
+@app.command("detach")
+def detach(*, cluster: ClusterName, as_json: AsJson = False) -> None:
+    """Forget a cluster for good; where it is unreachable, its attempts end as lost."""
+    with session(as_json=as_json) as opened:
+        document = opened.client.clusters.detach(cluster)
+        opened.output.document(document, _facts(document))
+
+
+def _options(given: list[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"{each!r}: write KEY=VALUE", param_hint="--set")
+        options[key] = value
+    return options
+
+
+def _facts(cluster: ClusterDocument) -> list[Fact]:
+    return [
+        ("id", cluster.id),
+        ("name", cluster.name),
+        ("adapter", cluster.adapter),
+        ("state", cluster.state),
+        ("since", moment(cluster.since)),
+        ("url", cluster.url or ""),
+        ("nodes", str(cluster.nodes)),
+        ("booked", usage(cluster.booked, cluster.capacity)),
+        ("cordoned", moment(cluster.cordoned_at)),
+        ("seen", moment(cluster.last_seen_at)),
+        ("problem", cluster.problem or ""),
+    ]
