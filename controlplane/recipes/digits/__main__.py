@@ -1,0 +1,7 @@
+"""Starts the recipe: `python -m digits`."""
+
+import sys
+
+from .driver import main
+
+sys.exit(main())
