@@ -1,0 +1,121 @@
+"""The server's processes, one role each: `python -m controlplane.admin.processes api|loops|clusters-down`."""
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from controlplane import bootstrap
+from controlplane.settings import Settings
+
+PR_SET_PDEATHSIG: Final = 1
+STOP_SECONDS = 20.0
+PLAIN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def api(settings: Settings) -> int:
+    """Serves requests until SIGTERM."""
+    import uvicorn
+
+    from controlplane.api.app import create_app
+
+    services = bootstrap.services(settings)
+    services.store.check_schema()
+    config = uvicorn.Config(
+        create_app(services),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+    uvicorn.Server(config).run()
+    services.store.close()
+    return 0
+
+
+def loops(settings: Settings) -> int:
+    """Runs every loop until SIGTERM; work goes on where it is."""
+    from controlplane.runtime.process import Loops
+
+    services, plugins = bootstrap.services(settings), bootstrap.plugins()
+    services.store.check_schema()
+    running = Loops(
+        services,
+        adapters=plugins.adapters,
+        executor=plugins.executor,
+        policy=plugins.policy,
+        holder=f"{socket.gethostname()}:{os.getpid()}",
+    )
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    running.start()
+    while not stopping.wait(1.0):
+        if not running.are_alive:
+            logging.getLogger(__name__).error("loop.died")
+            return 1
+    running.stop(timeout_seconds=STOP_SECONDS)
+    services.store.close()
+    return 0
+
+
+def clusters_down(settings: Settings) -> int:
+    """Ends the clusters that this server started itself; attached ones are none of our business."""
+    from cloud_adapters.base import ClusterRef, Hosts
+
+    services, plugins = bootstrap.services(settings), bootstrap.plugins()
+    with services.store.read() as tx:
+        clusters = tx.clusters.list(None, None)
+    for cluster in clusters:
+        adapter = plugins.adapters.get(cluster.adapter)
+        if isinstance(adapter, Hosts):
+            ref = ClusterRef(id=cluster.id, name=cluster.name, endpoint=None, settings=cluster.settings)
+            adapter.shut_down(ref, deadline=STOP_SECONDS)
+    services.store.close()
+    return 0
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per record: event name and fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in PLAIN_FIELDS}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+ROLES: Final[dict[str, Callable[[Settings], int]]] = {
+    "api": api,
+    "loops": loops,
+    "clusters-down": clusters_down,
+}
+
+
+def main() -> None:
+    role = sys.argv[1]
+    # The parent's death must not leave a second server behind that nobody supervises.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    sys.exit(ROLES[role](Settings.read()))
+
+
+if __name__ == "__main__":
+    main()

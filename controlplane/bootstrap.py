@@ -1,0 +1,68 @@
+"""The composition root: builds the parts from settings and plugs the installed plugins in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import cast
+
+from cloud_adapters.base import Lends
+from controlplane.domain.errors import Invalid
+from controlplane.executors.base import Executor
+from controlplane.operations.ids import RandomIds
+from controlplane.operations.services import Services
+from controlplane.secrets import master_key
+from controlplane.secrets.sealer import Sealer
+from controlplane.settings import Settings
+from controlplane.storage.base import ObjectStore
+from controlplane.store import Store
+from schedulers.base import Policy
+
+POLICY = "priority"
+EXECUTOR = "ray"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugins:
+    """One of each installed plugin that this process needs."""
+
+    adapters: Mapping[str, Lends]
+    executor: Executor
+    policy: Policy
+
+
+def services(settings: Settings) -> Services:
+    """Opens what every process of the server needs. Raises `Invalid` when `crossdock server init` was not run."""
+    sealer = Sealer(master_key.read(settings.home))
+    objects = cast("ObjectStore", _load("storage", "file")(settings.home / "objects"))
+    return Services(
+        store=Store.open(settings.database_url),
+        objects=objects,
+        ids=RandomIds(),
+        sealer=sealer,
+        settings=settings,
+        adapters=frozenset(installed("cloud_adapters")),
+    )
+
+
+def plugins() -> Plugins:
+    """Loads every capacity plugin; each imports its own cloud package only when it is first used."""
+    return Plugins(
+        adapters={
+            name: cast("Lends", _load("cloud_adapters", name)()) for name in installed("cloud_adapters")
+        },
+        executor=cast("Executor", _load("executors", EXECUTOR)()),
+        policy=cast("Policy", _load("schedulers", POLICY)()),
+    )
+
+
+def installed(group: str) -> tuple[str, ...]:
+    """Names of the plugins of one kind, third parties' included."""
+    return tuple(sorted({entry.name for entry in entry_points(group=f"crossdock.{group}")}))
+
+
+def _load(group: str, name: str) -> type:
+    for entry in entry_points(group=f"crossdock.{group}", name=name):
+        return cast("type", entry.load())
+    raise Invalid(
+        f"no plugin {name!r} of kind {group} is installed", field=group, value=name, limit=installed(group)
+    )

@@ -1,0 +1,60 @@
+"""Setting up: what a new control plane begins with."""
+
+from controlplane.domain.clusters import Cluster, ClusterState
+from controlplane.domain.ids import ClusterId, ProjectId, QueueId, TokenId
+from controlplane.domain.projects import DEFAULT_PROJECT, DEFAULT_QUEUE, Project, Queue
+from controlplane.identity.principals import Role
+from controlplane.identity.tokens import hash_of, new_secret
+from controlplane.operations.services import Services
+from controlplane.store import TokenRow, Tx
+
+LOCAL_CLUSTER = "local"
+FIRST_ADMIN = "first-admin"
+
+
+def set_up(services: Services) -> str | None:
+    """Makes the default project with its queue, the embedded cluster and the first admin token, all or nothing.
+
+    Returns the token, or None when the control plane was set up before.
+    """
+    secret = new_secret()
+    return secret if services.store.write(lambda tx: _found(services, tx, secret)) else None
+
+
+def _found(services: Services, tx: Tx, secret: str) -> bool:
+    if tx.tokens.list(None, 1):
+        return False
+    ids = services.ids
+    project = Project(id=ProjectId(ids.new("project")), name=DEFAULT_PROJECT, created_at=tx.now)
+    tx.projects.add(project)
+    tx.queues.add(
+        Queue(id=QueueId(ids.new("queue")), project_id=project.id, name=DEFAULT_QUEUE, created_at=tx.now)
+    )
+    tx.tokens.add(
+        TokenRow(
+            id=TokenId(ids.new("token")),
+            name=FIRST_ADMIN,
+            role=str(Role.ADMIN),
+            project_id=None,
+            hash=hash_of(secret),
+            created_at=tx.now,
+        )
+    )
+    if services.settings.local_cluster:
+        _register_local(services, tx)
+    return True
+
+
+def _register_local(services: Services, tx: Tx) -> None:
+    cluster_id = ClusterId(services.ids.new("cluster"))
+    cluster = Cluster(
+        id=cluster_id,
+        name=LOCAL_CLUSTER,
+        adapter="local",
+        state=ClusterState.PENDING,
+        since=tx.now,
+        created_at=tx.now,
+        settings=(("directory", str(services.settings.home / "clusters" / cluster_id)),),
+    )
+    tx.clusters.add(cluster)
+    tx.work.poke("cluster", cluster.id)

@@ -1,0 +1,1 @@
+"""Loops: claim, load, decide, act, record. No business rule lives here."""

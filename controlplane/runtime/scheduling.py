@@ -1,0 +1,217 @@
+"""The scheduling loop: follows the feed, asks the engine for a plan, commits what still holds."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from controlplane.domain.amounts import Amounts
+from controlplane.domain.clusters import Cluster
+from controlplane.domain.errors import StaleWrite, Unavailable
+from controlplane.domain.events import Event
+from controlplane.domain.ids import JobId
+from controlplane.domain.jobs import Ask, ask_id
+from controlplane.domain.leases import Lease
+from controlplane.operations.placements import BATCH, apply_places, note_defers
+from controlplane.runtime.bell import Bell
+from controlplane.store import Store, Tx
+from schedulers.base import (
+    AskClass,
+    AskLeft,
+    AskQueued,
+    CapacityChanged,
+    ClusterView,
+    Defer,
+    Delta,
+    Engine,
+    NodeView,
+    Plan,
+    Policy,
+    QueuedAsks,
+    Snapshot,
+)
+
+IDLE_SECONDS = 1.0
+FEED_PAGE = 5000
+
+SCHEDULER_LEASE = "scheduler"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Leadership:
+    """What this process may do and knows while it holds the lease; thrown away whole when it is lost."""
+
+    lease: Lease
+    engine: Engine
+    cursor: str
+    version: int = 0
+    told: tuple[Defer, ...] | None = None
+
+
+class SchedulingLoop:
+    def __init__(
+        self, *, store: Store, policy: Policy, bell: Bell, holder: str, leader_seconds: float
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._bell = bell
+        self._holder = holder
+        self._leader_seconds = leader_seconds
+        self._leading: _Leadership | None = None
+
+    def run(self) -> None:
+        heard = -1
+        while not self._bell.is_stopping:
+            heard = self._bell.wait(heard, IDLE_SECONDS)
+            try:
+                self.step()
+            except Unavailable as away:
+                log.warning("store.away", extra={"problem": away.message})
+                self._leading = None  # somebody else may lead by the time it is back
+            except StaleWrite:
+                log.warning("leadership.lost", extra={"holder": self._holder})
+                self._leading = None
+            except Exception:
+                log.exception("scheduling.failed")
+                self._leading = None
+        self._resign()
+
+    def step(self) -> None:
+        """One round: lease, feed, plan, commit."""
+        leading = self._lead()
+        if leading is None:
+            return
+        now = self._follow(leading)
+        self._commit(leading, leading.engine.plan(version=leading.version, now=now))
+
+    def _lead(self) -> _Leadership | None:
+        if self._leading is None:
+            lease = self._store.write(
+                lambda tx: tx.leases.take(SCHEDULER_LEASE, self._holder, self._leader_seconds)
+            )
+            self._leading = self._begin(lease) if lease else None
+        elif self._is_half_over(self._leading.lease):
+            lease = self._leading.lease
+            self._leading.lease = self._store.write(lambda tx: tx.leases.renew(lease, self._leader_seconds))
+        return self._leading
+
+    def _is_half_over(self, lease: Lease) -> bool:
+        with self._store.read() as tx:
+            return (lease.until - tx.now).total_seconds() < self._leader_seconds / 2
+
+    def _begin(self, lease: Lease) -> _Leadership:
+        with self._store.read() as tx:  # one snapshot: rows and cursor belong together
+            snapshot, cursor = _snapshot(tx), tx.events.head()
+        log.info("leadership.taken", extra={"holder": self._holder, "token": lease.token})
+        return _Leadership(lease=lease, engine=self._policy.start(snapshot), cursor=cursor)
+
+    def _follow(self, leading: _Leadership) -> datetime:
+        with self._store.read() as tx:
+            events, cursor = tx.events.after(leading.cursor, FEED_PAGE)
+            deltas = _deltas(tx, [event for _, event in events])
+            now = tx.now
+        leading.engine.apply(deltas)
+        leading.cursor = cursor
+        leading.version += len(events)
+        return now
+
+    def _commit(self, leading: _Leadership, plan: Plan) -> None:
+        lease = leading.lease
+        for start in range(0, len(plan.places), BATCH):
+            places = plan.places[start : start + BATCH]
+            refusals = self._store.write(lambda tx, batch=places: apply_places(tx, lease, batch))
+            for refusal in refusals:
+                log.info("place.refused", extra={"ask": refusal.place.ask_id, "why": refusal.why})
+        if plan.defers != leading.told:
+            self._store.write(lambda tx: note_defers(tx, lease, plan.defers))
+            leading.told = plan.defers
+
+    def _resign(self) -> None:
+        if self._leading is None:
+            return
+        lease = self._leading.lease
+        try:
+            self._store.write(lambda tx: tx.leases.release(lease))
+        except (StaleWrite, Unavailable) as problem:
+            log.info("lease.left", extra={"problem": problem.message})
+
+
+def _snapshot(tx: Tx) -> Snapshot:
+    rows = tx.asks.queued()
+    capacity = _capacity(tx)
+    return Snapshot(
+        version=0,
+        now=tx.now,
+        asks=QueuedAsks(
+            ids=rows.ids,
+            classes=rows.class_ids,
+            priorities=rows.priorities,
+            submitted=rows.submitted_us,
+            not_before=rows.not_before_us,
+        ),
+        classes={ask.class_id: _class(ask) for ask in rows.classes},
+        nodes=capacity.nodes,
+        clusters=capacity.clusters,
+    )
+
+
+def _deltas(tx: Tx, events: Sequence[Event]) -> list[Delta]:
+    """Rows as they are now, for what the events name: an event says where to look, never what is there."""
+    jobs = sorted({JobId(event.subject) for event in events if event.kind.startswith("job.")})
+    queued = {ask.job_id: ask for ask in tx.asks.queued_of_jobs(jobs)} if jobs else {}
+    deltas: list[Delta] = [_queued(ask) for ask in queued.values()]
+    deltas.extend(AskLeft(id=ask_id(job)) for job in jobs if job not in queued)
+    if any(event.kind.startswith(("attempt.", "cluster.", "node.")) for event in events):
+        deltas.append(_capacity(tx))
+    return deltas
+
+
+def _capacity(tx: Tx) -> CapacityChanged:
+    clusters = tx.clusters.list(None, None)
+    booked = tx.nodes.booked(None)
+    open_ids = {cluster.id for cluster in clusters if cluster.takes_tasks}
+    nodes = tuple(
+        NodeView(
+            id=node.id,
+            cluster_id=node.cluster_id,
+            allocatable=node.allocatable,
+            free=node.allocatable.minus(node.foreign).minus(booked.get(node.id, Amounts())),
+            accelerator=node.accelerator,
+        )
+        for node in tx.nodes.present(None)
+        if node.cluster_id in open_ids and node.cordoned_at is None
+    )
+    views = (ClusterView(id=each.id, name=each.name, blocked=_blocked(each)) for each in clusters)
+    return CapacityChanged(nodes=nodes, clusters=tuple(views))
+
+
+def _blocked(cluster: Cluster) -> str | None:
+    if cluster.takes_tasks:
+        return None
+    return "is cordoned" if cluster.cordoned_at is not None else f"is {cluster.state}"
+
+
+def _queued(ask: Ask) -> AskQueued:
+    return AskQueued(
+        id=ask.id,
+        ask_class=_class(ask),
+        priority=ask.priority,
+        submitted=_microseconds(ask.submitted_at),
+        not_before=_microseconds(ask.not_before) if ask.not_before else 0,
+    )
+
+
+def _class(ask: Ask) -> AskClass:
+    return AskClass(
+        id=ask.class_id,
+        queue_id=ask.queue_id,
+        tasks=ask.tasks,
+        amounts=ask.amounts,
+        accelerator=ask.accelerator,
+    )
+
+
+def _microseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)
