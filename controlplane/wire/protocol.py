@@ -1,5 +1,6 @@
 """Job protocol v1: what wrappers push and what they are told (docs/job-protocol.md)."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -49,3 +50,58 @@ class RecordAnswer(Answer):
     lease_seconds: float
     stop: bool
     grace_seconds: float
+
+
+class Fact(Request):
+    """What a record says, by kind. A newer wrapper may say more."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Hello(Fact):
+    """A task is there and asks whether it may start user code."""
+
+    host: str = Field(max_length=256)
+    pid: int = Field(ge=0, le=MAX_INT)
+
+
+class Metric(Fact):
+    """Numbers that user code reported at a step; null stands for what is no finite number."""
+
+    step: int = Field(ge=0, lt=2**63)
+    values: dict[Annotated[str, Field(max_length=128)], float | None] = Field(max_length=64)
+
+
+class Checkpoint(Fact):
+    """A checkpoint that user code says is durable."""
+
+    uri: str = Field(min_length=1, max_length=2048)
+    step: int = Field(ge=0, lt=2**63)
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+
+
+class Progress(Fact):
+    """How far user code believes to be."""
+
+    fraction: float = Field(ge=0, le=1)
+    message: str = Field(default="", max_length=4096)
+
+
+class Exit(Fact):
+    """A task has ended."""
+
+    code: int = Field(ge=-(2**31), lt=2**31)
+    reason: Literal["completed", "failed", "stopped", "lease_lost", "start_timeout", "fenced"]
+    signal: int | None = Field(default=None, ge=0, le=255)
+    final: bool = Field(default=False, description="No user code of the whole attempt runs any more.")
+    log_bytes: int = Field(default=0, ge=0, le=MAX_INT)
+    ranks: dict[str, int] = Field(default_factory=dict, description="Rank -> code, sent by a coordinator.")
+
+
+FACTS: Mapping[str, type[Fact]] = {
+    "hello": Hello,
+    "metric": Metric,
+    "checkpoint": Checkpoint,
+    "progress": Progress,
+    "exit": Exit,
+}

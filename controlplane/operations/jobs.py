@@ -1,0 +1,126 @@
+"""Jobs: reading, cancelling and retrying them. They are accepted in `submission` and `batches`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from controlplane.domain.errors import Conflict, Invalid
+from controlplane.domain.events import Event
+from controlplane.domain.ids import JobId
+from controlplane.domain.jobs import Job, JobKind, JobState
+from controlplane.identity.policy import Action, authorize
+from controlplane.identity.principals import Principal
+from controlplane.operations.idempotency import Once, write_once
+from controlplane.operations.lookups import job_for, project_for, queue_for
+from controlplane.operations.services import Services
+from controlplane.operations.specs import stored
+from controlplane.operations.submission import accept, draft_of, open_desk
+from controlplane.store import JobFilter, JobView, Tx
+from controlplane.wire.jobspec import JobSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobQuery:
+    """What a caller filters by, in the caller's words; None and empty leave everything in."""
+
+    project: str | None = None
+    queue: str | None = None
+    states: Sequence[str] = ()
+    kind: str | None = None
+    name: str | None = None
+    label: tuple[str, str] | None = None
+
+
+def get(services: Services, principal: Principal, job_id: str) -> JobView:
+    with services.store.read() as tx:
+        return _view(tx, job_for(tx, principal, job_id))
+
+
+def listed(
+    services: Services, principal: Principal, query: JobQuery, *, after: str | None, limit: int
+) -> list[JobView]:
+    """Newest first, from behind the job `after`."""
+    authorize(principal, Action.READ)
+    with services.store.read() as tx:
+        return list(tx.jobs.list(_filter(tx, principal, query), JobId(after) if after else None, limit))
+
+
+def cancel(
+    services: Services, principal: Principal, job_id: str, *, once: Once[JobView] | None = None
+) -> JobView:
+    """Cancels at once what has not started; asks what runs to stop. Asking again changes nothing."""
+
+    def unit(tx: Tx) -> JobView:
+        job = job_for(tx, principal, job_id, Action.CANCEL)
+        if job.is_finished:
+            raise Conflict(f"job {job.id} is already {job.state}", field="state", value=str(job.state))
+        if job.state is JobState.ACTIVE:
+            _ask_to_stop(tx, job)
+        else:
+            _cancel_now(tx, job, principal)
+        return _view(tx, job)
+
+    return write_once(services.store, unit, once)
+
+
+def retry(
+    services: Services, principal: Principal, job_id: str, *, once: Once[JobView] | None = None
+) -> JobView:
+    """Submits the spec of a finished job again, as a new job."""
+    ids = services.ids
+
+    def unit(tx: Tx) -> JobView:
+        old = job_for(tx, principal, job_id, Action.RETRY)
+        if not old.is_finished:
+            raise Conflict(
+                f"job {old.id} is {old.state}; only a finished job is retried", field="state", value=old.state
+            )
+        spec_json, schema_version = tx.jobs.spec(old.id)
+        spec_json, schema_version = stored(tx, old.id)
+        draft = draft_of(ids, JobSpec.model_validate_json(spec_json), spec_json)
+        # In a batch, `depends_on` of the spec may hold names; the job holds what they stood for.
+        again = replace(draft, depends_on=old.depends_on, retry_of=old.id, schema_version=schema_version)
+        return accept(open_desk(tx, principal), again)
+
+    return write_once(services.store, unit, once)
+
+
+def _ask_to_stop(tx: Tx, job: Job) -> None:
+    if job.cancel_requested_at is not None:
+        return
+    tx.jobs.save(job.request_cancel(at=tx.now))
+    tx.events.add(
+        Event(
+            kind="job.cancel_requested", subject=job.id, at=tx.now, project_id=job.project_id, job_id=job.id
+        )
+    )
+    tx.work.poke("job", job.id)
+
+
+def _cancel_now(tx: Tx, job: Job, principal: Principal) -> None:
+    requested = replace(job, cancel_requested_at=tx.now)
+    tx.jobs.save(requested.move(JobState.CANCELLED, at=tx.now, reason=f"cancelled by {principal.name}"))
+    for dependent in tx.jobs.held_on(job.id):
+        tx.work.poke("job", dependent)
+
+
+def _view(tx: Tx, job: Job) -> JobView:
+    view = tx.jobs.view(JobId(job.id))
+    if view is None:
+        raise Conflict(f"job {job.id} is gone")
+    return view
+
+
+def _filter(tx: Tx, principal: Principal, query: JobQuery) -> JobFilter:
+    project = project_for(tx, principal, query.project) if query.project is not None else None
+    if query.queue is not None and project is None:
+        raise Invalid(
+            "needs project as well: a queue's name is unique inside its project only", field="queue"
+        )
+    return JobFilter(
+        project_ids=(project.id,) if project is not None else principal.visible_projects,
+        queue_id=queue_for(tx, project, query.queue).id if project and query.queue is not None else None,
+        states=tuple(JobState(state) for state in query.states),
+        kind=JobKind(query.kind) if query.kind is not None else None,
+        name=query.name,
+        label=query.label,
+    )

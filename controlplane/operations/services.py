@@ -1,0 +1,27 @@
+"""Services: all that a use case may reach, handed over as one value."""
+
+from dataclasses import dataclass
+
+from controlplane.operations.ids import Ids
+from controlplane.secrets.sealer import Sealer
+from controlplane.settings import Settings
+from controlplane.storage.base import ObjectStore
+from controlplane.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Built once per process, shared by threads."""
+
+    store: Store
+    objects: ObjectStore
+    ids: Ids
+    sealer: Sealer
+    settings: Settings
+    adapters: frozenset[str] = frozenset({"local", "ray"})
+    """Names of the capacity plugins that are installed."""
+
+    @property
+    def server_key(self) -> bytes:
+        """Signs attempt tokens and cursors."""
+        return self.sealer.server_key

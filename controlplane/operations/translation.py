@@ -1,0 +1,82 @@
+"""Translation: from the spec that a user wrote to the job and the ask that are decided on."""
+
+import hashlib
+import json
+from datetime import datetime
+
+from controlplane.domain.amounts import MILLI, Amounts, custom_amounts
+from controlplane.domain.ids import ClassId, JobId, ProjectId, QueueId
+from controlplane.domain.jobs import Ask, Job, JobKind, JobState, RetryPolicy, ask_id
+from controlplane.wire.jobspec import JobSpec, Resources, Retry
+
+
+def amounts_of(resources: Resources) -> Amounts:
+    return Amounts(
+        cpu_milli=_milli(resources.cpus),
+        memory_bytes=resources.memory_bytes,
+        gpu_milli=_milli(resources.gpus),
+        custom_milli=custom_amounts((name, _milli(value)) for name, value in resources.custom.items()),
+    )
+
+
+def retry_policy_of(retry: Retry) -> RetryPolicy:
+    return RetryPolicy(
+        max_attempts=retry.max_attempts,
+        backoff_seconds=retry.backoff_seconds,
+        max_backoff_seconds=retry.max_backoff_seconds,
+        retryable_exit_codes=tuple(retry.retryable_exit_codes),
+    )
+
+
+def held_job(
+    spec: JobSpec,
+    *,
+    job_id: JobId,
+    project_id: ProjectId,
+    queue_id: QueueId,
+    depends_on: tuple[JobId, ...],
+    retry_of: JobId | None,
+    at: datetime,
+) -> Job:
+    """The job at its birth."""
+    return Job(
+        id=job_id,
+        project_id=project_id,
+        queue_id=queue_id,
+        name=spec.name,
+        kind=JobKind(spec.kind),
+        priority=spec.priority,
+        state=JobState.HELD,
+        since=at,
+        submitted_at=at,
+        retry=retry_policy_of(spec.retry),
+        max_runtime_seconds=spec.max_runtime_seconds,
+        depends_on=depends_on,
+        retry_of=retry_of,
+    )
+
+
+def ask_of(spec: JobSpec, job: Job) -> Ask:
+    amounts = amounts_of(spec.resources)
+    return Ask(
+        id=ask_id(job.id),
+        job_id=job.id,
+        queue_id=job.queue_id,
+        ordinal=0,
+        tasks=spec.tasks,
+        amounts=amounts,
+        accelerator=spec.resources.accelerator,
+        class_id=class_id_of(job.queue_id, spec.tasks, amounts, spec.resources.accelerator),
+        priority=job.priority,
+        submitted_at=job.submitted_at,
+    )
+
+
+def class_id_of(queue_id: QueueId, tasks: int, amounts: Amounts, accelerator: str | None) -> ClassId:
+    """Equal for asks that any policy must treat alike, but for their turn."""
+    canonical = json.dumps([queue_id, tasks, amounts.named(), accelerator], separators=(",", ":"))
+    return ClassId(f"cls_{hashlib.sha256(canonical.encode()).hexdigest()[:20]}")
+
+
+def _milli(value: float) -> int:
+    return round(value * MILLI)
