@@ -6,7 +6,7 @@ from controlplane.domain.clusters import Cluster, Endpoint
 from controlplane.domain.ids import SecretId
 from controlplane.operations.services import Services
 from controlplane.secrets.sealer import Envelope
-from controlplane.store import SecretRow, Tx
+from controlplane.store import Tx
 
 
 def endpoint_of(services: Services, cluster: Cluster) -> Endpoint | None:
@@ -30,13 +30,11 @@ def seal_token(services: Services, tx: Tx, token: str) -> SecretId:
     secret_id = SecretId(services.ids.new("secret"))
     envelope = services.sealer.seal(secret_id, token.encode())
     tx.secrets.put(
-        SecretRow(
-            id=secret_id,
-            key_id=envelope.key_id,
-            wrapped_key=envelope.wrapped_key,
-            nonce=envelope.nonce,
-            ciphertext=envelope.ciphertext,
-        )
+        secret_id,
+        key_id=envelope.key_id,
+        wrapped_key=envelope.wrapped_key,
+        nonce=envelope.nonce,
+        ciphertext=envelope.ciphertext,
     )
     return secret_id
 
