@@ -10,7 +10,7 @@ from controlplane.domain.errors import Invalid
 from controlplane.executors.base import Executor
 from controlplane.operations.ids import RandomIds
 from controlplane.operations.services import Services
-from controlplane.secrets import master_key
+from controlplane.secrets import keyfile
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
 from controlplane.storage.base import ObjectStore
@@ -32,7 +32,7 @@ class Plugins:
 
 def services(settings: Settings) -> Services:
     """Opens what every process of the server needs. Raises `Invalid` when `crossdock server init` was not run."""
-    sealer = Sealer(master_key.read(settings.home))
+    sealer = Sealer(keyfile.read(settings.home))
     objects = cast("ObjectStore", _load("storage", "file")(settings.home / "objects"))
     return Services(
         store=Store.open(settings.database_url),

@@ -27,7 +27,7 @@ def api(settings: Settings) -> int:
     from controlplane.api.app import create_app
 
     services = bootstrap.services(settings)
-    services.store.check_schema()
+    services.store.migrate()
     config = uvicorn.Config(
         create_app(services),
         host=settings.host,
@@ -46,7 +46,7 @@ def loops(settings: Settings) -> int:
     from controlplane.runtime.process import Loops
 
     services, plugins = bootstrap.services(settings), bootstrap.plugins()
-    services.store.check_schema()
+    services.store.migrate()
     running = Loops(
         services,
         adapters=plugins.adapters,

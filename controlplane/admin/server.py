@@ -38,11 +38,11 @@ def init(settings: Settings) -> InitAnswer:
     """Makes home, keys, schema, the default project and the admin token. Running it again only upgrades the schema."""
     from controlplane import bootstrap
     from controlplane.operations.setting_up import set_up
-    from controlplane.secrets import master_key
+    from controlplane.secrets import keyfile
     from controlplane.store import Store
 
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    master_key.create(settings.home)
+    keyfile.create(settings.home)
     store = Store.open(settings.database_url)
     store.migrate()
     store.close()

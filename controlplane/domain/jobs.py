@@ -135,3 +135,8 @@ class Ask:
     submitted_at: datetime
     not_before: datetime | None = None
     """Back-off: not placed before this moment."""
+
+
+def ask_id(job_id: JobId, ordinal: int = 0) -> AskId:
+    """The ask's id follows from its job's, so an event about the job names the ask as well."""
+    return AskId(f"{job_id}.{ordinal}")

@@ -103,7 +103,6 @@ class AttemptView:
     may_start: bool
     """False while enough other attempts of the cluster are starting."""
 
-    grace_seconds: float
     lease_seconds: float
     skew: timedelta
     start_timeout: timedelta
@@ -294,11 +293,11 @@ def _is_other_life(view: AttemptView, seen: Observation) -> bool:
 
 
 def _save(view: AttemptView, attempt: Attempt) -> AttemptDecision:
-    return AttemptDecision(save=attempt, look_again_at=view.now)
+    return AttemptDecision(save=attempt, look_again_at=view.now + view.poll)
 
 
 def _stop(view: AttemptView, outcome: Outcome, reason: str) -> AttemptDecision:
-    return _save(view, view.attempt.stop(outcome, at=view.now, reason=reason))
+    return AttemptDecision(save=view.attempt.stop(outcome, at=view.now, reason=reason), look_again_at=view.now)
 
 
 def _end(

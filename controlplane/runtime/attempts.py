@@ -59,7 +59,7 @@ class AttemptStep:
             if attempt is None or cluster is None:
                 return None
             seats = tuple(tx.attempts.seats(attempt_id))
-            nodes = tuple(tx.nodes.by_ids([seat.node_id for seat in seats]))
+            nodes = tuple(tx.nodes.by_ids([seat.node_id for seat in seats]).values())
             starting = tx.attempts.count_starting(cluster.id)
             wants_start = attempt.state is AttemptState.PLACED
             view = attempts.AttemptView(

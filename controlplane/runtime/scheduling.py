@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.clusters import Cluster
@@ -121,11 +122,11 @@ class SchedulingLoop:
         lease = leading.lease
         for start in range(0, len(plan.places), BATCH):
             places = plan.places[start : start + BATCH]
-            refusals = self._store.write(lambda tx, batch=places: apply_places(tx, lease, batch))
+            refusals = self._store.write(partial(apply_places, lease=lease, places=places))
             for refusal in refusals:
                 log.info("place.refused", extra={"ask": refusal.place.ask_id, "why": refusal.why})
         if plan.defers != leading.told:
-            self._store.write(lambda tx: note_defers(tx, lease, plan.defers))
+            self._store.write(partial(note_defers, lease=lease, defers=plan.defers))
             leading.told = plan.defers
 
     def _resign(self) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import timedelta
+from functools import partial
 
 from controlplane.domain.clusters import ClusterState
 from controlplane.domain.errors import Unavailable
@@ -38,7 +39,7 @@ class Sweep:
             ]
         for start in range(0, len(unsettled), BATCH):
             batch = unsettled[start : start + BATCH]
-            self._store.write(lambda tx, batch=batch: _poke(tx, batch))
+            self._store.write(partial(_poke, batch=batch))
         self._store.write(lambda tx: tx.idempotency.prune(tx.now - timedelta(days=IDEMPOTENCY_DAYS)))
 
 
