@@ -1,0 +1,37 @@
+"""The only part that speaks SQL: rows in, domain objects out."""
+
+from controlplane.store.store import Store
+from controlplane.store.tx import Tx
+from controlplane.store.views import (
+    CheckpointRow,
+    JobFilter,
+    JobView,
+    MetricRow,
+    NumberedMetric,
+    QueuedRows,
+    RankRow,
+    ReasonRow,
+    Remembered,
+    SecretRow,
+    TokenRow,
+    UploadRow,
+    WorkItem,
+)
+
+__all__ = [
+    "CheckpointRow",
+    "JobFilter",
+    "JobView",
+    "MetricRow",
+    "NumberedMetric",
+    "QueuedRows",
+    "RankRow",
+    "ReasonRow",
+    "Remembered",
+    "SecretRow",
+    "Store",
+    "TokenRow",
+    "Tx",
+    "UploadRow",
+    "WorkItem",
+]

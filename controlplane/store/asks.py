@@ -1,0 +1,136 @@
+"""Asks' table: what the policy seats."""
+
+from array import array
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import bindparam, func, select, update
+
+from controlplane.domain.ids import AskId, ClassId, JobId, QueueId
+from controlplane.domain.jobs import Ask, JobState
+from controlplane.store.links import Link
+from controlplane.store.rows import (
+    Row,
+    amounts_of,
+    amounts_params,
+    micros,
+    micros_or_none,
+    moment,
+    moment_or_none,
+)
+from controlplane.store.schema import ASKS, JOBS
+from controlplane.store.statements import Statement, fixed, is_in, listed
+from controlplane.store.views import QueuedRows
+
+_C: Final = ASKS.c
+_ASK: Final = select(
+    _C.id,
+    _C.job_id,
+    _C.queue_id,
+    _C.ordinal,
+    _C.tasks,
+    _C.cpu_milli,
+    _C.memory_bytes,
+    _C.gpu_milli,
+    _C.custom_milli,
+    _C.accelerator,
+    _C.class_id,
+    _C.priority,
+    _C.submitted_at,
+    _C.not_before,
+)
+_IS_QUEUED: Final = JOBS.c.state == fixed(JobState.QUEUED)
+
+_GET: Final = Statement(_ASK.where(_C.id == bindparam("id")))
+_MANY: Final = Statement(_ASK.where(is_in(_C.id, "ids")).order_by(_C.id))
+_OF_JOB: Final = Statement(_ASK.where(_C.job_id == bindparam("id")).order_by(_C.ordinal))
+_DEFER: Final = Statement(
+    update(ASKS).where(_C.id == bindparam("id")).values(not_before=bindparam("not_before")), table=ASKS
+)
+_QUEUED: Final = Statement(
+    select(_C.id, _C.class_id, _C.priority, _C.submitted_at, func.coalesce(_C.not_before, 0))
+    .join(JOBS, JOBS.c.id == _C.job_id)
+    .where(_IS_QUEUED)
+)
+_QUEUED_OF_JOBS: Final = Statement(
+    _ASK.join(JOBS, JOBS.c.id == _C.job_id).where(_IS_QUEUED, is_in(JOBS.c.id, "ids")).order_by(_C.id)
+)
+
+
+class Asks:
+    __slots__ = ("_link",)
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def get(self, ask_id: AskId) -> Ask | None:
+        row = self._link.row(_GET, {"id": ask_id})
+        return None if row is None else _ask(row)
+
+    def of_job(self, job_id: JobId) -> Ask | None:
+        row = self._link.row(_OF_JOB, {"id": job_id})
+        return None if row is None else _ask(row)
+
+    def defer_until(self, ask_id: AskId, at: datetime | None) -> None:
+        self._link.change(_DEFER, {"id": ask_id, "not_before": micros_or_none(at)})
+
+    def queued(self) -> QueuedRows:
+        """All asks of queued jobs, as columns: a million of them are 32 MB as columns and 400 MB as objects."""
+        ids: list[AskId] = []
+        class_ids: list[ClassId] = []
+        priorities, submitted_us, not_before_us = array("q"), array("q"), array("q")
+        first_of: dict[ClassId, tuple[ClassId, AskId]] = {}
+        for id_, class_id, priority, submitted_at, not_before in self._link.each(_QUEUED):
+            ids.append(id_)
+            # One string per class, not one per ask.
+            class_ids.append(first_of.setdefault(class_id, (class_id, id_))[0])
+            priorities.append(priority)
+            submitted_us.append(submitted_at)
+            not_before_us.append(not_before)
+        samples = self._link.rows(_MANY, {"ids": listed(first for _, first in first_of.values())})
+        return QueuedRows(
+            ids=ids,
+            class_ids=class_ids,
+            priorities=priorities,
+            submitted_us=submitted_us,
+            not_before_us=not_before_us,
+            classes=[_ask(row) for row in samples],
+        )
+
+    def queued_of_jobs(self, job_ids: Sequence[JobId]) -> list[Ask]:
+        """The asks of those among the jobs that are queued now."""
+        return [_ask(row) for row in self._link.rows(_QUEUED_OF_JOBS, {"ids": listed(job_ids)})]
+
+
+def params(ask: Ask) -> dict[str, object]:
+    return amounts_params(ask.amounts) | {
+        "id": ask.id,
+        "job_id": ask.job_id,
+        "queue_id": ask.queue_id,
+        "ordinal": ask.ordinal,
+        "tasks": ask.tasks,
+        "accelerator": ask.accelerator,
+        "class_id": ask.class_id,
+        "priority": ask.priority,
+        "submitted_at": micros(ask.submitted_at),
+        "not_before": micros_or_none(ask.not_before),
+    }
+
+
+def _ask(row: Row) -> Ask:
+    (id_, job_id, queue_id, ordinal, tasks, cpu_milli, memory_bytes, gpu_milli, custom, *rest) = row
+    (accelerator, class_id, priority, submitted_at, not_before) = rest
+    return Ask(
+        id=AskId(id_),
+        job_id=JobId(job_id),
+        queue_id=QueueId(queue_id),
+        ordinal=ordinal,
+        tasks=tasks,
+        amounts=amounts_of(cpu_milli, memory_bytes, gpu_milli, custom),
+        accelerator=accelerator,
+        class_id=ClassId(class_id),
+        priority=priority,
+        submitted_at=moment(submitted_at),
+        not_before=moment_or_none(not_before),
+    )

@@ -1,0 +1,277 @@
+"""Attempts' table, and the seats they hold."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Final
+
+from sqlalchemy import bindparam, case, func, or_, select, update
+
+from controlplane.domain.attempts import Attempt, AttemptState, Outcome, Seat
+from controlplane.domain.events import Event
+from controlplane.domain.ids import AskId, AttemptId, ClusterId, JobId, NodeId, ProjectId
+from controlplane.store.events import Events
+from controlplane.store.links import Link
+from controlplane.store.moves import Moves, stale
+from controlplane.store.rows import (
+    Row,
+    amounts_of,
+    amounts_params,
+    micros,
+    micros_or_none,
+    moment,
+    moment_or_none,
+)
+from controlplane.store.schema import ATTEMPTS, SEATS
+from controlplane.store.statements import Statement, bound, fixed, inserted, is_in, listed
+
+_C: Final = ATTEMPTS.c
+_S: Final = SEATS.c
+_ATTEMPT: Final = select(
+    _C.id,
+    _C.job_id,
+    _C.ask_id,
+    _C.project_id,
+    _C.cluster_id,
+    _C.number,
+    _C.state,
+    _C.since,
+    _C.placed_at,
+    _C.version,
+    _C.outcome,
+    _C.exit_code,
+    _C.reason,
+    _C.started_at,
+    _C.ended_at,
+    _C.lease_until,
+    _C.stop_outcome,
+    _C.stop_requested_at,
+    _C.session,
+    _C.came_from,
+)
+_IS_LIVE: Final = _C.state != fixed(AttemptState.ENDED)
+_LATER: Final = bound("lease_until")
+_LATEST_LEASE: Final = case(
+    (or_(_C.lease_until.is_(None), _C.lease_until < _LATER), _LATER), else_=_C.lease_until
+)
+_GIVEN_ONCE: Final = frozenset({"job_id", "ask_id", "project_id", "cluster_id", "number", "placed_at"})
+
+_MOVES: Final = Moves("attempt", ATTEMPTS, fixed_columns=_GIVEN_ONCE, values={"lease_until": _LATEST_LEASE})
+_ADD: Final = inserted(ATTEMPTS)
+_GET: Final = Statement(_ATTEMPT.where(_C.id == bindparam("id")))
+_OF_JOB: Final = Statement(_ATTEMPT.where(_C.job_id == bindparam("id")).order_by(_C.number))
+_LIVE_OF_JOBS: Final = Statement(_ATTEMPT.where(_IS_LIVE, is_in(_C.job_id, "ids")).order_by(_C.id))
+_STARTING: Final = Statement(
+    select(func.count())
+    .select_from(ATTEMPTS)
+    .where(_IS_LIVE, _C.cluster_id == bindparam("id"), _C.state == fixed(AttemptState.STARTING))
+)
+_OUTCOMES: Final = Statement(
+    select(_C.outcome).where(_C.job_id == bindparam("id"), _C.outcome.is_not(None)).order_by(_C.number.desc())
+)
+_EXTEND: Final = Statement(
+    update(ATTEMPTS).where(_C.id == bindparam("id"), _IS_LIVE).values(lease_until=_LATEST_LEASE),
+    table=ATTEMPTS,
+)
+_IS_SILENT: Final = Statement(
+    select(_C.id)
+    .where(_C.id == bindparam("id"), func.coalesce(_C.lease_until, 0) <= bound("lease_until"))
+    .with_for_update()
+)
+_ADD_SEAT: Final = inserted(SEATS)
+_RELEASE_SEATS: Final = Statement(
+    update(SEATS)
+    .where(_S.attempt_id == bindparam("id"), _S.released_at.is_(None))
+    .values(released_at=bindparam("released_at")),
+    table=SEATS,
+)
+_SEATS: Final = Statement(
+    select(
+        _S.attempt_id,
+        _S.rank,
+        _S.node_id,
+        _S.heir,
+        _S.cpu_milli,
+        _S.memory_bytes,
+        _S.gpu_milli,
+        _S.custom_milli,
+    )
+    .where(_S.attempt_id == bindparam("id"))
+    .order_by(_S.rank)
+)
+
+
+class Attempts:
+    __slots__ = ("_events", "_link")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._events = Events(link)
+
+    def add(self, attempt: Attempt, seats: Sequence[Seat]) -> None:
+        """Together with its seats. A second live attempt of the same ask is a `Conflict`."""
+        self._link.change(_ADD, _params(attempt) | {"came_from": attempt.came_from})
+        self._link.change_all(_ADD_SEAT, [_seat_params(seat) for seat in seats])
+        self._events.add(_event(attempt, came_from=attempt.came_from))
+
+    def get(self, attempt_id: AttemptId) -> Attempt | None:
+        row = self._link.row(_GET, {"id": attempt_id})
+        return None if row is None else _attempt(row)
+
+    def save(self, attempt: Attempt) -> None:
+        """Raises `StaleWrite` unless the row is one version behind. Releases the seats when it has ended.
+
+        An end without an exit code rests on silence, so it is stale too when the lease was extended meanwhile.
+        """
+        if not attempt.is_live and attempt.exit_code is None:
+            self._check_silence(attempt)
+        came_from = _MOVES.save(self._link, _params(attempt))
+        if attempt.ended_at is not None:
+            self._link.change(_RELEASE_SEATS, {"id": attempt.id, "released_at": micros(attempt.ended_at)})
+        if came_from is not None:
+            self._events.add(_event(attempt, came_from=came_from))
+
+    def of_job(self, job_id: JobId) -> list[Attempt]:
+        """By number."""
+        return [_attempt(row) for row in self._link.rows(_OF_JOB, {"id": job_id})]
+
+    def live_of_job(self, job_id: JobId) -> Attempt | None:
+        return self.live_of_jobs([job_id]).get(job_id)
+
+    def live_of_jobs(self, job_ids: Sequence[JobId]) -> dict[JobId, Attempt]:
+        live = map(_attempt, self._link.rows(_LIVE_OF_JOBS, {"ids": listed(job_ids)}))
+        return {attempt.job_id: attempt for attempt in live}
+
+    def live(self, cluster_id: ClusterId | None = None) -> list[Attempt]:
+        rows = self._link.rows(_live(of_a_cluster=cluster_id is not None), {"id": cluster_id})
+        return [_attempt(row) for row in rows]
+
+    def count_starting(self, cluster_id: ClusterId) -> int:
+        row = self._link.row(_STARTING, {"id": cluster_id})
+        return 0 if row is None else int(row[0])
+
+    def seats(self, attempt_id: AttemptId) -> list[Seat]:
+        """By rank, released ones included."""
+        return [_seat(row) for row in self._link.rows(_SEATS, {"id": attempt_id})]
+
+    def failures(self, job_id: JobId) -> int:
+        """How many consumed the retry budget."""
+        return sum(outcome is Outcome.FAILED for outcome in self._outcomes(job_id))
+
+    def never_started_in_a_row(self, job_id: JobId) -> int:
+        """Counted back from the newest."""
+        count = 0
+        for outcome in self._outcomes(job_id):
+            if outcome is not Outcome.NEVER_STARTED:
+                break
+            count += 1
+        return count
+
+    def extend_lease(self, attempt_id: AttemptId, until: datetime) -> bool:
+        """Never shortens. False when the attempt has ended: nobody may believe that it runs on."""
+        return self._link.change(_EXTEND, {"id": attempt_id, "lease_until": micros(until)}) > 0
+
+    def _outcomes(self, job_id: JobId) -> list[Outcome]:
+        return [Outcome(row[0]) for row in self._link.rows(_OUTCOMES, {"id": job_id})]
+
+    def _check_silence(self, attempt: Attempt) -> None:
+        params = {"id": attempt.id, "lease_until": micros_or_none(attempt.lease_until) or 0}
+        if self._link.row(_IS_SILENT, params) is None:
+            raise stale("attempt", attempt.id)
+
+
+@cache
+def _live(*, of_a_cluster: bool) -> Statement:
+    live = _ATTEMPT.where(_IS_LIVE).order_by(_C.id)
+    return Statement(live.where(_C.cluster_id == bindparam("id")) if of_a_cluster else live)
+
+
+def _event(attempt: Attempt, *, came_from: str) -> Event:
+    return Event(
+        kind=f"attempt.{attempt.state}",
+        subject=attempt.id,
+        at=attempt.since,
+        project_id=attempt.project_id,
+        job_id=attempt.job_id,
+        data={
+            "from": came_from,
+            "reason": attempt.reason,
+            "outcome": attempt.outcome,
+            "exit_code": attempt.exit_code,
+            "number": attempt.number,
+            "cluster_id": attempt.cluster_id,
+        },
+    )
+
+
+def _params(attempt: Attempt) -> dict[str, object]:
+    return {
+        "id": attempt.id,
+        "job_id": attempt.job_id,
+        "ask_id": attempt.ask_id,
+        "project_id": attempt.project_id,
+        "cluster_id": attempt.cluster_id,
+        "number": attempt.number,
+        "state": attempt.state.value,
+        "since": micros(attempt.since),
+        "placed_at": micros(attempt.placed_at),
+        "version": attempt.version,
+        "outcome": None if attempt.outcome is None else attempt.outcome.value,
+        "exit_code": attempt.exit_code,
+        "reason": attempt.reason,
+        "started_at": micros_or_none(attempt.started_at),
+        "ended_at": micros_or_none(attempt.ended_at),
+        "lease_until": micros_or_none(attempt.lease_until),
+        "stop_outcome": None if attempt.stop_outcome is None else attempt.stop_outcome.value,
+        "stop_requested_at": micros_or_none(attempt.stop_requested_at),
+        "session": attempt.session,
+    }
+
+
+def _attempt(row: Row) -> Attempt:
+    (id_, job_id, ask_id, project_id, cluster_id, number, state, since, placed_at, version, *rest) = row
+    (outcome, exit_code, reason, started_at, ended_at, lease_until, *rest) = rest
+    (stop_outcome, stop_requested_at, session, came_from) = rest
+    return Attempt(
+        id=AttemptId(id_),
+        job_id=JobId(job_id),
+        ask_id=AskId(ask_id),
+        project_id=ProjectId(project_id),
+        cluster_id=ClusterId(cluster_id),
+        number=number,
+        state=AttemptState(state),
+        since=moment(since),
+        placed_at=moment(placed_at),
+        version=version,
+        outcome=None if outcome is None else Outcome(outcome),
+        exit_code=exit_code,
+        reason=reason,
+        started_at=moment_or_none(started_at),
+        ended_at=moment_or_none(ended_at),
+        lease_until=moment_or_none(lease_until),
+        stop_outcome=None if stop_outcome is None else Outcome(stop_outcome),
+        stop_requested_at=moment_or_none(stop_requested_at),
+        session=session,
+        came_from=came_from,
+    )
+
+
+def _seat_params(seat: Seat) -> dict[str, object]:
+    return amounts_params(seat.amounts) | {
+        "attempt_id": seat.attempt_id,
+        "rank": seat.rank,
+        "node_id": seat.node_id,
+        "heir": seat.heir,
+        "released_at": None,
+    }
+
+
+def _seat(row: Row) -> Seat:
+    (attempt_id, rank, node_id, heir, *amounts) = row
+    return Seat(
+        attempt_id=AttemptId(attempt_id),
+        rank=rank,
+        node_id=NodeId(node_id),
+        amounts=amounts_of(*amounts),
+        heir=None if heir is None else AskId(heir),
+    )

@@ -1,0 +1,152 @@
+"""Events' table: the change feed, read by a cursor that loses nothing and repeats nothing.
+
+On PostgreSQL a row with a smaller number may be committed later, so the feed is ordered by (transaction, seq) and ends
+below the oldest transaction that is still open. On SQLite the transaction is always 0.
+"""
+
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Self
+
+from sqlalchemy import bindparam, func, insert, select, tuple_
+
+from controlplane.domain.errors import Invalid
+from controlplane.domain.events import Event
+from controlplane.domain.ids import ProjectId
+from controlplane.store.links import Link
+from controlplane.store.rows import Row, micros, moment, packed, unpacked
+from controlplane.store.schema import EVENTS
+from controlplane.store.statements import Statement, bound, is_in, listed, oldest_open_xid, own_xid
+
+_C: Final = EVENTS.c
+_ADD: Final = Statement(
+    insert(EVENTS)
+    .values(
+        {
+            _C.xid: own_xid(),
+            **{
+                column: bindparam(column.name)
+                for column in (_C.kind, _C.subject, _C.at, _C.project_id, _C.job_id, _C.data)
+            },
+        }
+    )
+    .inline(),
+    table=EVENTS,
+)
+_HORIZON: Final = Statement(
+    select(oldest_open_xid(), func.coalesce(select(func.max(_C.seq)).scalar_subquery(), 0))
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """A place between two events."""
+
+    xid: int
+    seq: int
+
+    def __str__(self) -> str:
+        """Carries a checksum: a reader that edits it shall hear of it instead of missing events."""
+        body = f"{self.xid:x}.{self.seq:x}"
+        return f"{body}.{zlib.crc32(body.encode()):08x}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        body, _, _ = text.rpartition(".")
+        xid, _, seq = body.partition(".")
+        try:
+            cursor = cls(xid=int(xid, 16), seq=int(seq, 16))
+        except ValueError as wrong:
+            raise Invalid("after is not a cursor of ours", field="after", value=text) from wrong
+        if str(cursor) != text:
+            raise Invalid("after is not a cursor of ours", field="after", value=text)
+        return cursor
+
+
+class Events:
+    __slots__ = ("_link",)
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def add(self, *events: Event) -> None:
+        for event in events:
+            self._link.change(_ADD, _params(event))
+
+    def after(
+        self,
+        cursor: str | None,
+        limit: int,
+        *,
+        project_ids: tuple[ProjectId, ...] | None = None,
+        job_id: str | None = None,
+    ) -> tuple[list[tuple[str, Event]], str]:
+        """Events with the cursor behind each, and the cursor to go on from, also where the filter left none."""
+        start = Cursor(xid=0, seq=0) if cursor is None else Cursor.parse(cursor)
+        head = self._head()
+        params: dict[str, object] = {
+            "xid": start.xid,
+            "seq": start.seq,
+            "head_xid": head.xid,
+            "head_seq": head.seq,
+        }
+        params |= {"limit": limit, "project_ids": listed(project_ids or ()), "job_id": job_id}
+        rows = self._link.rows(
+            _after(of_projects=project_ids is not None, of_a_job=job_id is not None), params
+        )
+        found = [(str(Cursor(xid=row[0], seq=row[1])), _event(row)) for row in rows]
+        is_more = len(found) == limit
+        return found, found[-1][0] if is_more and found else str(max(start, head, key=_place))
+
+    def head(self) -> str:
+        """The cursor of now: behind all that `after` would give."""
+        return str(self._head())
+
+    def _head(self) -> Cursor:
+        row = self._link.row(_HORIZON)
+        oldest_open, newest_seq = row if row is not None else (0, 0)
+        return Cursor(xid=oldest_open - 1, seq=newest_seq)
+
+
+def _place(cursor: Cursor) -> tuple[int, int]:
+    return cursor.xid, cursor.seq
+
+
+@cache
+def _after(*, of_projects: bool, of_a_job: bool) -> Statement:
+    query = (
+        select(_C.xid, _C.seq, _C.kind, _C.subject, _C.at, _C.project_id, _C.job_id, _C.data)
+        .where(tuple_(_C.xid, _C.seq) > tuple_(bound("xid"), bound("seq")))
+        .where(tuple_(_C.xid, _C.seq) <= tuple_(bound("head_xid"), bound("head_seq")))
+        .order_by(_C.xid, _C.seq)
+        .limit(bound("limit"))
+    )
+    if of_projects:
+        query = query.where(is_in(_C.project_id, "project_ids"))
+    if of_a_job:
+        query = query.where(_C.job_id == bindparam("job_id"))
+    return Statement(query)
+
+
+def _params(event: Event) -> dict[str, object]:
+    return {
+        "kind": event.kind,
+        "subject": event.subject,
+        "at": micros(event.at),
+        "project_id": event.project_id,
+        "job_id": event.job_id,
+        "data": packed(dict(event.data)) if event.data else "{}",
+    }
+
+
+def _event(row: Row) -> Event:
+    _, _, kind, subject, at, project_id, job_id, data = row
+    return Event(
+        kind=kind,
+        subject=subject,
+        at=moment(at),
+        project_id=None if project_id is None else ProjectId(project_id),
+        job_id=job_id,
+        data=unpacked(data),
+    )

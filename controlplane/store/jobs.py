@@ -1,0 +1,134 @@
+"""Jobs' table, with the labels and dependencies that hang on it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from sqlalchemy import bindparam, or_, select
+
+from controlplane.domain.errors import NotFound
+from controlplane.domain.events import Event
+from controlplane.domain.ids import JobId
+from controlplane.domain.jobs import Ask, Job, JobState
+from controlplane.store import asks, job_rows, job_views
+from controlplane.store.events import Events
+from controlplane.store.links import Link
+from controlplane.store.moves import Moves
+from controlplane.store.schema import ASKS, DEPENDENCIES, JOB_LABELS, JOBS
+from controlplane.store.statements import Statement, fixed, inserted, is_in, listed
+from controlplane.store.views import JobFilter, JobView
+
+_C: Final = JOBS.c
+_JOB: Final = select(*job_rows.COLUMNS)
+_GIVEN_ONCE: Final = frozenset(
+    {
+        "project_id",
+        "queue_id",
+        "name",
+        "kind",
+        "submitted_at",
+        "depends_on",
+        "retry_of",
+        "spec",
+        "schema_version",
+    }
+)
+
+_MOVES: Final = Moves("job", JOBS, fixed_columns=_GIVEN_ONCE)
+_ADD: Final = inserted(JOBS)
+_ADD_ASK: Final = inserted(ASKS)
+_ADD_LABEL: Final = inserted(JOB_LABELS)
+_ADD_DEPENDENCY: Final = inserted(DEPENDENCIES)
+_GET: Final = Statement(_JOB.where(_C.id == bindparam("id")))
+_MANY: Final = Statement(_JOB.where(is_in(_C.id, "ids")))
+_SPEC: Final = Statement(select(_C.spec, _C.schema_version).where(_C.id == bindparam("id")))
+_HELD_ON: Final = Statement(
+    select(_C.id)
+    .join(DEPENDENCIES, DEPENDENCIES.c.job_id == _C.id)
+    .where(DEPENDENCIES.c.needs_id == bindparam("id"), _C.state == fixed(JobState.HELD))
+    .order_by(_C.id)
+)
+_UNSETTLED: Final = Statement(
+    select(_C.id)
+    .where(
+        _C.state.in_([fixed(state) for state in (JobState.HELD, JobState.QUEUED, JobState.ACTIVE)]),
+        or_(_C.state != fixed(JobState.QUEUED), _C.cancel_requested_at.is_not(None)),
+    )
+    .order_by(_C.id)
+)
+
+
+class Jobs:
+    __slots__ = ("_events", "_link")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._events = Events(link)
+
+    def add(self, job: Job, ask: Ask, *, spec: str, schema_version: int, labels: Mapping[str, str]) -> None:
+        """Together with its ask, labels, dependencies and the event of its birth."""
+        params = job_rows.params(job) | {
+            "came_from": job.came_from,
+            "spec": spec,
+            "schema_version": schema_version,
+        }
+        self._link.change(_ADD, params)
+        self._link.change(_ADD_ASK, asks.params(ask))
+        self._link.change_all(
+            _ADD_LABEL,
+            [{"job_id": job.id, "name": name, "value": value} for name, value in sorted(labels.items())],
+        )
+        self._link.change_all(
+            _ADD_DEPENDENCY,
+            [{"job_id": job.id, "needs_id": needed} for needed in sorted(set(job.depends_on))],
+        )
+        self._events.add(_event(job, came_from=job.came_from))
+
+    def get(self, job_id: JobId) -> Job | None:
+        row = self._link.row(_GET, {"id": job_id})
+        return None if row is None else job_rows.job_of(row)
+
+    def many(self, job_ids: Sequence[JobId]) -> list[Job]:
+        """In the order asked for; unknown ones are left out."""
+        found = {
+            job.id: job for job in map(job_rows.job_of, self._link.rows(_MANY, {"ids": listed(job_ids)}))
+        }
+        return [found[job_id] for job_id in job_ids if job_id in found]
+
+    def save(self, job: Job) -> None:
+        """Raises `StaleWrite` unless the row is one version behind."""
+        came_from = _MOVES.save(self._link, job_rows.params(job))
+        if came_from is not None:
+            self._events.add(_event(job, came_from=came_from))
+
+    def spec(self, job_id: JobId) -> tuple[str, int]:
+        """As submitted, and the version of its schema. Raises `NotFound`."""
+        row = self._link.row(_SPEC, {"id": job_id})
+        if row is None:
+            raise NotFound(f"there is no job {job_id}")
+        return row[0], row[1]
+
+    def view(self, job_id: JobId) -> JobView | None:
+        return job_views.view(self._link, job_id)
+
+    def held_on(self, job_id: JobId) -> list[JobId]:
+        """Held jobs that depend on it."""
+        return [JobId(row[0]) for row in self._link.rows(_HELD_ON, {"id": job_id})]
+
+    def unsettled(self) -> list[JobId]:
+        """Held and active ones, and the queued ones that somebody wants cancelled."""
+        return [JobId(row[0]) for row in self._link.rows(_UNSETTLED)]
+
+    def list(self, job_filter: JobFilter, after: JobId | None, limit: int) -> list[JobView]:
+        """Newest first; `after` is the id last seen. Raises `Invalid` when there is no such job."""
+        return job_views.page(self._link, job_filter, after, limit)
+
+
+def _event(job: Job, *, came_from: str) -> Event:
+    return Event(
+        kind=f"job.{job.state}",
+        subject=job.id,
+        at=job.since,
+        project_id=job.project_id,
+        job_id=job.id,
+        data={"from": came_from, "reason": job.reason},
+    )

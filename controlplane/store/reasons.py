@@ -1,0 +1,54 @@
+"""Reasons' table: why the asks of a class wait."""
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import bindparam, or_, select
+from sqlalchemy.dialects.postgresql import insert as insert_or_update
+
+from controlplane.domain.ids import ClassId
+from controlplane.store.links import Link
+from controlplane.store.rows import micros, moment
+from controlplane.store.schema import REASONS
+from controlplane.store.statements import Statement
+from controlplane.store.views import ReasonRow
+
+_C: Final = REASONS.c
+_NEW: Final = insert_or_update(REASONS).values({column: bindparam(column.name) for column in _C})
+_OTHER: Final = _NEW.excluded
+_PUT: Final = Statement(
+    _NEW.on_conflict_do_update(
+        index_elements=[_C.class_id],
+        set_={column.name: column for column in _OTHER if column.name != "class_id"},
+        where=or_(_C.code != _OTHER.code, _C.sentence != _OTHER.sentence, _C.remedy != _OTHER.remedy),
+    ).inline(),
+    table=REASONS,
+)
+_GET: Final = Statement(
+    select(_C.class_id, _C.code, _C.sentence, _C.remedy, _C.at).where(_C.class_id == bindparam("class_id"))
+)
+
+
+class Reasons:
+    __slots__ = ("_link",)
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def put(self, class_id: ClassId, code: str, sentence: str, remedy: str, at: datetime) -> bool:
+        """Only a change is written, so `at` says since when; returns whether it was one."""
+        params = {
+            "class_id": class_id,
+            "code": code,
+            "sentence": sentence,
+            "remedy": remedy,
+            "at": micros(at),
+        }
+        return self._link.change(_PUT, params) == 1
+
+    def get(self, class_id: ClassId) -> ReasonRow | None:
+        row = self._link.row(_GET, {"class_id": class_id})
+        if row is None:
+            return None
+        id_, code, sentence, remedy, at = row
+        return ReasonRow(class_id=ClassId(id_), code=code, sentence=sentence, remedy=remedy, at=moment(at))

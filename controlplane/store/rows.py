@@ -1,0 +1,77 @@
+"""Rows: how moments, amounts and JSON values cross into columns and back."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from controlplane.domain.amounts import Amounts
+from controlplane.domain.errors import Bug
+
+# `Any`: the table's definition says what stands in which column, and the reader of the row names them.
+Row = tuple[Any, ...]
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECONDS_PER_SECOND: Final = 1_000_000
+SECONDS_PER_DAY: Final = 86_400
+
+
+def micros(at: datetime) -> int:
+    """Exact, unlike a float of seconds."""
+    since = at - EPOCH
+    return (since.days * SECONDS_PER_DAY + since.seconds) * MICROSECONDS_PER_SECOND + since.microseconds
+
+
+def micros_or_none(at: datetime | None) -> int | None:
+    return None if at is None else micros(at)
+
+
+def moment(column: int) -> datetime:
+    return EPOCH + timedelta(microseconds=column)
+
+
+def moment_or_none(column: int | None) -> datetime | None:
+    return None if column is None else moment(column)
+
+
+def packed(value: object) -> str:
+    """Strict JSON: NaN, infinities and objects of ours are mistakes of the caller."""
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as mistake:
+        raise Bug(f"not a JSON value: {mistake}") from mistake
+
+
+def unpacked(column: str) -> Any:  # noqa: ANN401 - whatever was packed
+    return json.loads(column)
+
+
+def pairs(column: str) -> tuple[tuple[str, str], ...]:
+    """Sorted pairs that were packed as an object."""
+    return tuple(sorted(json.loads(column).items())) if column != "{}" else ()
+
+
+def amounts_params(amounts: Amounts, prefix: str = "") -> dict[str, object]:
+    return {
+        f"{prefix}cpu_milli": amounts.cpu_milli,
+        f"{prefix}memory_bytes": amounts.memory_bytes,
+        f"{prefix}gpu_milli": amounts.gpu_milli,
+        f"{prefix}custom_milli": packed(dict(amounts.custom_milli)) if amounts.custom_milli else "{}",
+    }
+
+
+def amounts_of(cpu_milli: int, memory_bytes: int, gpu_milli: int, custom: str) -> Amounts:
+    return Amounts(
+        cpu_milli=cpu_milli,
+        memory_bytes=memory_bytes,
+        gpu_milli=gpu_milli,
+        custom_milli=custom_of(custom),
+    )
+
+
+def custom_of(custom: str) -> tuple[tuple[str, int], ...]:
+    return () if custom == "{}" else tuple(sorted(_whole_numbers(json.loads(custom))))
+
+
+def _whole_numbers(values: Mapping[str, int]) -> list[tuple[str, int]]:
+    return [(name, int(value)) for name, value in values.items()]

@@ -1,0 +1,174 @@
+"""Views: what the store hands out and takes beside the domain's own objects."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from controlplane.domain.amounts import Amounts
+from controlplane.domain.attempts import Attempt
+from controlplane.domain.ids import AskId, AttemptId, ClassId, JobId, ProjectId, QueueId, SecretId, TokenId
+from controlplane.domain.jobs import Ask, Job, JobKind, JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job with all that a page about it shows."""
+
+    job: Job
+    project_name: str
+    queue_name: str
+    tasks: int
+    amounts: Amounts
+    """Of one task."""
+
+    labels: Mapping[str, str]
+    spec: str
+    """As submitted."""
+
+    schema_version: int
+    attempts: int
+    not_before: datetime | None
+    live: Attempt | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """All that is set must hold; empty tuples and None leave everything in."""
+
+    project_ids: tuple[ProjectId, ...] | None = None
+    """The ones that may be seen; None: all. An empty tuple sees nothing."""
+
+    queue_id: QueueId | None = None
+    states: tuple[JobState, ...] = ()
+    kind: JobKind | None = None
+    name: str | None = None
+    label: tuple[str, str] | None = None
+    submitted_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedRows:
+    """Columns of equal length; row i is one queued ask."""
+
+    ids: Sequence[AskId]
+    class_ids: Sequence[ClassId]
+    priorities: Sequence[int]
+    submitted_us: Sequence[int]
+    not_before_us: Sequence[int]
+    """0 = at once."""
+
+    classes: Sequence[Ask]
+    """One sample of each class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkItem:
+    """Something to look at, claimed."""
+
+    noun: str
+    id: str
+    token: int
+    """Of this claim; a later claim of the same thing has a larger one."""
+
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRow:
+    id: TokenId
+    name: str
+    role: str
+    project_id: ProjectId | None
+    """None: holds for every project."""
+
+    hash: bytes = field(repr=False)
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretRow:
+    """An envelope: who can open `wrapped_key` can open the rest."""
+
+    id: SecretId
+    key_id: str
+    wrapped_key: bytes = field(repr=False)
+    nonce: bytes = field(repr=False)
+    ciphertext: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """What a request with an idempotency key was answered."""
+
+    request_hash: bytes
+    code: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankRow:
+    """How far one rank's records have come."""
+
+    acked_seq: int = 0
+    log_offset: int = 0
+    """Bytes of its log that are kept."""
+
+    heartbeat_at: datetime | None = None
+    exit_code: int | None = None
+    exit_reason: str | None = None
+    exited_at: datetime | None = None
+    progress: float | None = None
+    progress_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricRow:
+    attempt_id: AttemptId
+    job_id: JobId
+    rank: int
+    seq: int
+    step: int
+    at: datetime
+    values: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberedMetric:
+    """A metric, and the number of the attempt that sent it; (number, rank, seq) is where a reader goes on."""
+
+    number: int
+    metric: MetricRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRow:
+    """A checkpoint that is committed, wherever its bytes lie."""
+
+    attempt_id: AttemptId
+    job_id: JobId
+    rank: int
+    seq: int
+    step: int
+    uri: str
+    sha256: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRow:
+    digest: str
+    size_bytes: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonRow:
+    """Why the asks of a class wait, since `at`."""
+
+    class_id: ClassId
+    code: str
+    sentence: str
+    remedy: str
+    at: datetime

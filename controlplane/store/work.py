@@ -1,0 +1,139 @@
+"""The work list: things that some loop should look at, since when, and who is at it."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import bindparam, case, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or_update
+
+from controlplane.domain.errors import StaleWrite
+from controlplane.store.links import Link
+from controlplane.store.rows import micros, moment
+from controlplane.store.schema import WORK
+from controlplane.store.statements import Statement, bound, is_in, listed
+from controlplane.store.views import WorkItem
+
+_C: Final = WORK.c
+_IS_IT: Final = (_C.noun == bindparam("noun"), _C.id == bindparam("id"))
+_IS_OURS: Final = (*_IS_IT, _C.token == bound("token"), _C.holder.is_not(None))
+_IS_FREE: Final = or_(_C.holder.is_(None), _C.until <= bound("now"))
+
+_NEW: Final = insert_or_update(WORK).values(
+    noun=bindparam("noun"), id=bindparam("id"), due_at=bindparam("due_at"), token=bindparam("token")
+)
+_SOONER: Final = _NEW.excluded.due_at
+# While claimed, a poke is put aside: `settle` brings it back, so what was claimed before it is looked at again.
+# PostgreSQL's construct serves both: SQLite spells it the same way.
+_POKE: Final = Statement(
+    _NEW.on_conflict_do_update(
+        index_elements=[_C.noun, _C.id],
+        set_={
+            "due_at": case((_C.holder.is_(None) & (_C.due_at > _SOONER), _SOONER), else_=_C.due_at),
+            "poked_for": case(
+                (_C.holder.is_(None), _C.poked_for),
+                (_C.poked_for < _SOONER, _C.poked_for),
+                else_=_SOONER,
+            ),
+        },
+    ).inline(),
+    table=WORK,
+)
+_DUE: Final = Statement(
+    select(_C.id)
+    .where(_C.noun == bindparam("noun"), _C.due_at <= bound("now"), _IS_FREE)
+    .order_by(_C.due_at, _C.id)
+    .limit(bound("limit"))
+    .with_for_update(skip_locked=True)
+)
+_CLAIM: Final = Statement(
+    update(WORK)
+    .where(_C.noun == bindparam("noun"), is_in(_C.id, "ids"))
+    .values(holder=bindparam("holder"), until=bindparam("until"), token=_C.token + 1, poked_for=None)
+    .returning(_C.id, _C.token, _C.due_at),
+    table=WORK,
+)
+_CHECK: Final = Statement(select(_C.id).where(*_IS_OURS).with_for_update())
+_FINISH: Final = Statement(delete(WORK).where(*_IS_OURS, _C.poked_for.is_(None)), table=WORK)
+_NEXT: Final = bound("next_at")
+_SETTLE: Final = Statement(
+    update(WORK)
+    .where(*_IS_OURS)
+    .values(
+        due_at=case((_C.poked_for < func.coalesce(_NEXT, _C.poked_for + 1), _C.poked_for), else_=_NEXT),
+        poked_for=None,
+        holder=None,
+        until=None,
+    ),
+    table=WORK,
+)
+_NEXT_FREE: Final = Statement(
+    select(_C.due_at)
+    .where(_C.noun == bindparam("noun"), _C.holder.is_(None))
+    .order_by(_C.due_at)
+    .limit(bound("one"))
+)
+_NEXT_EXPIRY: Final = Statement(
+    select(_C.until)
+    .where(_C.noun == bindparam("noun"), _C.holder.is_not(None))
+    .order_by(_C.until)
+    .limit(bound("one"))
+)
+
+
+class Work:
+    __slots__ = ("_link",)
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def poke(self, noun: str, id_: str, at: datetime | None = None) -> None:
+        """Due at `at` or now, or when it was due before if that is sooner."""
+        # A thing that comes back must not meet the token of a claim of its earlier life, so tokens start at the time.
+        due_at = micros(at or self._link.now)
+        self._link.change(_POKE, {"noun": noun, "id": id_, "due_at": due_at, "token": self._link.now_us})
+
+    def claim(self, noun: str, holder: str, limit: int, ttl_seconds: float) -> list[WorkItem]:
+        """Due ones that nobody is at, or whose claim ran out; the longest due first."""
+        now = self._link.now_us
+        due = self._link.rows(_DUE, {"noun": noun, "now": now, "limit": limit})
+        if not due:
+            return []
+        until = micros(self._link.now + timedelta(seconds=ttl_seconds))
+        ids = listed(row[0] for row in due)
+        rows = self._link.rows(_CLAIM, {"noun": noun, "ids": ids, "holder": holder, "until": until})
+        return [
+            WorkItem(noun=noun, id=id_, token=token, due_at=moment(due_at))
+            for id_, token, due_at in sorted(rows, key=lambda row: (row[2], row[0]))
+        ]
+
+    def check(self, item: WorkItem) -> None:
+        """Raises `StaleWrite` unless the claim stands, and keeps it so until the commit."""
+        if self._link.row(_CHECK, _claim_params(item)) is None:
+            raise _lost(item)
+
+    def settle(self, item: WorkItem, next_at: datetime | None) -> None:
+        """Ends the claim; due again at `next_at` (None: never), or when it was poked for meanwhile.
+
+        Raises `StaleWrite` unless the claim stands.
+        """
+        params = _claim_params(item)
+        if next_at is None and self._link.change(_FINISH, params) == 1:
+            return
+        params |= {"next_at": None if next_at is None else micros(next_at)}
+        if self._link.change(_SETTLE, params) == 0:
+            raise _lost(item)
+
+    def next_due(self, noun: str) -> datetime | None:
+        """When there will be something to claim, if nobody pokes before."""
+        params = {"noun": noun, "one": 1}
+        rows = (self._link.row(_NEXT_FREE, params), self._link.row(_NEXT_EXPIRY, params))
+        moments = [moment(row[0]) for row in rows if row is not None]
+        return min(moments, default=None)
+
+
+def _claim_params(item: WorkItem) -> dict[str, object]:
+    return {"noun": item.noun, "id": item.id, "token": item.token}
+
+
+def _lost(item: WorkItem) -> StaleWrite:
+    return StaleWrite(f"{item.noun} {item.id}: the claim was taken over")
