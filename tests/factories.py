@@ -1,0 +1,170 @@
+"""Factories: domain objects with sane values, the same ones every time; name what matters to the test.
+
+`number` tells objects of a kind apart and runs through what belongs together: `ask(3)` is of `job(3)`.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from controlplane.domain.amounts import Amounts
+from controlplane.domain.attempts import ATTEMPT, Attempt, AttemptState, Outcome, Seat
+from controlplane.domain.clusters import CLUSTER, Cluster, ClusterState, Node
+from controlplane.domain.events import Event
+from controlplane.domain.ids import (
+    AskId,
+    AttemptId,
+    ClassId,
+    ClusterId,
+    JobId,
+    NodeId,
+    ProjectId,
+    QueueId,
+    TokenId,
+)
+from controlplane.domain.jobs import JOB, Ask, Job, JobKind, JobState
+from controlplane.domain.lifecycles import Lifecycle
+from controlplane.domain.projects import DEFAULT_PROJECT, DEFAULT_QUEUE, Project, Queue
+from controlplane.store import TokenRow
+
+T = TypeVar("T")
+
+# `Any` in every signature here: the keywords are the fields of the object that is made.
+Fields = Any
+
+NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
+GIBIBYTE: Final = 1024**3
+ONE_CPU: Final = Amounts(cpu_milli=1000, memory_bytes=GIBIBYTE)
+BIG_NODE: Final = Amounts(cpu_milli=8000, memory_bytes=32 * GIBIBYTE, gpu_milli=2000)
+
+
+def after(seconds: float) -> datetime:
+    """A moment that many seconds after noon."""
+    return NOON + timedelta(seconds=seconds)
+
+
+def project(number: int = 1, **fields: Fields) -> Project:
+    name = DEFAULT_PROJECT if number == 1 else f"project-{number}"
+    return _with(Project(id=ProjectId(f"project-{number}"), name=name, created_at=NOON), fields)
+
+
+def queue(number: int = 1, **fields: Fields) -> Queue:
+    """Of the first project."""
+    name = DEFAULT_QUEUE if number == 1 else f"queue-{number}"
+    made = Queue(id=QueueId(f"queue-{number}"), project_id=project().id, name=name, created_at=NOON)
+    return _with(made, fields)
+
+
+def job(number: int = 1, **fields: Fields) -> Job:
+    """Of the first queue; queued a second after the one before unless told."""
+    at = after(number - 1)
+    made = Job(
+        id=JobId(f"job-{number}"),
+        project_id=project().id,
+        queue_id=queue().id,
+        name=f"name-{number}",
+        kind=JobKind.COMMAND,
+        priority=0,
+        state=JobState.QUEUED,
+        since=at,
+        submitted_at=at,
+    )
+    return _with(made, _origin(JOB, made.state, fields) | fields)
+
+
+def ask(number: int = 1, **fields: Fields) -> Ask:
+    """The only one of `job(number)`: one task on one CPU."""
+    made = Ask(
+        id=AskId(f"ask-{number}"),
+        job_id=JobId(f"job-{number}"),
+        queue_id=queue().id,
+        ordinal=0,
+        tasks=1,
+        amounts=ONE_CPU,
+        accelerator=None,
+        class_id=ClassId("class-1"),
+        priority=0,
+        submitted_at=after(number - 1),
+    )
+    return _with(made, fields)
+
+
+def attempt(number: int = 1, **fields: Fields) -> Attempt:
+    """The first one of `job(number)`, placed; an ended one succeeded unless told."""
+    made = Attempt(
+        id=AttemptId(f"attempt-{number}"),
+        job_id=JobId(f"job-{number}"),
+        ask_id=AskId(f"ask-{number}"),
+        project_id=project().id,
+        cluster_id=cluster().id,
+        number=1,
+        state=AttemptState.PLACED,
+        since=NOON,
+        placed_at=NOON,
+    )
+    ended = {"outcome": Outcome.SUCCEEDED, "exit_code": 0, "ended_at": NOON}
+    extra = ended if fields.get("state") is AttemptState.ENDED else {}
+    return _with(made, _origin(ATTEMPT, made.state, fields) | extra | fields)
+
+
+def seat(number: int = 1, rank: int = 0, **fields: Fields) -> Seat:
+    """Of `attempt(number)`, on the first node."""
+    made = Seat(attempt_id=AttemptId(f"attempt-{number}"), rank=rank, node_id=node().id, amounts=ONE_CPU)
+    return _with(made, fields)
+
+
+def cluster(number: int = 1, **fields: Fields) -> Cluster:
+    """Ready, and seen just now."""
+    made = Cluster(
+        id=ClusterId(f"cluster-{number}"),
+        name=f"cluster-{number}",
+        adapter="ray",
+        state=ClusterState.READY,
+        since=NOON,
+        created_at=NOON,
+        url=f"http://127.0.0.{number}:8265",
+        session=f"session-{number}",
+        last_seen_at=NOON,
+    )
+    return _with(made, _origin(CLUSTER, made.state, fields) | fields)
+
+
+def node(number: int = 1, **fields: Fields) -> Node:
+    """Of the first cluster: 8 CPUs, 2 GPUs, 32 GiB, all of it ours."""
+    made = Node(
+        id=NodeId(f"node-{number}"),
+        cluster_id=cluster().id,
+        name=f"ray-node-{number}",
+        host=f"127.0.0.{number}",
+        allocatable=BIG_NODE,
+        foreign=Amounts(),
+        seen_at=NOON,
+    )
+    return _with(made, fields)
+
+
+def event(number: int = 1, **fields: Fields) -> Event:
+    return _with(Event(kind="thing.happened", subject=f"thing-{number}", at=after(number - 1)), fields)
+
+
+def token(number: int = 1, **fields: Fields) -> TokenRow:
+    made = TokenRow(
+        id=TokenId(f"token-{number}"),
+        name=f"token-{number}",
+        role="admin",
+        project_id=None,
+        hash=number.to_bytes(32, "big"),
+        created_at=NOON,
+    )
+    return _with(made, fields)
+
+
+def _with(made: T, fields: dict[str, Any]) -> T:
+    return replace(made, **fields)  # type: ignore[type-var]
+
+
+def _origin(lifecycle: Lifecycle[Any], default: object, fields: dict[str, Any]) -> dict[str, object]:
+    """A row of that state must have come from somewhere: the first legal place."""
+    state = fields.get("state", default)
+    came_from = next(old for old, new in lifecycle.pairs() if new == state)
+    return {"came_from": came_from, "version": 1 if state == lifecycle.initial else 2}
