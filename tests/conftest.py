@@ -15,6 +15,8 @@ from tests import parts
 hypothesis.settings.register_profile("crossdock", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("crossdock")
 
+pytest_plugins = ("tests.databases",)
+
 SOCKET_FREE: Final = frozenset({"property", "sim", "unit"})
 Address = tuple[object, ...] | str | bytes
 """What a socket dials: a host and a port, or a path."""
