@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Final, Self
 
 from controlplane.sdk import streams
-from controlplane.sdk.errors import JobFailed, Timeout, Unreachable
+from controlplane.sdk.errors import JobFailed, NotFound, Timeout, Unreachable
 from controlplane.sdk.logs import LogLine, lines, seamless
 from controlplane.sdk.metrics import MetricTail
 from controlplane.sdk.patience import Patience
 from controlplane.sdk.transport import Params, Transport, parse
-from controlplane.wire.base import Page
+from controlplane.wire.base import Page, Problem
 from controlplane.wire.jobs import (
     AttemptDocument,
     CheckpointDocument,
@@ -140,7 +140,7 @@ class Job:
         return MetricTail(self._transport, f"{self._path}/metrics")
 
     def checkpoints(self) -> list[CheckpointDocument]:
-        """What the code says is durable, oldest first."""
+        """What the code says is durable, newest first."""
         return list(self._transport.items(f"{self._path}/checkpoints", Page[CheckpointDocument]))
 
     def attempts(self) -> list[AttemptDocument]:
@@ -179,16 +179,30 @@ class Job:
         messages = streams.follow(
             self._transport,
             f"{self._path}/logs/stream",
-            params={"rank": rank, "attempt": attempt},
+            params={"rank": rank, "attempt": None if attempt is None else self._attempt(attempt).id},
             patience_seconds=PATIENCE_SECONDS,
             is_over=lambda: self.refresh().is_finished,
         )
         return (LogChunk.model_validate_json(message.data) for message in messages)
 
     def _logs_so_far(self, *, rank: int | None, attempt: int | None) -> Iterator[LogChunk]:
-        for tried in [each for each in self.attempts() if attempt in (None, each.number)][-1:]:
+        for tried in self.attempts()[-1:] if attempt is None else [self._attempt(attempt)]:
             for each in self._ranks(tried) if rank is None else (rank,):
                 yield from self._log_from(tried.id, each, 0)
+
+    def _attempt(self, number: int) -> AttemptDocument:
+        for each in self.attempts():
+            if each.number == number:
+                return each
+        raise NotFound(
+            Problem(
+                type="/problems/not_found",
+                title="There is no such object",
+                status=404,
+                detail=f"job {self.id} has no attempt {number}",
+                code="not_found",
+            )
+        )
 
     def _ranks(self, attempt: AttemptDocument) -> tuple[int, ...]:
         if self._document.spec.get("launch") == "driver":

@@ -1,5 +1,6 @@
 """Requests that survive lost answers, restarts and dead replicas."""
 
+import ssl
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ class Transport:
             headers={"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {},
             timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
             trust_env=not endpoint.is_local,  # no proxy leads to this machine
+            verify=_certificates(endpoint),
         )
 
     def __enter__(self) -> Self:
@@ -148,6 +150,12 @@ class Transport:
             f"{url} asks to come back later ({response.status_code}): {refused}",
             retry_after_seconds=_seconds(response.headers.get("Retry-After", "")),
         )
+
+
+def _certificates(endpoint: Endpoint) -> ssl.SSLContext:
+    """Loading them takes longer than a whole plain request; an empty context trusts nobody."""
+    uses_tls = any(url.startswith("https:") for url in endpoint.urls)
+    return httpx.create_ssl_context() if uses_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def parse(kind: type[T], response: httpx.Response) -> T:
