@@ -1,0 +1,109 @@
+"""A real server in processes of its own, which tests may kill: `crossdock server run` without its supervisor."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from controlplane.admin.server import environment_of, init
+from controlplane.sdk import Client
+from controlplane.settings import Settings
+
+READY_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 30.0
+
+
+@dataclass(slots=True)
+class RunningServer:
+    """Each role is a child of the test, so `kill -9` hits exactly one of them."""
+
+    settings: Settings
+    admin_token: str
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, *roles: str) -> None:
+        for role in roles or ("api", "loops"):
+            with (self.settings.home / f"{role}.log").open("ab") as log:
+                self.processes[role] = subprocess.Popen(
+                    [sys.executable, "-m", "controlplane.admin.processes", role],
+                    env=os.environ | environment_of(self.settings),
+                    stdout=log,
+                    stderr=log,
+                )
+
+    def kill(self, *roles: str) -> None:
+        """SIGKILL: no time to tidy up."""
+        for role in roles or tuple(self.processes):
+            process = self.processes.pop(role)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes.clear()
+
+    def client(self) -> Client:
+        return Client(self.settings.url, self.admin_token)
+
+    def log(self, role: str) -> str:
+        return (self.settings.home / f"{role}.log").read_text()
+
+    def wait_until_ready(self) -> None:
+        with self.client() as client:
+            eventually(
+                lambda: bool(client.whoami()), READY_SECONDS, f"the api did not answer:\n{self.log('api')}"
+            )
+
+
+@contextmanager
+def running_server(home: Path, **changes: object) -> Iterator[RunningServer]:
+    """A fresh control plane, with settings scaled to tests; whatever happens, its processes are ended."""
+    fresh = Settings.read({"CROSSDOCK_HOME": str(home), "CROSSDOCK_PORT": str(free_port())})
+    scaled = replace(
+        fresh,
+        local_cluster=False,
+        lease_seconds=8.0,
+        clock_skew_seconds=1.0,
+        unreachable_after_seconds=2.0,
+        poll_seconds=1.0,
+        leader_seconds=3.0,
+    )
+    settings = replace(scaled, **changes)  # type: ignore[arg-type] # the names are checked by `replace`
+    token = init(settings).admin_token
+    if token is None:
+        raise LookupError(f"{home} was set up before")
+    server = RunningServer(settings=settings, admin_token=token)
+    server.start()
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def eventually(condition: Callable[[], bool], within_seconds: float, otherwise: str) -> None:
+    """Polls until it is true; a test that waits for something says for what."""
+    deadline = time.monotonic() + within_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(otherwise)
+        time.sleep(0.05)  # poll
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
