@@ -38,8 +38,9 @@ def metrics(
 
 
 def checkpoints(services: Services, principal: Principal, job_id: str) -> list[CheckpointRow]:
+    """Oldest first."""
     with services.store.read() as tx:
-        return list(tx.records.checkpoints(job_for(tx, principal, job_id).id))
+        return list(reversed(tx.records.checkpoints(job_for(tx, principal, job_id).id)))
 
 
 def _view(tx: Tx, attempt: Attempt) -> AttemptView:

@@ -161,14 +161,18 @@ def nodes(
     authorize(principal, Action.READ)
     with services.store.read() as tx:
         cluster_id = cluster_for(tx, id_or_name).id if id_or_name is not None else None
-        names = {cluster.id: cluster.name for cluster in tx.clusters.list(None, None)}
+        names = {cluster.id: cluster.name for cluster in tx.clusters.list()}
         booked = tx.nodes.booked(cluster_id)
         found = tx.nodes.list(cluster_id, NodeId(after) if after else None, limit)
         return [_node_view(node, names, booked) for node in found]
 
 
 def _node_view(node: Node, names: Mapping[ClusterId, str], booked: Mapping[NodeId, Amounts]) -> NodeView:
-    return NodeView(node=node, cluster_name=names[node.cluster_id], booked=booked.get(node.id, Amounts()))
+    return NodeView(
+        node=node,
+        cluster_name=names.get(node.cluster_id, node.cluster_id),
+        booked=booked.get(node.id, Amounts()),
+    )
 
 
 def _edit(

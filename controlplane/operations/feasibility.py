@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controlplane.domain.amounts import MILLI, Amounts
-from controlplane.domain.clusters import Cluster, ClusterState, Node
+from controlplane.domain.clusters import Cluster, Node
 from controlplane.domain.errors import Invalid
 from controlplane.domain.jobs import Ask
 from controlplane.store import Tx
@@ -16,7 +16,7 @@ from controlplane.store import Tx
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """Every registered cluster with its present nodes."""
+    """Every cluster that is not detached, with its present nodes."""
 
     clusters: tuple[tuple[Cluster, tuple[Node, ...]], ...]
 
@@ -26,8 +26,8 @@ class Capacity:
 
 
 def load(tx: Tx) -> Capacity:
-    clusters = [each for each in tx.clusters.list(None, None) if each.state is not ClusterState.DETACHED]
-    nodes = tx.nodes.present(None) if clusters else []
+    clusters = tx.clusters.list()
+    nodes = tx.nodes.present() if clusters else []
     return Capacity(
         clusters=tuple(
             (cluster, tuple(node for node in nodes if node.cluster_id == cluster.id)) for cluster in clusters

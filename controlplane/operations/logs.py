@@ -18,14 +18,14 @@ def read(
     principal: Principal,
     job_id: str,
     *,
-    attempt_id: str | None = None,
+    attempt_name: str | None = None,
     rank: int = 0,
     offset: int = 0,
     limit_bytes: int,
 ) -> LogChunk:
     """A piece of the log of one task, of the newest attempt unless another is named."""
     with services.store.read() as tx:
-        attempt = chosen(attempts_for(tx, principal, job_id), job_id, attempt_id)
+        attempt = chosen(attempts_for(tx, principal, job_id), job_id, attempt_name)
         return chunk(tx, attempt, rank, offset, limit_bytes)
 
 
@@ -33,13 +33,14 @@ def attempts_for(tx: Tx, principal: Principal, job_id: str) -> Sequence[Attempt]
     return tx.attempts.of_job(job_for(tx, principal, job_id).id)
 
 
-def chosen(attempts: Sequence[Attempt], job_id: str, attempt_id: str | None) -> Attempt:
+def chosen(attempts: Sequence[Attempt], job_id: str, name: str | None) -> Attempt:
+    """By id or number; the newest one if there is no name."""
     for attempt in reversed(attempts):
-        if attempt_id in {None, attempt.id}:
+        if name in {None, attempt.id, str(attempt.number)}:
             return attempt
-    if attempt_id is None:
+    if name is None:
         raise NotFound(f"job {job_id} has no attempt yet", field="attempt")
-    raise NotFound(f"job {job_id} has no attempt {attempt_id!r}", field="attempt", value=attempt_id)
+    raise NotFound(f"job {job_id} has no attempt {name!r}", field="attempt", value=name)
 
 
 def chunk(tx: Tx, attempt: Attempt, rank: int, offset: int, limit_bytes: int) -> LogChunk:

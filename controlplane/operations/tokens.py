@@ -1,5 +1,6 @@
 """Tokens: making, listing and revoking the secrets that clients carry."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -63,8 +64,9 @@ def create(
     try:
         return write_once(services.store, unit, once)
     except Replay as before:
+        made = json.loads(before.remembered.body)["id"]
         raise Conflict(
-            f"token {before.remembered.body} was made by an earlier request with this idempotency key; its secret "
+            f"token {made} was made by an earlier request with this idempotency key; its secret "
             "was in that answer only: revoke it and make another",
             field="Idempotency-Key",
         ) from None
@@ -93,7 +95,7 @@ def revoke(
     return write_once(services.store, unit, once)
 
 
-def me(services: Services, principal: Principal) -> str | None:
+def project_of(services: Services, principal: Principal) -> str | None:
     """Name of the project that the token is bound to."""
     if principal.project_id is None:
         return None

@@ -1,0 +1,102 @@
+"""Routes of clusters and nodes."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Response
+
+from controlplane.api import documents
+from controlplane.api.calls import Call, Read, Whole, respond
+from controlplane.api.openapi import PROBLEMS, takes
+from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
+from controlplane.operations import clusters
+from controlplane.operations.clusters import ClusterView, NodeView
+from controlplane.wire.admin import ClusterCreate, ClusterDocument, NodeDocument
+from controlplane.wire.base import Page
+
+router = APIRouter(prefix="/v1", tags=["clusters"], responses=dict(PROBLEMS))
+
+
+@router.post("/clusters", status_code=201, response_model=ClusterDocument, openapi_extra=takes(ClusterCreate))
+def register_cluster(call: Whole) -> Response:
+    who, wanted = call.principal(), call.parse(ClusterCreate)
+    deed = call.deed(who, 201, documents.cluster)
+    return deed.answer(clusters.register(call.services, who, wanted, once=deed.once))
+
+
+@router.get("/clusters", response_model=Page[ClusterDocument])
+def list_clusters(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -> Response:
+    who, cursors = call.principal(), call.site.cursors
+    last = text_of(cursors.read("clusters", after))
+    views = clusters.listed(call.services, who, after=last, limit=limit + 1)
+    return respond(
+        page(
+            views,
+            limit,
+            documents.cluster,
+            lambda view: cursors.write("clusters", (view.cluster.name,)),
+        )
+    )
+
+
+@router.get("/clusters/{cluster}", response_model=ClusterDocument)
+def get_cluster(call: Read, cluster: str) -> Response:
+    """By id or name."""
+    return respond(documents.cluster(clusters.get(call.services, call.principal(), cluster)))
+
+
+@router.post("/clusters/{cluster}/cordon", response_model=ClusterDocument, openapi_extra=takes())
+def cordon_cluster(call: Whole, cluster: str) -> Response:
+    """No new tasks; what runs there runs on."""
+    return _edited(call, cluster, clusters.cordon)
+
+
+@router.post("/clusters/{cluster}/uncordon", response_model=ClusterDocument, openapi_extra=takes())
+def uncordon_cluster(call: Whole, cluster: str) -> Response:
+    return _edited(call, cluster, clusters.uncordon)
+
+
+@router.post("/clusters/{cluster}/drain", response_model=ClusterDocument, openapi_extra=takes())
+def drain_cluster(call: Whole, cluster: str) -> Response:
+    """Moves its tasks off and keeps it empty."""
+    return _edited(call, cluster, clusters.drain)
+
+
+@router.post("/clusters/{cluster}/undrain", response_model=ClusterDocument, openapi_extra=takes())
+def undrain_cluster(call: Whole, cluster: str) -> Response:
+    return _edited(call, cluster, clusters.undrain)
+
+
+@router.post("/clusters/{cluster}/detach", response_model=ClusterDocument, openapi_extra=takes())
+def detach_cluster(call: Whole, cluster: str) -> Response:
+    """Off our books for good. Attempts on a cluster that does not answer end as lost."""
+    return _edited(call, cluster, clusters.detach)
+
+
+@router.get("/clusters/{cluster}/nodes", response_model=Page[NodeDocument])
+def list_nodes_of_cluster(
+    call: Read, cluster: str, after: After = None, limit: Limit = DEFAULT_PAGE
+) -> Response:
+    return _nodes(call, cluster, after, limit)
+
+
+@router.get("/nodes", response_model=Page[NodeDocument])
+def list_nodes(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -> Response:
+    return _nodes(call, None, after, limit)
+
+
+def _edited(call: Call, cluster: str, edit: Callable[..., ClusterView]) -> Response:
+    who = call.principal()
+    call.parse_nothing()
+    deed = call.deed(who, 200, documents.cluster)
+    return deed.answer(edit(call.services, who, cluster, once=deed.once))
+
+
+def _nodes(call: Call, cluster: str | None, after: str | None, limit: int) -> Response:
+    who, cursors = call.principal(), call.site.cursors
+    last = text_of(cursors.read("nodes", after))
+    views = clusters.nodes(call.services, who, cluster, after=last, limit=limit + 1)
+
+    def cursor(view: NodeView) -> str:
+        return cursors.write("nodes", (view.node.id,))
+
+    return respond(page(views, limit, documents.node, cursor))
