@@ -1,6 +1,7 @@
 """The composition root: builds the parts from settings and plugs the installed plugins in."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import cast
@@ -19,6 +20,8 @@ from schedulers.base import Policy
 
 POLICY = "priority"
 EXECUTOR = "ray"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +50,19 @@ def services(settings: Settings) -> Services:
 def plugins() -> Plugins:
     """Loads every capacity plugin; each imports its own cloud package only when it is first used."""
     return Plugins(
-        adapters={
-            name: cast("Lends", _load("cloud_adapters", name)()) for name in installed("cloud_adapters")
-        },
+        adapters=dict(_adapters()),
         executor=cast("Executor", _load("executors", EXECUTOR)()),
         policy=cast("Policy", _load("schedulers", POLICY)()),
     )
+
+
+def _adapters() -> Iterator[tuple[str, Lends]]:
+    """A broken plugin takes its own clusters down with it, and nothing else."""
+    for name in installed("cloud_adapters"):
+        try:
+            yield name, cast("Lends", _load("cloud_adapters", name)())
+        except ImportError:
+            log.exception("plugin.broken", extra={"plugin": name})
 
 
 def installed(group: str) -> tuple[str, ...]:

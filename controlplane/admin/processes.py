@@ -1,6 +1,7 @@
 """The server's processes, one role each: `python -m controlplane.admin.processes api|loops|clusters-down`."""
 
 import ctypes
+import fcntl
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import IO, Final
 
 from controlplane import bootstrap
 from controlplane.settings import Settings
@@ -45,14 +46,14 @@ def loops(settings: Settings) -> int:
     """Runs every loop until SIGTERM; work goes on where it is."""
     from controlplane.runtime.process import Loops
 
+    home = _alone_in(settings)
     services, plugins = bootstrap.services(settings), bootstrap.plugins()
     services.store.migrate()
+    holder = f"{socket.gethostname()}:{settings.home}"
+    # Whoever claimed under this name held the lock before us, so it is dead and its claims are free.
+    services.store.write(lambda tx: tx.work.free(holder))
     running = Loops(
-        services,
-        adapters=plugins.adapters,
-        executor=plugins.executor,
-        policy=plugins.policy,
-        holder=f"{socket.gethostname()}:{os.getpid()}",
+        services, adapters=plugins.adapters, executor=plugins.executor, policy=plugins.policy, holder=holder
     )
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -64,7 +65,15 @@ def loops(settings: Settings) -> int:
             return 1
     running.stop(timeout_seconds=STOP_SECONDS)
     services.store.close()
+    home.close()
     return 0
+
+
+def _alone_in(settings: Settings) -> IO[bytes]:
+    """Waits for the lock that one loops process per home holds for as long as it lives."""
+    lock = (settings.home / "loops.lock").open("ab")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def clusters_down(settings: Settings) -> int:

@@ -133,12 +133,13 @@ def _wake_placed(tx: Tx, cluster_id: ClusterId) -> None:
 
 
 def _ranks(tx: Tx, attempt_id: AttemptId) -> tuple[attempts.RankView, ...]:
+    rows = sorted(tx.records.ranks(attempt_id).items())
     return tuple(
         attempts.RankView(
-            rank=rank, heartbeat_at=row.heartbeat_at, exit_code=row.exit_code, exit_reason=row.exit_reason
+            rank=rank, heartbeat_at=spoke_at, exit_code=row.exit_code, exit_reason=row.exit_reason
         )
-        for rank, row in sorted(tx.records.ranks(attempt_id).items())
-        if row.heartbeat_at is not None
+        for rank, row in rows
+        if (spoke_at := row.heartbeat_at or row.exited_at) is not None
     )
 
 

@@ -54,6 +54,10 @@ class ClusterStep:
             )
 
     def _act(self, cluster: Cluster, call: clusters.Call) -> clusters.Heard:
+        if cluster.adapter not in self._adapters:
+            return clusters.Unseen(
+                message=f"the plugin {cluster.adapter!r} is not installed or does not load"
+            )
         try:
             match call:
                 case clusters.Boot():

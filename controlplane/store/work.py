@@ -66,6 +66,17 @@ _SETTLE: Final = Statement(
     ),
     table=WORK,
 )
+_FREE: Final = Statement(
+    update(WORK)
+    .where(_C.holder == bindparam("holder"))
+    .values(
+        due_at=case((_C.poked_for < _C.due_at, _C.poked_for), else_=_C.due_at),
+        poked_for=None,
+        holder=None,
+        until=None,
+    ),
+    table=WORK,
+)
 _NEXT_FREE: Final = Statement(
     select(_C.due_at)
     .where(_C.noun == bindparam("noun"), _C.holder.is_(None))
@@ -122,6 +133,10 @@ class Work:
         params |= {"next_at": None if next_at is None else micros(next_at)}
         if self._link.change(_SETTLE, params) == 0:
             raise _lost(item)
+
+    def free(self, holder: str) -> int:
+        """Gives back every claim of a holder that is known to be dead; the count. What was claimed is due again."""
+        return self._link.change(_FREE, {"holder": holder})
 
     def next_due(self, noun: str) -> datetime | None:
         """When there will be something to claim, if nobody pokes before."""
