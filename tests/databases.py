@@ -131,7 +131,8 @@ class _Database:
         self._name = f"crossdock_{uuid.uuid4().hex}"
 
     def __enter__(self) -> str:
-        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        # Copying files is a fifth of the work of logging every page, where no disk is waited for.
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
         self._execute(create.format(sql.Identifier(self._name), sql.Identifier(self._template)))
         return self._name
 

@@ -43,19 +43,19 @@ def after(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def project(number: int = 1, **fields: Fields) -> Project:
+def project(number: int = 1, /, **fields: Fields) -> Project:
     name = DEFAULT_PROJECT if number == 1 else f"project-{number}"
     return _with(Project(id=ProjectId(f"project-{number}"), name=name, created_at=NOON), fields)
 
 
-def queue(number: int = 1, **fields: Fields) -> Queue:
+def queue(number: int = 1, /, **fields: Fields) -> Queue:
     """Of the first project."""
     name = DEFAULT_QUEUE if number == 1 else f"queue-{number}"
     made = Queue(id=QueueId(f"queue-{number}"), project_id=project().id, name=name, created_at=NOON)
     return _with(made, fields)
 
 
-def job(number: int = 1, **fields: Fields) -> Job:
+def job(number: int = 1, /, **fields: Fields) -> Job:
     """Of the first queue; queued a second after the one before unless told."""
     at = after(number - 1)
     made = Job(
@@ -72,7 +72,7 @@ def job(number: int = 1, **fields: Fields) -> Job:
     return _with(made, _origin(JOB, made.state, fields) | fields)
 
 
-def ask(number: int = 1, **fields: Fields) -> Ask:
+def ask(number: int = 1, /, **fields: Fields) -> Ask:
     """The only one of `job(number)`: one task on one CPU."""
     made = Ask(
         id=AskId(f"ask-{number}"),
@@ -89,7 +89,7 @@ def ask(number: int = 1, **fields: Fields) -> Ask:
     return _with(made, fields)
 
 
-def attempt(number: int = 1, **fields: Fields) -> Attempt:
+def attempt(number: int = 1, /, **fields: Fields) -> Attempt:
     """The first one of `job(number)`, placed; an ended one succeeded unless told."""
     made = Attempt(
         id=AttemptId(f"attempt-{number}"),
@@ -107,13 +107,13 @@ def attempt(number: int = 1, **fields: Fields) -> Attempt:
     return _with(made, _origin(ATTEMPT, made.state, fields) | extra | fields)
 
 
-def seat(number: int = 1, rank: int = 0, **fields: Fields) -> Seat:
+def seat(number: int = 1, /, rank: int = 0, **fields: Fields) -> Seat:
     """Of `attempt(number)`, on the first node."""
     made = Seat(attempt_id=AttemptId(f"attempt-{number}"), rank=rank, node_id=node().id, amounts=ONE_CPU)
     return _with(made, fields)
 
 
-def cluster(number: int = 1, **fields: Fields) -> Cluster:
+def cluster(number: int = 1, /, **fields: Fields) -> Cluster:
     """Ready, and seen just now."""
     made = Cluster(
         id=ClusterId(f"cluster-{number}"),
@@ -129,7 +129,7 @@ def cluster(number: int = 1, **fields: Fields) -> Cluster:
     return _with(made, _origin(CLUSTER, made.state, fields) | fields)
 
 
-def node(number: int = 1, **fields: Fields) -> Node:
+def node(number: int = 1, /, **fields: Fields) -> Node:
     """Of the first cluster: 8 CPUs, 2 GPUs, 32 GiB, all of it ours."""
     made = Node(
         id=NodeId(f"node-{number}"),
@@ -143,11 +143,11 @@ def node(number: int = 1, **fields: Fields) -> Node:
     return _with(made, fields)
 
 
-def event(number: int = 1, **fields: Fields) -> Event:
+def event(number: int = 1, /, **fields: Fields) -> Event:
     return _with(Event(kind="thing.happened", subject=f"thing-{number}", at=after(number - 1)), fields)
 
 
-def token(number: int = 1, **fields: Fields) -> TokenRow:
+def token(number: int = 1, /, **fields: Fields) -> TokenRow:
     made = TokenRow(
         id=TokenId(f"token-{number}"),
         name=f"token-{number}",
@@ -164,7 +164,9 @@ def _with(made: T, fields: dict[str, Any]) -> T:
 
 
 def _origin(lifecycle: Lifecycle[Any], default: object, fields: dict[str, Any]) -> dict[str, object]:
-    """A row of that state must have come from somewhere: the first legal place."""
+    """A row in that state must have come from somewhere: the first place that its table names."""
     state = fields.get("state", default)
-    came_from = next(old for old, new in lifecycle.pairs() if new == state)
-    return {"came_from": came_from, "version": 1 if state == lifecycle.initial else 2}
+    if state == lifecycle.initial:
+        return {}
+    came_from = next(old for old, successors in lifecycle.edges.items() if state in successors)
+    return {"came_from": str(came_from), "version": 2}

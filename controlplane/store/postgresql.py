@@ -20,6 +20,7 @@ T = TypeVar("T")
 MOST_CONNECTIONS: Final = 24
 MOST_TRIES: Final = 20
 CONNECT_TIMEOUT_SECONDS: Final = 5
+USES_BEFORE_PREPARED: Final = 2
 MILLISECONDS_PER_SECOND: Final = 1000
 _NOW: Final = "SELECT (extract(epoch FROM transaction_timestamp()) * 1000000)::bigint"
 BEGIN_WRITE: Final = f"BEGIN; {_NOW}"
@@ -42,17 +43,12 @@ class PostgresqlDriver:
     dialect = POSTGRESQL
 
     def __init__(self, url: str, *, busy_timeout_seconds: float) -> None:
+        self._url = url
+        self._lock_timeout = f"{int(busy_timeout_seconds * MILLISECONDS_PER_SECOND)}ms"
         try:
-            self._connection = psycopg.connect(
-                url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS, prepare_threshold=2
-            )
-            self._connection.execute(
-                "SELECT set_config('lock_timeout', %s, false)",
-                (f"{int(busy_timeout_seconds * MILLISECONDS_PER_SECOND)}ms",),
-            )
+            self._connection = self._connect()
         except psycopg.Error as raised:
             raise self._always_meaning(raised) from raised
-        self.is_used = False
 
     @property
     def usable(self) -> bool:
@@ -67,11 +63,17 @@ class PostgresqlDriver:
             cursor.executemany(text, many)
 
     def begin(self, text: str) -> int:
-        """Returns the database's time in microseconds: one trip for both."""
+        """Returns the database's time in microseconds: one trip for both.
+
+        A connection that died while it was idle is replaced: nothing was asked of it yet.
+        """
         try:
-            cursor = self._connection.execute(text)
-            cursor.nextset()
-            return int(cursor.fetchall()[0][0])
+            try:
+                return self._begin(text)
+            except AWAY:
+                self._connection.close()
+                self._connection = self._connect()
+                return self._begin(text)
         except psycopg.Error as raised:
             raise self._always_meaning(raised) from raised
 
@@ -105,6 +107,17 @@ class PostgresqlDriver:
                 return Bug(f"the database refused a statement: {raised}")
             case _:
                 return None
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+        connection.prepare_threshold = USES_BEFORE_PREPARED
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", (self._lock_timeout,))
+        return connection
+
+    def _begin(self, text: str) -> int:
+        cursor = self._connection.execute(text)
+        cursor.nextset()
+        return int(cursor.fetchall()[0][0])
 
     def _always_meaning(self, raised: psycopg.Error) -> ControlPlaneError:
         return self.meaning(raised, None) or Bug(str(raised))
