@@ -1,0 +1,109 @@
+"""A real Ray cluster on loopback for tests: a head and two nodes, with 4 CPUs and 2 logical GPUs each.
+
+`ray_cluster` is one cluster for the whole test run: leave it as it was found. A test that hurts its cluster takes one
+of its own with `running_cluster`. Both end with the test, and by themselves soon after a killed test run.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from cloud_adapters.base import ClusterRef, Endpoint
+from cloud_adapters.local.adapter import LocalAdapter
+from cloud_adapters.local.commands import HEAD
+from cloud_adapters.local.place import Life, Place
+from cloud_adapters.local.processes import Process, descendants, members, slot_of
+
+BOOT_SECONDS: Final = 180.0
+END_SECONDS: Final = 60.0
+CALL_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalCluster:
+    """A cluster by its directory; it need not run."""
+
+    ref: ClusterRef
+    adapter: LocalAdapter
+
+    @property
+    def life(self) -> Life:
+        """What its keeper last said."""
+        life = self.place.life()
+        if life is None:
+            raise LookupError("the cluster was never booted")
+        return life
+
+    @property
+    def place(self) -> Place:
+        return Place(directory=Path(dict(self.ref.settings)["directory"]))
+
+    def boot(self, *, deadline: float = BOOT_SECONDS) -> Endpoint:
+        return self.adapter.boot(self.ref, deadline=deadline)
+
+    def at(self, endpoint: Endpoint) -> ClusterRef:
+        return replace(self.ref, endpoint=endpoint)
+
+    def processes(self) -> tuple[Process, ...]:
+        """All of Ray's and of the users' processes in it, wherever they hang."""
+        found = {*members(self.life.tag, Path(self.life.folder)), *descendants(self.life.keeper_pid)}
+        return tuple(sorted(found, key=lambda process: process.pid))
+
+    def daemon(self, slot: int, program: str) -> Process:
+        """Ray's `gcs_server` or `raylet` of the head (slot 0) or a node (1, 2...)."""
+        for process in self.processes():
+            if slot_of(process.pid, self.life.tag) == str(slot) and _name(process.pid) == program:
+                return process
+        raise LookupError(f"no {program} in slot {slot}")
+
+    def kill_head(self) -> None:
+        os.kill(self.daemon(HEAD, "gcs_server").pid, signal.SIGKILL)
+
+    def kill_node(self, slot: int) -> None:
+        os.kill(self.daemon(slot, "raylet").pid, signal.SIGKILL)
+
+
+def local_cluster(directory: Path, **settings: int) -> LocalCluster:
+    named = {"directory": str(directory)} | {name: str(value) for name, value in settings.items()}
+    ref = ClusterRef(id="lab", name="lab", endpoint=None, settings=tuple(sorted(named.items())))
+    return LocalCluster(ref=ref, adapter=LocalAdapter())
+
+
+@contextmanager
+def running_cluster(directory: Path, **settings: int) -> Iterator[LocalCluster]:
+    """Boots it, calls for it as the loops would, and ends it whatever happens."""
+    cluster = local_cluster(directory, **settings)
+    stopped = threading.Event()
+    caller = threading.Thread(target=_call, args=(cluster.place, stopped), daemon=True)
+    try:
+        cluster.boot()
+        caller.start()
+        yield cluster
+    finally:
+        stopped.set()
+        cluster.adapter.shut_down(cluster.ref, deadline=END_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    with running_cluster(tmp_path_factory.mktemp("ray"), orphan_seconds=60) as cluster:
+        yield cluster.boot()
+
+
+def _call(place: Place, stopped: threading.Event) -> None:
+    while not stopped.wait(CALL_SECONDS):
+        place.call()
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
