@@ -68,7 +68,7 @@ _SETTLE: Final = Statement(
 )
 _FREE: Final = Statement(
     update(WORK)
-    .where(_C.holder == bindparam("holder"))
+    .where(_C.holder == bindparam("dead"))
     .values(
         due_at=case((_C.poked_for < _C.due_at, _C.poked_for), else_=_C.due_at),
         poked_for=None,
@@ -136,7 +136,7 @@ class Work:
 
     def free(self, holder: str) -> int:
         """Gives back every claim of a holder that is known to be dead; the count. What was claimed is due again."""
-        return self._link.change(_FREE, {"holder": holder})
+        return self._link.change(_FREE, {"dead": holder})
 
     def next_due(self, noun: str) -> datetime | None:
         """When there will be something to claim, if nobody pokes before."""
