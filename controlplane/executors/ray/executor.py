@@ -18,7 +18,7 @@ from controlplane.domain.ids import AttemptId
 from controlplane.executors.base import Launch, Observation, Order, OrderSeat, Phase
 from controlplane.executors.ray.client import JobInfo, RayJobs
 
-ENTRYPOINT: Final = "python -m crossdock_wrapper"
+ENTRYPOINT: Final = "exec python -m crossdock_wrapper"  # a shell between would turn a kill into an exit code
 STOP_MARGIN_SECONDS = 15
 """On top of the grace: time for the wrapper to reach every rank and to deliver the exit record."""
 

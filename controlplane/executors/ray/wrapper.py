@@ -4,7 +4,12 @@ The one file that travels: started as `python -m crossdock_wrapper`, it may use 
 for gangs only. What it says on the wire, and what an order holds, stands in docs/job-protocol.md.
 
     main ── Keeper  one rank: its UserCode, watched by a guard; a Link delivers what the Outbox holds under a Lease
-         └─ Gang    one Seat (a Ray actor) per rank, and each Seat starts a detached Keeper
+         └─ Gang    one Seat (a Ray actor) per rank, and each Seat starts a Keeper
+
+A keeper never is a descendant of what Ray started, for Ray's stop signals whole trees and user code shall get one
+SIGTERM, not two; and Ray's kills shall leave a keeper to end user code with grace and to tell the end of it. What
+started a keeper holds its standard input: the word "stop" or the end of the pipe stops it. The end of its standard
+output means that keeper and user code are gone; the last thing written there is its Exit.
 
 user_environment, parse_record, Lease and Outbox decide; they touch no process and no network.
 """
@@ -16,7 +21,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -27,10 +31,12 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from itertools import islice
+from subprocess import DEVNULL, PIPE, Popen, SubprocessError
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+COORDINATOR: Final = -1
 TICK_SECONDS: Final = 0.05
 GATHER_SECONDS: Final = 0.2
 HEARTBEAT_SECONDS: Final = 5.0
@@ -39,10 +45,15 @@ SLACK_SECONDS: Final = 10.0  # what keepers may take over and above their grace 
 BATCH_RECORDS: Final = 500
 BATCH_BYTES: Final = 256 * 1024
 LINE_BYTES: Final = 16 * 1024
+METRIC_VALUES: Final = 64
+SHA256_DIGITS: Final = 64
 NEVER: Final = float("inf")
 NOT_STARTED: Final = 75  # EX_TEMPFAIL: no code of the user's, or none that can be trusted
 RETRIED: Final = frozenset({401, 403, 404, 408, 409, 429})  # any other client error means this very batch
 PR_SET_PDEATHSIG: Final = 1
+PR_SET_CHILD_SUBREAPER: Final = 36
+STDIN: Final = 0
+STDOUT: Final = 1
 LIBC: Final = ctypes.CDLL(None)
 GUARD: Final = 'trap "" TERM INT; read -r group || exit 0; read -r _ || kill -9 "-$group"'
 CALL: Final = (
@@ -109,17 +120,25 @@ def user_environment(
 
 
 def parse_record(line: bytes) -> Record | None:
-    """One line of the records file, or None for what no database should be asked to hold."""
+    """One line of the records file, or None for what the control plane would refuse, and a whole batch with it."""
     try:
-        match {"sha256": None, **json.loads(line)}:
-            case {"kind": "metric", "step": int(step), "values": dict(values)} if 0 <= step < 2**63:
-                numbers = {_text(name): _number(value) for name, value in values.items()}
+        match {"sha256": None, "message": "", **json.loads(line)}:
+            case {"kind": "metric", "step": int(step), "values": dict(values)} if (
+                0 <= step < 2**63 and len(values) <= METRIC_VALUES
+            ):
+                numbers = {_text(name, 128): _number(value) for name, value in values.items()}
                 return {"kind": "metric", "step": int(step), "values": numbers}
             case {"kind": "checkpoint", "uri": uri, "step": int(step), "sha256": digest} if 0 <= step < 2**63:
-                digest = None if digest is None else _text(digest)
-                return {"kind": "checkpoint", "uri": _text(uri), "step": int(step), "sha256": digest}
+                digest = None if digest is None else bytes.fromhex(_text(digest, 64)).hex()
+                if uri and (digest is None or len(digest) == SHA256_DIGITS):
+                    return {
+                        "kind": "checkpoint",
+                        "uri": _text(uri, 2048),
+                        "step": int(step),
+                        "sha256": digest,
+                    }
             case {"kind": "progress", "fraction": fraction, "message": message} if 0 <= fraction <= 1:
-                return {"kind": "progress", "fraction": _number(fraction), "message": _text(message)}
+                return {"kind": "progress", "fraction": _number(fraction), "message": _text(message, 4096)}
     except (ValueError, TypeError, OverflowError, RecursionError):
         pass
     return None
@@ -131,8 +150,8 @@ def _number(value: object) -> float | None:
     return float(value) if abs(value) < NEVER else None  # None for NaN as well
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or "\0" in value:
+def _text(value: object, limit: int) -> str:
+    if not isinstance(value, str) or len(value) > limit or "\0" in value:
         raise TypeError
     value.encode()  # refuses half a surrogate pair, as a database would
     return value
@@ -248,6 +267,7 @@ class Link:
         self._order = order
         self._urls = deque(urlsplit(url) for url in order.urls)
         self._connection: HTTPConnection | None = None
+        self._lease_seconds = float(order.lease_seconds)
         self._closing = False
         self._lock = threading.Lock()
         self._news = threading.Event()
@@ -271,13 +291,14 @@ class Link:
         """A line of ours among the user's."""
         self.log(f"[crossdock] {text}\n".encode(errors="replace"))
 
-    def greet(self) -> str | None:
+    def greet(self, meanwhile: Callable[[], object]) -> str | None:
         """Says hello and returns None, or why user code must not start."""
         self.heed_signals()
         self.report({"kind": "hello", "host": socket.gethostname(), "pid": os.getpid()})
         threading.Thread(target=self._run, daemon=True).start()
         while not (self.lease.due() or self.lease.granted):
             self._await_answer()
+            meanwhile()
         self.lease.due()  # the answer may have said "stop"
         return self.lease.reason
 
@@ -289,11 +310,11 @@ class Link:
             self._await_answer()
         return self.outbox.settled
 
-    def close(self, farewell: Record, until: float) -> None:
+    def close(self, farewell: Record | None, until: float) -> None:
         """Delivers the log's tail first, the exit record alone and last."""
         import shutil
 
-        if self.drain(until):
+        if self.drain(until) and farewell:
             self.report({"kind": "exit", **farewell, "log_bytes": self.outbox.log_size})
         if self.drain(until) or self.lease.fenced:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -322,7 +343,7 @@ class Link:
         if failures:
             return BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1]
         if self.outbox.settled:
-            return min(HEARTBEAT_SECONDS, float(self._order.lease_seconds) / 4)
+            return min(HEARTBEAT_SECONDS, max(GATHER_SECONDS, self._lease_seconds / 4))
         return 0 if self._closing or self.outbox.crowded else GATHER_SECONDS
 
     def _exchange(self, sent_at: float) -> bool:
@@ -369,7 +390,8 @@ class Link:
         if answer["stop"]:
             self.lease.stop(grace_seconds)
         if acked_seq > 0:  # hello has arrived
-            self.lease.renew(sent_at, float(answer["lease_seconds"]), grace_seconds)
+            self._lease_seconds = float(answer["lease_seconds"])
+            self.lease.renew(sent_at, self._lease_seconds, grace_seconds)
         return True
 
 
@@ -390,12 +412,15 @@ class UserCode:
     """
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        LIBC.prctl(
+            PR_SET_CHILD_SUBREAPER, 1
+        )  # what leaves the group, or outlives its parent there, becomes ours
         source, self._leash = os.pipe()
         self.output, sink = os.pipe()
-        self._guard = subprocess.Popen(["/bin/sh", "-c", GUARD], stdin=source, start_new_session=True)
-        self._child = subprocess.Popen(
+        self._guard = Popen(["/bin/sh", "-c", GUARD], stdin=source, start_new_session=True)
+        self._child = Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=DEVNULL,
             stdout=sink,
             stderr=sink,
             env=environment,
@@ -412,6 +437,9 @@ class UserCode:
 
     def signal(self, number: int) -> bool:
         """Whether anybody is left to get it."""
+        with suppress(ChildProcessError):
+            while self._child.returncode is not None and os.waitpid(-self._child.pid, os.WNOHANG)[0]:
+                pass  # an orphan that we inherited and that has ended
         with suppress(ProcessLookupError):
             os.killpg(self._child.pid, number)
             return True
@@ -422,9 +450,8 @@ class UserCode:
         return self._child.poll() is not None and not (patient and self.signal(0))
 
     def end(self, reason: str | None) -> Exit:
-        """Kills what is left and waits until it is gone, or for as long as zombies of nobody may stay."""
-        patience = 100
-        while self.signal(signal.SIGKILL) and (patience := patience - 1):
+        """Kills what is left, wherever it hides, and waits until it is gone."""
+        while self.signal(signal.SIGKILL) | self._kill_strays():
             time.sleep(TICK_SECONDS)
         os.write(self._leash, b"0\n")
         self._guard.wait()
@@ -432,6 +459,15 @@ class UserCode:
         number = -code if code < 0 else None
         code = 128 + number if number else code
         return Exit(code, reason or ("failed" if code else "completed"), number)
+
+    def _kill_strays(self) -> bool:
+        strays: set[int] = set()
+        with suppress(FileNotFoundError), open(f"/proc/self/task/{os.getpid()}/children", "rb") as children:  # noqa: PTH123
+            strays = {int(pid) for pid in children.read().split()} - {self._guard.pid, self._child.pid}
+        for pid in strays:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        return bool(strays)
 
 
 class Keeper:
@@ -442,7 +478,7 @@ class Keeper:
         self._records_path = f"{link.directory}/records"
         self._records = os.open(self._records_path, os.O_RDONLY | os.O_CREAT, 0o600)
         self._half_line = b""
-        self._sources = [sys.stdin.fileno()] if in_gang else []
+        self._sources = [STDIN]
 
     def run(self) -> Exit:
         environment = user_environment(self._order, self._rank, os.environ, self._records_path)
@@ -450,35 +486,35 @@ class Keeper:
         lease.start_by = NEVER
         try:
             user = UserCode(command_line(self._order.entrypoint), environment)
-        except (OSError, ValueError, subprocess.SubprocessError) as problem:
+        except (OSError, ValueError, SubprocessError) as problem:
             self._link.note(f"the entrypoint could not be started: {problem}")
             return Exit(126, "failed")
         self._sources.append(user.output)
         while not user.is_over(patient=lease.reason is not None and due != signal.SIGKILL):
-            self._listen(user.output, TICK_SECONDS)
+            self.listen(TICK_SECONDS)
             if (due := lease.due()) is not None:
                 user.signal(due)
         ended = user.end(lease.reason)
-        while self._listen(user.output, 0):
+        while self.listen(0):
             pass
         return ended
 
-    def farewell(self, until: float) -> Record:
+    def farewell(self, ended: Exit, until: float) -> Record | None:
         while self._take_records() and (not self._link.outbox.crowded or self._link.drain(until)):
             pass
         self._take_line(self._half_line)
-        return {"final": not self._in_gang}
+        return {**ended._asdict(), "final": not self._in_gang}
 
-    def _listen(self, output: int, seconds: float) -> bool:
+    def listen(self, seconds: float = 0) -> bool:
         """Whether anything was heard."""
         ready = select.select(self._sources, [], [], seconds)[0]
         for source in ready:
             data = os.read(source, BATCH_BYTES)
-            if source == output and data:
+            if source != STDIN and data:
                 self._link.log(data)
                 continue
             self._sources.remove(source)
-            if source != output:  # a Seat says "stop", and the end of its pipe means no less
+            if source == STDIN:
                 self._link.lease.stop(self._order.grace_seconds)
         if not self._link.outbox.crowded:
             self._take_records()
@@ -515,11 +551,8 @@ class Seat:
 
     def keep(self, environment: dict[str, str]) -> list[Any] | None:
         """The keeper's Exit, or None if the keeper was killed; either way user code has ended."""
-        command = [sys.executable, "-m", "crossdock_wrapper"]
-        names = {**os.environ, **environment}
-        keeper = subprocess.Popen(
-            command, stdin=self._source, stdout=subprocess.PIPE, env=names, start_new_session=True
-        )
+        command, names = [sys.executable, "-m", "crossdock_wrapper"], {**os.environ, **environment}
+        keeper = Popen(command, stdin=self._source, stdout=PIPE, env=names, start_new_session=True)
         os.close(self._source)
         said: bytes = keeper.communicate()[0]
         return json.loads(said) if said else None
@@ -536,7 +569,7 @@ class Gang:
         self._lease.patience_seconds = delivery_seconds(order) + SLACK_SECONDS
         self._running: dict[Any, int] = {}  # Ray's handles and references have no useful types
         self._ended: dict[int, Exit] = {}
-        self._lost: set[int] = set()
+        self._lost = False
 
     def run(self) -> Exit:
         try:
@@ -544,12 +577,17 @@ class Gang:
             return self._watch(seats) if seats else Exit(NOT_STARTED, self._lease.reason or "start_timeout")
         except Exception:  # noqa: BLE001 - Ray raises what it likes; the control plane must hear of it all the same
             self._link.note(f"the gang could not be led\n{traceback.format_exc()}")
-            return Exit(1, "failed")
+            return Exit(NOT_STARTED, "start_timeout")  # unless keepers run, and then nobody is told
 
-    def farewell(self, _until: float) -> Record:
-        unknown = {*self._running.values(), *self._lost}
-        codes = {rank: ended.code for rank, ended in self._ended.items()} | dict.fromkeys(unknown)
-        return {"final": not unknown, "ranks": codes}
+    def listen(self) -> None:
+        """Nobody speaks to a gang but by signals."""
+
+    def farewell(self, ended: Exit, _until: float) -> Record | None:
+        """None while user code may run somewhere: the control plane then waits for each rank's own word or lease."""
+        if self._running or self._lost:
+            return None
+        codes = {rank: each.code for rank, each in self._ended.items()}
+        return {**ended._asdict(), "final": True, "ranks": codes}
 
     def _take_seats(self) -> list[Any]:
         """Tells a keeper in every seat to begin; takes no seat once the lease has a reason against it."""
@@ -579,13 +617,13 @@ class Gang:
         if self._lease.reason:
             return []
         host, port = ray.get(addresses)[0]
-        shared = {
+        names = {
             "CROSSDOCK_ORDER": json.dumps(vars(self._order)),
             "MASTER_ADDR": host,
             "MASTER_PORT": str(port),
         }
         for rank, seat in enumerate(seats):
-            self._running[seat.keep.remote({**shared, "CROSSDOCK_KEEP_RANK": str(rank)})] = rank
+            self._running[seat.keep.remote({**names, "CROSSDOCK_KEEP_RANK": str(rank)})] = rank
         self._lease.start_by = NEVER
         return seats
 
@@ -613,12 +651,13 @@ class Gang:
         try:
             said = ray.get(done)
         except ray.exceptions.RayError as problem:
-            self._lost.add(rank)
+            self._lost = True
             self._link.note(f"rank {rank} was lost: {type(problem).__name__}")
             return LOST
         if said is None:
             self._link.note(f"the keeper of rank {rank} was killed")
-        return Exit(*said) if said else LOST
+            return LOST
+        return Exit(*said)
 
 
 def seat_options(bundle: Mapping[str, float]) -> Record:
@@ -629,27 +668,61 @@ def seat_options(bundle: Mapping[str, float]) -> Record:
     return {"num_cpus": 0, **options, "max_concurrency": 2, "max_restarts": 0}
 
 
+def play(order: Order, part: Keeper | Gang, link: Link) -> tuple[Exit, bool]:
+    """How it ended, and whether that is the whole truth."""
+    reason = link.greet(part.listen)
+    ended = Exit(NOT_STARTED, reason) if reason else part.run()
+    until = monotonic() + delivery_seconds(order)
+    farewell = part.farewell(ended, until)
+    link.close(farewell, until)
+    return ended, farewell is not None
+
+
+def fork_keeper() -> tuple[int, int] | None:
+    """Returns the ends of the keeper's input and output to its starter, and None to the keeper."""
+    words, sink = os.pipe()
+    said, result = os.pipe()
+    if os.fork():
+        os.close(result)
+        return sink, said
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.close(sink)
+    os.dup2(words, STDIN)
+    os.dup2(result, STDOUT)
+    return None
+
+
+def await_keeper(sink: int, said: int) -> Exit:
+    def stop(*_: object) -> None:
+        with suppress(BrokenPipeError):
+            os.write(sink, b"stop\n")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    with open(said, "rb") as result:
+        last_words = result.read()
+    return Exit(*json.loads(last_words)) if last_words else LOST
+
+
 def main() -> int:
     order = Order(**json.loads(os.environ["CROSSDOCK_ORDER"]))
     keep_rank = os.environ.get("CROSSDOCK_KEEP_RANK")
-    if (
-        keep_rank is not None and os.fork()
-    ):  # Ray kills an actor's children with it; a keeper lives to deliver
-        os._exit(0)
-    leads = keep_rank is None and order.launch == "tasks" and len(order.seats) > 1
-    rank = -1 if leads else int(keep_rank or 0)
-    link = Link(order, rank)
-    part = Gang(order, link) if leads else Keeper(order, rank, link, in_gang=keep_rank is not None)
-    reason = link.greet()
-    ended = Exit(NOT_STARTED, reason) if reason else part.run()
-    until = monotonic() + delivery_seconds(order)
-    farewell = part.farewell(until)
-    link.close({**ended._asdict(), **farewell}, until)
-    if keep_rank is not None:
-        sys.stdout.write(json.dumps(ended))
-    elif not farewell["final"]:
-        sys.stderr.flush()
-        os.kill(os.getpid(), signal.SIGKILL)  # an exit code would be taken as proof that no user code runs
+    if keep_rank is None and order.launch == "tasks" and len(order.seats) > 1:
+        link = Link(order, COORDINATOR)
+        ended, knows_all = play(order, Gang(order, link), link)
+        if not knows_all:
+            os.kill(os.getpid(), signal.SIGKILL)  # an exit code would pass for proof that no user code runs
+    elif keep_rank is None and (ends := fork_keeper()) is not None:
+        ended = await_keeper(*ends)
+    else:
+        if keep_rank is not None and os.fork():
+            os._exit(0)
+        rank = int(keep_rank or 0)
+        link = Link(order, rank)
+        ended, _ = play(order, Keeper(order, rank, link, in_gang=keep_rank is not None), link)
+        os.write(STDOUT, json.dumps(ended).encode())
     return NOT_STARTED if ended.reason in {"lease_lost", "start_timeout", "fenced"} else ended.code
 
 

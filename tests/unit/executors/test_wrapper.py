@@ -361,18 +361,44 @@ def test_user_code_has_our_names_and_not_the_token(
     assert exported == {"A": "1", "MINE": "1", "RANK": "7"}
 
 
-def test_a_killed_wrapper_takes_all_user_code_with_it(bench: Bench, plane: Plane) -> None:
-    started = bench.start('trap "" TERM; echo $$; sleep 60 & echo $!; echo ready; wait')
+CLINGING = 'trap "" TERM; echo $$; sleep 60 & echo $!; echo ready; while :; do wait; done'
+
+
+def test_a_killed_wrapper_takes_all_user_code_with_it_and_still_tells(bench: Bench, plane: Plane) -> None:
+    started = bench.start(CLINGING)
     started.until_ready()
     pids = [int(pid) for pid in plane.log().split()[:2]]
     assert all(map(is_alive, pids))
     started.process.kill()
     until(lambda: not any(map(is_alive, pids)))
+    plane.until(lambda: plane.records("exit"))
+    assert plane.exit()["reason"] == "stopped"
 
 
-def test_what_user_code_leaves_behind_ends_with_it(bench: Bench, plane: Plane) -> None:
-    assert bench.run("trap '' TERM; sleep 60 & echo $!") == 0
-    assert not is_alive(int(plane.log()))
+def test_a_killed_keeper_takes_all_user_code_with_it(bench: Bench, plane: Plane) -> None:
+    started = bench.start(CLINGING)
+    started.until_ready()
+    pids = [int(pid) for pid in plane.log().split()[:2]]
+    os.kill(plane.records("hello")[0]["pid"], signal.SIGKILL)
+    assert started.ended() == 137
+    until(lambda: not any(map(is_alive, pids)))
+
+
+@pytest.mark.parametrize("start", ["sleep 60 &", "setsid sleep 60 &", "(setsid sleep 60 &);"])
+def test_what_user_code_leaves_behind_ends_with_it(bench: Bench, plane: Plane, start: str) -> None:
+    (bench.folder / "stay").write_text("echo $$ > pid; exec sleep 60")
+    begin = start.replace("sleep 60", "sh stay")
+    assert bench.run(f"{begin} while ! [ -s pid ]; do sleep 0.01; done") == 0
+    assert not is_alive(int((bench.folder / "pid").read_text()))
+
+
+def test_a_stop_while_nobody_answers_hello_ends_the_wait(bench: Bench, plane: Plane) -> None:
+    plane.vices = [500] * 1000
+    started = bench.start("touch begun", lease_seconds=0.5, grace_seconds=0.1)
+    plane.until(lambda: len(plane.vices) < 1000)
+    started.stop()
+    assert started.ended() == 75
+    assert not (bench.folder / "begun").exists()
 
 
 def test_a_function_runs_in_the_working_directory(bench: Bench, plane: Plane) -> None:
