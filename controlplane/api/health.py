@@ -1,6 +1,7 @@
 """Routes that tell whether this process lives, and whether it can serve."""
 
 from importlib.metadata import version
+from typing import Final
 
 from fastapi import APIRouter, Response
 
@@ -8,13 +9,15 @@ from controlplane.api.calls import Read, respond
 from controlplane.operations import readiness
 from controlplane.wire.admin import Health, Readiness
 
+VERSION: Final = version("crossdock")
+
 router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz", response_model=Health)
 async def healthz() -> Response:
     """Asks nobody: answers as long as the event loop turns."""
-    return respond(Health(ok=True, version=version("crossdock")))
+    return respond(Health(ok=True, version=VERSION))
 
 
 @router.get("/readyz", response_model=Readiness)

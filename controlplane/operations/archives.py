@@ -7,8 +7,8 @@ from typing import BinaryIO, Final, cast
 from controlplane.domain.errors import Invalid
 
 MAX_ENTRIES: Final = 100_000
-MAX_DIRECTORY_BYTES: Final = 200 * MAX_ENTRIES
-"""Of the list of entries, which is read whole before it can be counted."""
+LISTED_BYTES: Final = 200
+"""Of the list of entries, for each that is allowed: the list is read whole before it can be counted."""
 
 MAX_UNPACKED_TIMES: Final = 4
 """The sum of the unpacked sizes, as a multiple of the upload limit."""
@@ -18,10 +18,13 @@ MAX_TARGET_BYTES: Final = 4096
 IS_ENCRYPTED: Final = 0x1
 
 
-def check(file: BinaryIO, *, limit_bytes: int) -> None:
-    """Raises `Invalid` naming the entry."""
+def check(file: BinaryIO, *, limit_bytes: int, max_entries: int = MAX_ENTRIES) -> None:
+    """Raises `Invalid` naming the entry. `limit_bytes` is the one of the upload."""
+    bounded = cast("BinaryIO", _Bounded(file, max_entries))
     try:
-        with zipfile.ZipFile(cast("BinaryIO", _Bounded(file))) as archive:
+        with zipfile.ZipFile(bounded) as archive:
+            if len(archive.infolist()) > max_entries:
+                raise _too_many(f"{len(archive.infolist())} entries", max_entries)
             _check_entries(archive, limit_bytes * MAX_UNPACKED_TIMES)
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, EOFError, OverflowError) as error:
         raise Invalid(f"is not a zip archive that can be read: {error}", field="body") from error
@@ -30,20 +33,19 @@ def check(file: BinaryIO, *, limit_bytes: int) -> None:
 class _Bounded:
     """The file, refusing to be read in very large pieces: a list of millions of entries would fill the memory."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, max_entries: int) -> None:
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
         self._file = file
+        self._max_entries = max_entries
 
     def read(self, size: int = -1) -> bytes:
-        if size > MAX_DIRECTORY_BYTES:
-            raise _too_many(f"a list of {size} bytes")
+        if size > self._max_entries * LISTED_BYTES:
+            raise _too_many(f"a list of {size} bytes", self._max_entries)
         return self._file.read(size)
 
 
 def _check_entries(archive: zipfile.ZipFile, unpacked_limit: int) -> None:
     entries = archive.infolist()
-    if len(entries) > MAX_ENTRIES:
-        raise _too_many(f"{len(entries)} entries")
     links = {_parts(entry.filename) for entry in entries if _is_link(entry)}
     unpacked = 0
     for entry in entries:
@@ -97,5 +99,5 @@ def _bad(entry: zipfile.ZipInfo, why: str, *, limit: int | None = None) -> Inval
     return Invalid(f"entry {entry.filename!r}: {why}", field="body", value=entry.filename, limit=limit)
 
 
-def _too_many(found: str) -> Invalid:
-    return Invalid(f"the archive has {found}", field="body", value=found, limit=MAX_ENTRIES)
+def _too_many(found: str, limit: int) -> Invalid:
+    return Invalid(f"the archive has {found}", field="body", value=found, limit=limit)

@@ -1,0 +1,142 @@
+"""Registering clusters, and the operator's words about them."""
+
+from typing import Any
+
+import pytest
+
+from controlplane.domain.amounts import Amounts
+from controlplane.domain.clusters import ClusterState
+from controlplane.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from controlplane.identity.principals import Role
+from controlplane.operations import clusters
+from controlplane.operations.endpoints import endpoint_of
+from controlplane.wire.admin import ClusterCreate
+from tests.unit.operations.world import GIBIBYTE, World
+
+URL = "https://ray.lab.example:8265"
+
+
+def wanted(name: str = "lab", **given: Any) -> ClusterCreate:  # noqa: ANN401 - its fields
+    return ClusterCreate.model_validate({"name": name, "adapter": "ray", "url": URL, **given})
+
+
+def test_a_registered_cluster_is_pending_and_the_loop_is_woken(plane: World) -> None:
+    view = clusters.register(plane.services, plane.root, wanted())
+    assert (view.cluster.state, view.nodes, view.capacity) == (ClusterState.PENDING, 0, Amounts())
+    assert plane.is_poked("cluster", view.cluster.id)
+    assert plane.event_kinds()[-1] == "cluster.pending"
+
+
+def test_its_token_is_sealed_and_opens_for_the_loop(plane: World) -> None:
+    view = clusters.register(plane.services, plane.root, wanted(token="ray-secret"))
+    assert "ray-secret" not in repr(view)
+    with plane.store.read() as tx:
+        row = tx.secrets.get(view.cluster.secret_id) if view.cluster.secret_id else None
+    assert row is not None
+    assert b"ray-secret" not in row.ciphertext
+    endpoint = endpoint_of(plane.services, view.cluster)
+    assert endpoint is not None
+    assert endpoint.token == "ray-secret"
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"adapter": "mainframe"}, "adapter"),
+        ({"url": None}, "url"),
+        ({"url": "http://ray.lab.example:8265"}, "url"),
+        ({"url": "http://10.0.0.1:8265"}, "url"),
+        ({"url": "https://user:hunter2@ray.lab.example"}, "url"),
+        ({"url": "https://:8265"}, "url"),
+        ({"url": "https://ray.lab.example:99999"}, "url"),
+        ({"adapter": "local"}, "url"),
+    ],
+)
+def test_what_cannot_be_dialled_safely_is_refused(plane: World, given: dict[str, Any], field: str) -> None:
+    before = plane.counts()
+    with pytest.raises(Invalid) as caught:
+        clusters.register(plane.services, plane.root, wanted(**given))
+    assert (caught.value.field, plane.counts()) == (field, before)
+    assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.2:8265", "http://localhost:8265", "http://[::1]:8265"])
+def test_plain_http_is_fine_on_loopback(plane: World, url: str) -> None:
+    assert clusters.register(plane.services, plane.root, wanted(url=url)).cluster.url == url
+
+
+def test_an_embedded_cluster_gets_a_folder_of_its_own(plane: World) -> None:
+    view = clusters.register(plane.services, plane.root, wanted(adapter="local", url=None))
+    home = plane.services.settings.home
+    assert dict(view.cluster.settings)["directory"] == str(home / "clusters" / view.cluster.id)
+
+
+def test_a_name_is_taken_once(plane: World) -> None:
+    clusters.register(plane.services, plane.root, wanted())
+    before = plane.counts()
+    with pytest.raises(Conflict) as caught:
+        clusters.register(plane.services, plane.root, wanted(token="ray-secret"))
+    assert (caught.value.field, caught.value.value, plane.counts()) == ("name", "lab", before)
+
+
+def test_a_cluster_is_found_by_id_and_by_name(plane: World) -> None:
+    cluster = plane.cluster("lab")
+    assert clusters.get(plane.services, plane.root, "lab") == clusters.get(
+        plane.services, plane.root, cluster.id
+    )
+    with pytest.raises(NotFound):
+        clusters.get(plane.services, plane.root, "nowhere")
+
+
+def test_a_view_sums_nodes_and_seats(plane: World) -> None:
+    cluster = plane.cluster("lab", nodes=2, gpus=2)
+    plane.place(plane.submit(tasks=3).job, cluster, tasks=3)
+    view = clusters.get(plane.services, plane.root, "lab")
+    assert view.capacity == Amounts(cpu_milli=8000, gpu_milli=4000, memory_bytes=16 * GIBIBYTE)
+    assert (view.nodes, view.booked) == (2, Amounts(cpu_milli=3000))
+    booked = [
+        node.booked.cpu_milli
+        for node in clusters.nodes(plane.services, plane.root, "lab", after=None, limit=10)
+    ]
+    assert booked == [2000, 1000]
+
+
+def test_words_are_written_down_told_and_acted_on_by_the_loop(plane: World) -> None:
+    cluster = plane.cluster("lab")
+    for verb, kind in (
+        (clusters.cordon, "cluster.cordoned"),
+        (clusters.uncordon, "cluster.uncordoned"),
+        (clusters.drain, "cluster.drain_requested"),
+        (clusters.undrain, "cluster.undrain_requested"),
+        (clusters.detach, "cluster.detach_requested"),
+    ):
+        before = clusters.get(plane.services, plane.root, "lab").cluster
+        view = verb(plane.services, plane.root, "lab")
+        assert (view.cluster.version, view.cluster.state) == (before.version + 1, cluster.state)
+        assert plane.event_kinds()[-1] == kind
+        assert plane.is_poked("cluster", cluster.id)
+
+
+def test_saying_it_twice_changes_nothing_more(plane: World) -> None:
+    plane.cluster("lab")
+    first = clusters.drain(plane.services, plane.root, "lab")
+    plane.clock.pass_seconds(5)
+    assert clusters.drain(plane.services, plane.root, "lab") == first
+
+
+@pytest.mark.parametrize(("role", "project"), [(Role.SUBMITTER, None), (Role.ADMIN, "default")])
+def test_only_an_admin_of_all_projects_edits_clusters(plane: World, role: Role, project: str | None) -> None:
+    plane.cluster("lab")
+    who = plane.principal(role, project)
+    with pytest.raises(Forbidden):
+        clusters.cordon(plane.services, who, "lab")
+    with pytest.raises(Forbidden):
+        clusters.register(plane.services, who, wanted("other"))
+    assert clusters.get(plane.services, who, "lab").cluster.cordoned_at is None
+
+
+def test_a_detached_cluster_hears_nothing_more(plane: World) -> None:
+    cluster = plane.cluster("lab", seen=False)
+    plane.store.write(lambda tx: tx.clusters.save(cluster.move(ClusterState.DETACHED, at=plane.clock.at)))
+    with pytest.raises(Conflict, match="is detached"):
+        clusters.cordon(plane.services, plane.root, cluster.id)
