@@ -1,4 +1,4 @@
-"""First light: every table of the first release, with the walls around its states."""
+"""First light: the nouns of the first release, with the walls around their states."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -84,26 +84,17 @@ EXECUTE FUNCTION check_move('{noun}')
 TABLES = (
     "edges",
     "events",
-    "idempotency",
     "projects",
-    "reasons",
-    "secrets",
-    "uploads",
     "work",
     "clusters",
     "leases",
     "queues",
-    "tokens",
     "jobs",
     "nodes",
     "asks",
     "dependencies",
     "job_labels",
     "attempts",
-    "checkpoints",
-    "log_chunks",
-    "metrics",
-    "ranks",
     "seats",
 )
 """In an order in which each finds what it refers to."""
@@ -112,26 +103,17 @@ TABLES = (
 def upgrade() -> None:
     _edges()
     _events()
-    _idempotency()
     _projects()
-    _reasons()
-    _secrets()
-    _uploads()
     _work()
     _clusters()
     _leases()
     _queues()
-    _tokens()
     _jobs()
     _nodes()
     _asks()
     _dependencies()
     _job_labels()
     _attempts()
-    _checkpoints()
-    _log_chunks()
-    _metrics()
-    _ranks()
     _seats()
     _walls()
 
@@ -147,7 +129,7 @@ def _edges() -> None:
     op.create_table(
         "edges",
         *_texts("noun", "from_state", "to_state"),
-        sa.PrimaryKeyConstraint("noun", "from_state", "to_state", name="pk_edges"),
+        sa.PrimaryKeyConstraint("noun", "from_state", "to_state", name=op.f("pk_edges")),
     )
     table = sa.table("edges", sa.column("noun"), sa.column("from_state"), sa.column("to_state"))
     op.bulk_insert(table, [{"noun": noun, "from_state": old, "to_state": new} for noun, old, new in EDGES])
@@ -164,7 +146,7 @@ def _events() -> None:
         *_wholes("at"),
         *_texts("project_id", "job_id", nullable=True),
         *_texts("data"),
-        sa.PrimaryKeyConstraint("seq", name="pk_events"),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_events")),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_events_feed", "events", ["xid", "seq"])
@@ -177,53 +159,13 @@ def _events() -> None:
     )
 
 
-def _idempotency() -> None:
-    op.create_table(
-        "idempotency",
-        *_texts("token_id", "key"),
-        *_bytes("request_hash"),
-        *_wholes("code"),
-        *_texts("body"),
-        *_wholes("created_at"),
-        sa.PrimaryKeyConstraint("token_id", "key", name="pk_idempotency"),
-    )
-    op.create_index("ix_idempotency_created_at", "idempotency", ["created_at"])
-
-
 def _projects() -> None:
     op.create_table(
         "projects",
         *_texts("id", "name"),
         *_wholes("created_at"),
-        sa.PrimaryKeyConstraint("id", name="pk_projects"),
-        sa.UniqueConstraint("name", name="uq_projects_name"),
-    )
-
-
-def _reasons() -> None:
-    op.create_table(
-        "reasons",
-        *_texts("class_id", "code", "sentence", "remedy"),
-        *_wholes("at"),
-        sa.PrimaryKeyConstraint("class_id", name="pk_reasons"),
-    )
-
-
-def _secrets() -> None:
-    op.create_table(
-        "secrets",
-        *_texts("id", "key_id"),
-        *_bytes("wrapped_key", "nonce", "ciphertext"),
-        sa.PrimaryKeyConstraint("id", name="pk_secrets"),
-    )
-
-
-def _uploads() -> None:
-    op.create_table(
-        "uploads",
-        *_texts("digest"),
-        *_wholes("size_bytes", "created_at"),
-        sa.PrimaryKeyConstraint("digest", name="pk_uploads"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_projects")),
+        sa.UniqueConstraint("name", name=op.f("uq_projects_name")),
     )
 
 
@@ -236,8 +178,8 @@ def _work() -> None:
         *_texts("holder", nullable=True),
         *_wholes("token"),
         *_wholes("until", nullable=True),
-        sa.CheckConstraint("(holder IS NULL) = (until IS NULL)", name="ck_work_claim"),
-        sa.PrimaryKeyConstraint("noun", "id", name="pk_work"),
+        sa.CheckConstraint("(holder IS NULL) = (until IS NULL)", name=op.f("ck_work_claim")),
+        sa.PrimaryKeyConstraint("noun", "id", name=op.f("pk_work")),
     )
     op.create_index(
         "ix_work_claimed",
@@ -261,14 +203,14 @@ def _clusters() -> None:
         *_texts("trust_domain", "settings"),
         *_wholes("cordoned_at", "drain_requested_at", "detach_requested_at", "last_seen_at", nullable=True),
         *_texts("problem", nullable=True),
-        sa.CheckConstraint("noun = 'cluster'", name="ck_clusters_noun"),
-        sa.CheckConstraint("version >= 1", name="ck_clusters_version"),
+        sa.CheckConstraint("noun = 'cluster'", name=op.f("ck_clusters_noun")),
+        sa.CheckConstraint("version >= 1", name=op.f("ck_clusters_version")),
         sa.ForeignKeyConstraint(
             ["noun", "came_from", "state"],
             ["edges.noun", "edges.from_state", "edges.to_state"],
-            name="fk_clusters_noun",
+            name=op.f("fk_clusters_noun"),
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_clusters"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_clusters")),
     )
     op.create_index(
         "uq_clusters_name",
@@ -288,14 +230,14 @@ def _leases() -> None:
         *_texts("state", "came_from"),
         sa.Column("noun", sa.Text(), server_default=sa.text("'lease'"), nullable=False),
         *_texts("address", nullable=True),
-        sa.CheckConstraint("noun = 'lease'", name="ck_leases_noun"),
+        sa.CheckConstraint("noun = 'lease'", name=op.f("ck_leases_noun")),
         sa.ForeignKeyConstraint(
             ["noun", "came_from", "state"],
             ["edges.noun", "edges.from_state", "edges.to_state"],
-            name="fk_leases_noun",
+            name=op.f("fk_leases_noun"),
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_leases"),
-        sa.UniqueConstraint("name", "token", name="uq_leases_name_token"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_leases")),
+        sa.UniqueConstraint("name", "token", name=op.f("uq_leases_name_token")),
     )
     op.create_index(
         "uq_leases_held",
@@ -312,23 +254,9 @@ def _queues() -> None:
         "queues",
         *_texts("id", "project_id", "name"),
         *_wholes("created_at"),
-        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name="fk_queues_project_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_queues"),
-        sa.UniqueConstraint("project_id", "name", name="uq_queues_project_id_name"),
-    )
-
-
-def _tokens() -> None:
-    op.create_table(
-        "tokens",
-        *_texts("id", "name", "role"),
-        *_texts("project_id", nullable=True),
-        *_bytes("hash"),
-        *_wholes("created_at"),
-        *_wholes("expires_at", "revoked_at", nullable=True),
-        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name="fk_tokens_project_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_tokens"),
-        sa.UniqueConstraint("hash", name="uq_tokens_hash"),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_queues_project_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_queues")),
+        sa.UniqueConstraint("project_id", "name", name=op.f("uq_queues_project_id_name")),
     )
 
 
@@ -348,17 +276,17 @@ def _jobs() -> None:
         *_texts("reason", nullable=True),
         *_texts("spec"),
         *_wholes("schema_version"),
-        sa.CheckConstraint("noun = 'job'", name="ck_jobs_noun"),
-        sa.CheckConstraint("version >= 1", name="ck_jobs_version"),
+        sa.CheckConstraint("noun = 'job'", name=op.f("ck_jobs_noun")),
+        sa.CheckConstraint("version >= 1", name=op.f("ck_jobs_version")),
         sa.ForeignKeyConstraint(
             ["noun", "came_from", "state"],
             ["edges.noun", "edges.from_state", "edges.to_state"],
-            name="fk_jobs_noun",
+            name=op.f("fk_jobs_noun"),
         ),
-        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name="fk_jobs_project_id"),
-        sa.ForeignKeyConstraint(["queue_id"], ["queues.id"], name="fk_jobs_queue_id"),
-        sa.ForeignKeyConstraint(["retry_of"], ["jobs.id"], name="fk_jobs_retry_of"),
-        sa.PrimaryKeyConstraint("id", name="pk_jobs"),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_jobs_project_id")),
+        sa.ForeignKeyConstraint(["queue_id"], ["queues.id"], name=op.f("fk_jobs_queue_id")),
+        sa.ForeignKeyConstraint(["retry_of"], ["jobs.id"], name=op.f("fk_jobs_retry_of")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )
     op.create_index("ix_jobs_newest", "jobs", ["submitted_at", "id"])
     op.create_index("ix_jobs_newest_of_project", "jobs", ["project_id", "submitted_at", "id"])
@@ -385,14 +313,14 @@ def _nodes() -> None:
         *_wholes("cordoned_at", "gone_at", nullable=True),
         sa.CheckConstraint(
             "allocatable_cpu_milli >= 0 AND allocatable_memory_bytes >= 0 AND allocatable_gpu_milli >= 0",
-            name="ck_nodes_allocatable_amounts",
+            name=op.f("ck_nodes_allocatable_amounts"),
         ),
         sa.CheckConstraint(
             "foreign_cpu_milli >= 0 AND foreign_memory_bytes >= 0 AND foreign_gpu_milli >= 0",
-            name="ck_nodes_foreign_amounts",
+            name=op.f("ck_nodes_foreign_amounts"),
         ),
-        sa.ForeignKeyConstraint(["cluster_id"], ["clusters.id"], name="fk_nodes_cluster_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_nodes"),
+        sa.ForeignKeyConstraint(["cluster_id"], ["clusters.id"], name=op.f("fk_nodes_cluster_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_nodes")),
     )
     op.create_index(
         "uq_nodes_name",
@@ -414,12 +342,14 @@ def _asks() -> None:
         *_texts("class_id"),
         *_wholes("priority", "submitted_at"),
         *_wholes("not_before", nullable=True),
-        sa.CheckConstraint("cpu_milli >= 0 AND memory_bytes >= 0 AND gpu_milli >= 0", name="ck_asks_amounts"),
-        sa.CheckConstraint("tasks >= 1", name="ck_asks_tasks"),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_asks_job_id"),
-        sa.ForeignKeyConstraint(["queue_id"], ["queues.id"], name="fk_asks_queue_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_asks"),
-        sa.UniqueConstraint("job_id", "ordinal", name="uq_asks_job_id_ordinal"),
+        sa.CheckConstraint(
+            "cpu_milli >= 0 AND memory_bytes >= 0 AND gpu_milli >= 0", name=op.f("ck_asks_amounts")
+        ),
+        sa.CheckConstraint("tasks >= 1", name=op.f("ck_asks_tasks")),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_asks_job_id")),
+        sa.ForeignKeyConstraint(["queue_id"], ["queues.id"], name=op.f("fk_asks_queue_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_asks")),
+        sa.UniqueConstraint("job_id", "ordinal", name=op.f("uq_asks_job_id_ordinal")),
     )
 
 
@@ -427,9 +357,9 @@ def _dependencies() -> None:
     op.create_table(
         "dependencies",
         *_texts("job_id", "needs_id"),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_dependencies_job_id"),
-        sa.ForeignKeyConstraint(["needs_id"], ["jobs.id"], name="fk_dependencies_needs_id"),
-        sa.PrimaryKeyConstraint("job_id", "needs_id", name="pk_dependencies"),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_dependencies_job_id")),
+        sa.ForeignKeyConstraint(["needs_id"], ["jobs.id"], name=op.f("fk_dependencies_needs_id")),
+        sa.PrimaryKeyConstraint("job_id", "needs_id", name=op.f("pk_dependencies")),
     )
     op.create_index("ix_dependencies_needs_id", "dependencies", ["needs_id"])
 
@@ -438,8 +368,8 @@ def _job_labels() -> None:
     op.create_table(
         "job_labels",
         *_texts("job_id", "name", "value"),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_job_labels_job_id"),
-        sa.PrimaryKeyConstraint("job_id", "name", name="pk_job_labels"),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_labels_job_id")),
+        sa.PrimaryKeyConstraint("job_id", "name", name=op.f("pk_job_labels")),
     )
     op.create_index("ix_job_labels_value", "job_labels", ["name", "value", "job_id"])
 
@@ -459,21 +389,21 @@ def _attempts() -> None:
         *_texts("stop_outcome", nullable=True),
         *_wholes("stop_requested_at", nullable=True),
         *_texts("session", nullable=True),
-        sa.CheckConstraint("(ended_at IS NOT NULL) = (state = 'ended')", name="ck_attempts_ended_at"),
-        sa.CheckConstraint("(outcome IS NOT NULL) = (state = 'ended')", name="ck_attempts_outcome"),
-        sa.CheckConstraint("noun = 'attempt'", name="ck_attempts_noun"),
-        sa.CheckConstraint("version >= 1", name="ck_attempts_version"),
-        sa.ForeignKeyConstraint(["ask_id"], ["asks.id"], name="fk_attempts_ask_id"),
-        sa.ForeignKeyConstraint(["cluster_id"], ["clusters.id"], name="fk_attempts_cluster_id"),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_attempts_job_id"),
+        sa.CheckConstraint("(ended_at IS NOT NULL) = (state = 'ended')", name=op.f("ck_attempts_ended_at")),
+        sa.CheckConstraint("(outcome IS NOT NULL) = (state = 'ended')", name=op.f("ck_attempts_outcome")),
+        sa.CheckConstraint("noun = 'attempt'", name=op.f("ck_attempts_noun")),
+        sa.CheckConstraint("version >= 1", name=op.f("ck_attempts_version")),
+        sa.ForeignKeyConstraint(["ask_id"], ["asks.id"], name=op.f("fk_attempts_ask_id")),
+        sa.ForeignKeyConstraint(["cluster_id"], ["clusters.id"], name=op.f("fk_attempts_cluster_id")),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_attempts_job_id")),
         sa.ForeignKeyConstraint(
             ["noun", "came_from", "state"],
             ["edges.noun", "edges.from_state", "edges.to_state"],
-            name="fk_attempts_noun",
+            name=op.f("fk_attempts_noun"),
         ),
-        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name="fk_attempts_project_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_attempts"),
-        sa.UniqueConstraint("job_id", "number", name="uq_attempts_job_id_number"),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_attempts_project_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_attempts")),
+        sa.UniqueConstraint("job_id", "number", name=op.f("uq_attempts_job_id_number")),
     )
     op.create_index(
         "ix_attempts_live_of_cluster",
@@ -492,56 +422,6 @@ def _attempts() -> None:
     )
 
 
-def _checkpoints() -> None:
-    op.create_table(
-        "checkpoints",
-        *_texts("attempt_id"),
-        *_wholes("rank", "seq", "step"),
-        *_texts("uri"),
-        *_texts("sha256", nullable=True),
-        *_wholes("at"),
-        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name="fk_checkpoints_attempt_id"),
-        sa.PrimaryKeyConstraint("attempt_id", "rank", "seq", name="pk_checkpoints"),
-    )
-
-
-def _log_chunks() -> None:
-    op.create_table(
-        "log_chunks",
-        *_texts("attempt_id"),
-        *_wholes("rank", "start"),
-        *_bytes("data"),
-        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name="fk_log_chunks_attempt_id"),
-        sa.PrimaryKeyConstraint("attempt_id", "rank", "start", name="pk_log_chunks"),
-    )
-
-
-def _metrics() -> None:
-    op.create_table(
-        "metrics",
-        *_texts("attempt_id"),
-        *_wholes("rank", "seq", "step", "at"),
-        *_texts("values_json"),
-        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name="fk_metrics_attempt_id"),
-        sa.PrimaryKeyConstraint("attempt_id", "rank", "seq", name="pk_metrics"),
-    )
-
-
-def _ranks() -> None:
-    op.create_table(
-        "ranks",
-        *_texts("attempt_id"),
-        *_wholes("rank", "acked_seq", "log_offset"),
-        *_wholes("heartbeat_at", "exit_code", nullable=True),
-        *_texts("exit_reason", nullable=True),
-        *_wholes("exited_at", nullable=True),
-        *_numbers("progress", nullable=True),
-        *_texts("progress_message", nullable=True),
-        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name="fk_ranks_attempt_id"),
-        sa.PrimaryKeyConstraint("attempt_id", "rank", name="pk_ranks"),
-    )
-
-
 def _seats() -> None:
     op.create_table(
         "seats",
@@ -553,12 +433,12 @@ def _seats() -> None:
         *_texts("heir", nullable=True),
         *_wholes("released_at", nullable=True),
         sa.CheckConstraint(
-            "cpu_milli >= 0 AND memory_bytes >= 0 AND gpu_milli >= 0", name="ck_seats_amounts"
+            "cpu_milli >= 0 AND memory_bytes >= 0 AND gpu_milli >= 0", name=op.f("ck_seats_amounts")
         ),
-        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name="fk_seats_attempt_id"),
-        sa.ForeignKeyConstraint(["heir"], ["asks.id"], name="fk_seats_heir"),
-        sa.ForeignKeyConstraint(["node_id"], ["nodes.id"], name="fk_seats_node_id"),
-        sa.PrimaryKeyConstraint("attempt_id", "rank", name="pk_seats"),
+        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name=op.f("fk_seats_attempt_id")),
+        sa.ForeignKeyConstraint(["heir"], ["asks.id"], name=op.f("fk_seats_heir")),
+        sa.ForeignKeyConstraint(["node_id"], ["nodes.id"], name=op.f("fk_seats_node_id")),
+        sa.PrimaryKeyConstraint("attempt_id", "rank", name=op.f("pk_seats")),
     )
     op.create_index(
         "ix_seats_booked",
@@ -590,7 +470,3 @@ def _wholes(*names: str, nullable: bool = False) -> list[sa.Column[int]]:
 
 def _numbers(*names: str, nullable: bool = False) -> list[sa.Column[float]]:
     return [sa.Column(name, sa.Double(), nullable=nullable) for name in names]
-
-
-def _bytes(*names: str, nullable: bool = False) -> list[sa.Column[bytes]]:
-    return [sa.Column(name, sa.LargeBinary(), nullable=nullable) for name in names]
