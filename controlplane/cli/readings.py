@@ -91,7 +91,7 @@ def attempts(*, job_id: JobId, as_json: AsJson = False) -> None:
 
 
 def checkpoints(*, job_id: JobId, as_json: AsJson = False) -> None:
-    """List a job's durable checkpoints, newest first; the next attempt resumes from the newest."""
+    """List a job's durable checkpoints; the next attempt resumes from the newest."""
     with session(as_json=as_json) as opened:
         opened.output.rows(opened.client.jobs.get(job_id).checkpoints(), CHECKPOINT_COLUMNS)
 

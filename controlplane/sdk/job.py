@@ -25,6 +25,7 @@ FINISHED: Final = frozenset({"succeeded", "failed", "cancelled"})
 PATIENCE_SECONDS: Final = 300.0
 """How long a wait outlasts a server that does not answer."""
 
+METRICS_AT_ONCE: Final = 1000
 FIRST_LOOK_SECONDS: Final = 0.1
 RAREST_LOOK_SECONDS: Final = 2.0
 
@@ -133,14 +134,16 @@ class Job:
 
     def metrics(self) -> Iterator[MetricPoint]:
         """Everything that the tasks reported so far, by attempt, rank and order of reporting."""
-        return self._transport.items(f"{self._path}/metrics", Page[MetricPoint])
+        return self._transport.items(
+            f"{self._path}/metrics", Page[MetricPoint], params={"limit": METRICS_AT_ONCE}
+        )
 
     def metric_tail(self) -> MetricTail:
         """For looking at the metrics again and again while the job runs."""
         return MetricTail(self._transport, f"{self._path}/metrics")
 
     def checkpoints(self) -> list[CheckpointDocument]:
-        """What the code says is durable, newest first."""
+        """What the code says is durable."""
         return list(self._transport.items(f"{self._path}/checkpoints", Page[CheckpointDocument]))
 
     def attempts(self) -> list[AttemptDocument]:
@@ -179,7 +182,7 @@ class Job:
         messages = streams.follow(
             self._transport,
             f"{self._path}/logs/stream",
-            params={"rank": rank, "attempt": None if attempt is None else self._attempt(attempt).id},
+            params={"rank": rank, "attempt": attempt},
             patience_seconds=PATIENCE_SECONDS,
             is_over=lambda: self.refresh().is_finished,
         )
