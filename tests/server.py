@@ -14,6 +14,7 @@ from typing import Final
 
 from controlplane.admin.server import environment_of, init
 from controlplane.sdk import Client
+from controlplane.sdk.errors import Unreachable
 from controlplane.settings import Settings
 
 READY_SECONDS: Final = 60.0
@@ -63,10 +64,11 @@ class RunningServer:
         return (self.settings.home / f"{role}.log").read_text()
 
     def wait_until_ready(self) -> None:
-        with self.client() as client:
-            eventually(
-                lambda: bool(client.whoami()), READY_SECONDS, f"the api did not answer:\n{self.log('api')}"
-            )
+        with Client(self.settings.url, self.admin_token, patience_seconds=READY_SECONDS) as client:
+            try:
+                client.me()
+            except Unreachable as silence:
+                raise TimeoutError(f"the api did not answer:\n{self.log('api')}") from silence
 
 
 @contextmanager
