@@ -97,10 +97,12 @@ async def _replay(_request: Request, error: Exception) -> Response:
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    """Says nothing of the inside; the log has it under the same id."""
-    log.error("request.failed %s", request.scope.get("request_id"), exc_info=error)
+    """Says nothing of the inside; the log names the id, and the server writes the story behind it."""
+    request_id = request.scope.get("request_id", "")
+    log.error("request.failed %s %s", request_id, type(error).__name__)
     problem = _problem(500, "internal", "The server has a fault", "the server has a fault; it was logged")
-    return _rendered(request, problem)
+    # The framework answers faults outside of the middleware that would name the request.
+    return _rendered(request, problem, headers={"X-Request-Id": request_id})
 
 
 def _rendered(request: Request, problem: Problem, *, headers: Mapping[str, str] | None = None) -> Response:

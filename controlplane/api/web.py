@@ -10,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 from controlplane.dashboard import STATIC
 
 HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "Content-Security-Policy": "default-src 'self'; style-src 'self'; img-src 'self' data:; "
     "frame-ancestors 'none'",
     "Cache-Control": "no-cache",
     "Referrer-Policy": "no-referrer",
