@@ -17,6 +17,8 @@ REFUSED: Final = 1
 
 USAGE: Final = 2
 UNREACHABLE: Final = 3
+PATIENCE_SECONDS = 15.0
+"""How long a server that does not answer is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class Session:
 def session(*, as_json: bool) -> Iterator[Session]:
     """Standard output carries the answer alone; what went wrong goes to standard error."""
     try:
-        with Client() as client:
+        with Client(patience_seconds=PATIENCE_SECONDS) as client:
             yield Session(client=client, output=Output(as_json=as_json))
     except ClientFault as fault:
         say(fault, as_json=as_json)

@@ -58,6 +58,9 @@ class Plane:
     uploads: dict[str, bytes] = field(default_factory=dict)
     vices: deque[Vice] = field(default_factory=deque)
     streams: deque[Stream] = field(default_factory=deque)
+    refused_streams: Answer | None = None
+    """What a connection to a stream is answered when `streams` is empty; None: an empty stream."""
+
     fixed: dict[tuple[str, str], Answer] = field(default_factory=dict)
     """(method, path) -> what is answered there."""
 
@@ -281,6 +284,9 @@ class _Talk(BaseHTTPRequestHandler):
             self._send(*self.owner.answer(seen))
 
     def _stream(self) -> None:
+        if not self.owner.streams and self.owner.refused_streams is not None:
+            self._send(*self.owner.refused_streams)
+            return
         stream = self.owner.streams.popleft() if self.owner.streams else Stream(messages=[])
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
