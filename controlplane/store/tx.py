@@ -21,23 +21,78 @@ from controlplane.store.work import Work
 
 
 class Tx:
-    def __init__(self, link: Link) -> None:
-        self.now: datetime = link.now
-        """The database's clock, one value for the whole transaction."""
+    """Properties make their part when asked: a unit needs three of them, and there are thousands of units a second."""
 
-        self.projects = Projects(link)
-        self.queues = Queues(link)
-        self.jobs = Jobs(link)
-        self.asks = Asks(link)
-        self.attempts = Attempts(link)
-        self.clusters = Clusters(link)
-        self.nodes = Nodes(link)
-        self.leases = Leases(link)
-        self.work = Work(link)
-        self.events = Events(link)
-        self.tokens = Tokens(link)
-        self.secrets = Secrets(link)
-        self.idempotency = Idempotency(link)
-        self.records = Records(link)
-        self.uploads = Uploads(link)
-        self.reasons = Reasons(link)
+    __slots__ = ("_link",)
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    @property
+    def now(self) -> datetime:
+        """The database's clock, one value for the whole transaction."""
+        return self._link.now
+
+    @property
+    def projects(self) -> Projects:
+        return Projects(self._link)
+
+    @property
+    def queues(self) -> Queues:
+        return Queues(self._link)
+
+    @property
+    def jobs(self) -> Jobs:
+        return Jobs(self._link)
+
+    @property
+    def asks(self) -> Asks:
+        return Asks(self._link)
+
+    @property
+    def attempts(self) -> Attempts:
+        return Attempts(self._link)
+
+    @property
+    def clusters(self) -> Clusters:
+        return Clusters(self._link)
+
+    @property
+    def nodes(self) -> Nodes:
+        return Nodes(self._link)
+
+    @property
+    def leases(self) -> Leases:
+        return Leases(self._link)
+
+    @property
+    def work(self) -> Work:
+        return Work(self._link)
+
+    @property
+    def events(self) -> Events:
+        return Events(self._link)
+
+    @property
+    def tokens(self) -> Tokens:
+        return Tokens(self._link)
+
+    @property
+    def secrets(self) -> Secrets:
+        return Secrets(self._link)
+
+    @property
+    def idempotency(self) -> Idempotency:
+        return Idempotency(self._link)
+
+    @property
+    def records(self) -> Records:
+        return Records(self._link)
+
+    @property
+    def uploads(self) -> Uploads:
+        return Uploads(self._link)
+
+    @property
+    def reasons(self) -> Reasons:
+        return Reasons(self._link)
