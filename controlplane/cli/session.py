@@ -11,6 +11,7 @@ import typer
 from controlplane.cli.output import Output
 from controlplane.cli.text import printable
 from controlplane.sdk import ApiProblem, BadFolder, Client, ClientFault, Misconfigured, Unreachable
+from controlplane.wire.base import FieldProblem
 
 REFUSED: Final = 1
 """The request was refused, or the job did not succeed."""
@@ -58,8 +59,18 @@ def _sentences(fault: ClientFault) -> Iterator[str]:
     if not isinstance(fault, ApiProblem):
         yield str(fault)
         return
-    yield f"refused ({fault.problem.code}): {fault.problem.detail}"
-    for each in fault.problem.fields:
-        value = "" if each.value is None else f" (sent: {each.value})"
-        limit = "" if each.limit is None else f" (limit: {each.limit})"
-        yield f"  {each.field}: {each.message}{value}{limit}"
+    problem = fault.problem
+    match problem.fields:
+        case []:
+            yield f"refused ({problem.code}): {problem.detail}"
+        case [field]:
+            yield f"refused ({problem.code}): {_told(field)}"
+        case fields:
+            yield f"refused ({problem.code}): {len(fields)} fields"
+            yield from (f"  {_told(each)}" for each in fields)
+
+
+def _told(field: FieldProblem) -> str:
+    value = "" if field.value is None else f" (sent: {field.value})"
+    limit = "" if field.limit is None else f" (limit: {field.limit})"
+    return f"{field.field}: {field.message}{value}{limit}"

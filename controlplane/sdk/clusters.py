@@ -43,7 +43,7 @@ class Clusters:
         try:
             ClusterCreate.model_validate(given)
         except ValidationError as error:
-            raise invalid_here(error, what="cluster") from error
+            raise invalid_here(error) from error
         # Not the model's own JSON: that hides the token.
         return parse(ClusterDocument, self._transport.post("/v1/clusters", json.dumps(given)))
 

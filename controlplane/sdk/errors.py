@@ -17,14 +17,22 @@ ClientFault
 └── Misconfigured      no server is known, or its address must not be used
 """
 
+from typing import Final
+
 import httpx
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from controlplane.wire.base import FieldProblem, Problem
 from controlplane.wire.jobs import JobDocument
 
-LONGEST_VALUE = 120
+LONGEST_VALUE: Final = 120
 """Characters of a refused value that are repeated in the problem."""
+
+NOT_REPEATED: Final = frozenset({"token"})
+"""Fields whose value is a secret."""
+
+LIMITS: Final = frozenset({"le", "lt", "ge", "gt", "max_length", "min_length", "pattern", "expected"})
 
 
 class ClientFault(Exception):
@@ -35,7 +43,7 @@ class ApiProblem(ClientFault):
     """The server refused the request."""
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(_sentence(problem))
+        super().__init__(problem.detail)
         self.problem = problem
 
 
@@ -128,27 +136,27 @@ def refusal(response: httpx.Response) -> ApiProblem:
     return _BY_HTTP_CODE.get(response.status_code, fallback)(problem)
 
 
-def invalid_here(error: ValidationError, *, what: str) -> Invalid:
+def invalid_here(error: ValidationError) -> Invalid:
     """The same refusal as the server's, for what already the client can see."""
-    fields = [
-        FieldProblem(
-            field=".".join(str(part) for part in each["loc"]) or what,
-            message=each["msg"],
-            value=str(each["input"])[:LONGEST_VALUE],
-        )
-        for each in error.errors(include_url=False, include_context=False)
-    ]
+    fields = [_field(each) for each in error.errors(include_url=False)]
     return Invalid(
         Problem(
             type="/problems/invalid",
             title="A field has a value that is not allowed",
             status=422,
-            detail=f"the {what} has {len(fields)} field(s) that are not allowed",
+            detail="; ".join(f"{each.field}: {each.message}" for each in fields),
             code="invalid",
             fields=fields,
         )
     )
 
 
-def _sentence(problem: Problem) -> str:
-    return "; ".join([problem.detail, *(f"{each.field}: {each.message}" for each in problem.fields)])
+def _field(detail: ErrorDetails) -> FieldProblem:
+    name = ".".join(str(part) for part in detail["loc"]) or "body"
+    limits = [value for key, value in detail.get("ctx", {}).items() if key in LIMITS]
+    return FieldProblem(
+        field=name,
+        message=detail["msg"],
+        value=None if name in NOT_REPEATED else str(detail["input"])[:LONGEST_VALUE],
+        limit=limits[0] if limits else None,
+    )

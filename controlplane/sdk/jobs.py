@@ -45,7 +45,7 @@ class Jobs:
         try:
             batch = JobBatch(jobs=self._ready(specs, working_dir))
         except ValidationError as error:
-            raise invalid_here(error, what="batch") from error
+            raise invalid_here(error) from error
         answer = self._transport.post("/v1/jobs/batch", batch.model_dump_json(exclude_unset=True))
         return [Job(self._transport, document) for document in parse(JobList, answer).items]
 
@@ -90,4 +90,4 @@ def _checked(spec: Spec) -> JobSpec:
     try:
         return JobSpec.model_validate(dict(spec))
     except ValidationError as error:
-        raise invalid_here(error, what="job") from error
+        raise invalid_here(error) from error

@@ -71,4 +71,4 @@ def _body(kind: type[T], **given: object) -> str:
     try:
         return kind.model_validate(given).model_dump_json()
     except ValidationError as error:
-        raise invalid_here(error, what="request") from error
+        raise invalid_here(error) from error

@@ -71,17 +71,28 @@ def test_submit_and_follow_prints_the_logs_on_the_way(plane: Plane, run: Run, jo
     assert result.stdout == "[0] hello from 0\n[1] hello from 1\njob_1 train: succeeded\n"
 
 
-def test_a_refused_field_is_named_with_its_value(plane: Plane, run: Run, tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text("name: x\nentrypoint: 'true'\ntasks: -1\n")
+def test_a_refused_field_is_named_with_value_and_limit(plane: Plane, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("name: x\nentrypoint: 'true'\ntasks: 0\n")
     result = run("jobs", "submit", str(tmp_path / "job.yaml"))
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        "refused (invalid): the job has 1 field(s) that are not allowed\n"
-        "  tasks: Input should be greater than or equal to 1 (sent: -1)\n"
+        "refused (invalid): tasks: Input should be greater than or equal to 1 (sent: 0) (limit: 1)\n"
     )
 
 
-def test_a_servers_refusal_names_field_value_and_limit(plane: Plane, run: Run, job_file: str) -> None:
+def test_several_refused_fields_come_one_per_line(plane: Plane, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("name: x\nentrypoint: 'true'\nresources: {cpu: 1}\ntasks: many\n")
+    result = run("jobs", "submit", str(tmp_path / "job.yaml"))
+    assert result.stderr == (
+        "refused (invalid): 2 fields\n"
+        "  tasks: Input should be a valid integer (sent: many)\n"
+        "  resources.cpu: Extra inputs are not permitted (sent: 1)\n"
+    )
+
+
+def test_a_servers_refusal_is_told_the_same_way_and_whole_as_json(
+    plane: Plane, run: Run, job_file: str
+) -> None:
     field = {"field": "tasks", "message": "too many", "value": 2, "limit": "the largest cluster holds 1"}
     problem = {
         "type": "/p",
@@ -95,10 +106,9 @@ def test_a_servers_refusal_names_field_value_and_limit(plane: Plane, run: Run, j
     result = run("jobs", "submit", job_file)
     assert result.exit_code == 1
     assert result.stderr == (
-        "refused (invalid): no\n  tasks: too many (sent: 2) (limit: the largest cluster holds 1)\n"
+        "refused (invalid): tasks: too many (sent: 2) (limit: the largest cluster holds 1)\n"
     )
-    as_json = run("jobs", "submit", job_file, "--json")
-    assert json.loads(as_json.stderr)["fields"] == [field]
+    assert json.loads(run("jobs", "submit", job_file, "--json").stderr)["fields"] == [field]
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "name: [", "\x00"])
