@@ -58,7 +58,7 @@ class LocalCluster:
 
     def daemon(self, slot: int, program: str) -> Process:
         """Ray's `gcs_server` or `raylet` of the head (slot 0) or a node (1, 2...)."""
-        for process in self.processes():
+        for process in descendants(self.life.keeper_pid):
             if slot_of(process.pid, self.life.tag) == str(slot) and _name(process.pid) == program:
                 return process
         raise LookupError(f"no {program} in slot {slot}")

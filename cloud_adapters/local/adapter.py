@@ -53,7 +53,8 @@ class LocalAdapter:
                 if endpoint and self._answers(endpoint, shape, until):
                     return endpoint
             elif life is not None and life.tag == starting:
-                raise Transient(f"cluster {cluster.name} ended while it started: {life.ended}")
+                why = life.ended or "its keeper was killed"
+                raise Transient(f"cluster {cluster.name} ended while it started: {why}")
             else:
                 _start_keeper(place, shape)
             time.sleep(PAUSE_SECONDS)
@@ -75,7 +76,7 @@ class LocalAdapter:
             time.sleep(PAUSE_SECONDS)
         try:
             life = place.life()
-            if life is not None and not keeper.sweep(life):
+            if life is not None and not keeper.sweep(life.tag, Path(life.folder)):
                 raise Transient(f"cluster {cluster.name} left processes or files that do not go away")
             place.forget()
         finally:

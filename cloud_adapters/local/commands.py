@@ -16,6 +16,9 @@ GPU_RESOURCE: Final = "logical_gpu"
 HEAD: Final = 0
 """The head's slot; the nodes are 1, 2..."""
 
+START_SECONDS: Final = 150.0
+"""How long the head or a node may take to start. A busy laptop needs more than Ray's own patience."""
+
 HEAD_OBJECT_STORE_BYTES: Final = 80 * MEBIBYTE
 PASSED_ON: Final = frozenset(
     {
@@ -96,6 +99,7 @@ def environment(
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(blueprint.token_file),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{START_SECONDS:.0f}",
         # The dashboard then reads usage per node from Ray's core, without an autoscaler.
         "RAY_enable_autoscaler_v2": "1",
         "DASHBOARD_METRIC_PORT": str(port_of(blueprint.base_port, slot, Service.DASHBOARD_METRICS)),

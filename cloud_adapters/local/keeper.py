@@ -14,10 +14,10 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
@@ -50,86 +50,88 @@ def main() -> int:
         os.truncate(place.log_file, 0)
     previous = place.life()
     if previous is not None:
-        sweep(previous)
-    told, tell = os.pipe()
-    if os.fork():
-        os.close(tell)
-        os.read(told, 1)  # ends when the keeper has said who it is, or died
-        return 0
-    os.close(told)
-    return _guard(place, shape, tell, previous)
-
-
-def sweep(life: Life) -> bool:
-    """Ends what an earlier life left behind. False: something is still there."""
-    folder = Path(life.folder)
-    is_gone = kill_all(lambda: members(life.tag, folder), within_seconds=KILL_SECONDS)
-    shutil.rmtree(folder, ignore_errors=True)
-    return is_gone and not folder.exists()
-
-
-def _guard(place: Place, shape: Shape, tell: int, previous: Life | None) -> int:
-    _become_subreaper()
-    keeper = os.fork()
-    if keeper == 0:
-        return _keep(place, shape, tell, previous)
-    os.close(tell)
-    os.waitpid(keeper, 0)
-    kill_all(lambda: descendants(os.getpid()), within_seconds=KILL_SECONDS)
-    life = place.life()
-    if life is not None and life.keeper_pid == keeper:
-        sweep(life)
-        if life.ended is None:
-            place.write_life(replace(life, ended="its keeper was killed"))
-    return 0
-
-
-def _keep(place: Place, shape: Shape, tell: int, previous: Life | None) -> int:
-    _become_subreaper()
-    stopping: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+        sweep(previous.tag, Path(previous.folder))
     try:
         base_port, reservation = reserve(shape.nodes, previous.base_port if previous else None)
     except NoFreePorts as problem:
         _say(f"not started: {problem}")
         return 1
-    blueprint = _draw(place, shape, base_port)
+    with reservation:
+        return _split(place, _draw(place, shape, base_port))
+
+
+def sweep(tag: str, folder: Path) -> bool:
+    """Ends what a life of the cluster left behind. False: something is still there."""
+    is_gone = kill_all(lambda: members(tag, folder), within_seconds=KILL_SECONDS)
+    shutil.rmtree(folder, ignore_errors=True)
+    return is_gone and not folder.exists()
+
+
+def _split(place: Place, blueprint: Blueprint) -> int:
+    """Returns three times: in the guard, in the keeper, and in the caller as soon as the keeper has said who it is."""
+    told, tell = os.pipe()
+    if os.fork():
+        os.close(tell)
+        os.read(told, 1)  # also ends when the keeper died
+        return 0
+    os.close(told)
+    _become_subreaper()
+    keeper = os.fork()
+    if keeper == 0:
+        return _keep(place, blueprint, tell)
+    os.close(tell)
+    return _guard(place, blueprint, keeper)
+
+
+def _guard(place: Place, blueprint: Blueprint, keeper: int) -> int:
+    os.waitpid(keeper, 0)
+    kill_all(lambda: descendants(os.getpid()), within_seconds=KILL_SECONDS)
+    sweep(blueprint.tag, blueprint.folder)
+    life = place.life()
+    if life is not None and life.keeper_pid == keeper and life.ended is None:
+        place.write_life(replace(life, ended="its keeper was killed"))
+    return 0
+
+
+def _keep(place: Place, blueprint: Blueprint, tell: int) -> int:
+    _become_subreaper()
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
     life = _first_life(blueprint)
     place.write_life(life)
     os.close(tell)
     _say(f"started as {life.tag} on {life.url}")
-    why = _watch(place, blueprint, life, stopping, reservation)
+    why = _watch(place, blueprint, life, stopping)
     _say(f"ends: {why}")
-    life = replace(life, ended=why)
-    place.write_life(life)
+    with suppress(OSError):  # somebody may have removed the place
+        place.write_life(replace(life, ended=why))
+        if why != ASKED:
+            _keep_logs(blueprint.folder, place.last_logs)
     kill_all(lambda: descendants(os.getpid()), within_seconds=KILL_SECONDS)
-    if why != ASKED:
-        _keep_logs(blueprint.folder, place.last_logs)
-    sweep(life)
+    sweep(blueprint.tag, blueprint.folder)
     _say("gone")
     return 0
 
 
-def _watch(
-    place: Place, blueprint: Blueprint, life: Life, stopping: list[int], reservation: socket.socket
-) -> str:
+def _watch(place: Place, blueprint: Blueprint, life: Life, stopping: list[int]) -> str:
     """Returns why the cluster ends."""
     nodes, is_up = Nodes(blueprint), False
     call, called = place.last_call(), time.monotonic()
-    with reservation:
-        while not stopping:
-            if why := nodes.step():
-                return why
-            if nodes.are_up and not is_up:
-                is_up = True
-                place.write_life(replace(life, is_up=True))
-                _say("up")
-            # The wall clock would end a cluster whose machine has slept.
-            if (newest := place.last_call()) != call:
-                call, called = newest, time.monotonic()
-            if time.monotonic() - called > blueprint.shape.orphan_seconds:
-                return f"nobody wanted it for {blueprint.shape.orphan_seconds} s"
-            time.sleep(POLL_SECONDS)
+    while not stopping:
+        if why := nodes.step():
+            return why
+        if not place.directory.exists():
+            return "its directory was removed"
+        if nodes.are_up and not is_up:
+            is_up = True
+            place.write_life(replace(life, is_up=True))
+            _say("up")
+        # The wall clock would end a cluster whose machine has slept.
+        if (newest := place.last_call()) != call:
+            call, called = newest, time.monotonic()
+        if time.monotonic() - called > blueprint.shape.orphan_seconds:
+            return f"nobody wanted it for {blueprint.shape.orphan_seconds} s"
+        time.sleep(POLL_SECONDS)
     return ASKED
 
 

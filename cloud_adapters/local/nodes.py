@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from cloud_adapters.local import starter
-from cloud_adapters.local.commands import HEAD, Blueprint, environment, start_flags
+from cloud_adapters.local.commands import HEAD, START_SECONDS, Blueprint, environment, start_flags
 from cloud_adapters.local.processes import Process, descendants, kill_all, members, reap, slot_of
 
-START_SECONDS: Final = 120.0
 MOST_STARTS: Final = 4
 """A node that is lost starts again; one that is lost for the fourth time takes the cluster with it."""
 

@@ -55,8 +55,8 @@ def reserve(nodes: int, preferred: int | None) -> tuple[int, socket.socket]:
     """
     size = (nodes + 1) * PORTS_PER_NODE
     top = _ephemeral_start()
-    choices = max(1, (top - LOWEST - size) // PORTS_PER_NODE)
-    tried = [LOWEST + secrets.randbelow(choices) * PORTS_PER_NODE for _ in range(ATTEMPTS)]
+    blocks = range(LOWEST, top - size + 1, PORTS_PER_NODE)
+    tried = [secrets.choice(blocks) for _ in range(ATTEMPTS if blocks else 0)]
     for base in ([preferred] if preferred and preferred + size <= top else []) + tried:
         if held := _hold(base, size):
             return base, held
