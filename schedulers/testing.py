@@ -91,7 +91,7 @@ class Picture:
     """What a sequence of deltas adds up to: the reference for the engine."""
 
     asks: dict[AskId, AskQueued] = field(default_factory=dict)
-    capacity: CapacityChanged = CapacityChanged()
+    capacity: CapacityChanged = field(default_factory=CapacityChanged)
 
     def apply(self, deltas: Sequence[Delta]) -> None:
         for delta in deltas:

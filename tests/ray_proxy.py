@@ -1,4 +1,4 @@
-"""A proxy between the control plane and Ray, where a test can cut the line, lose answers or strike at the right moment."""
+"""A proxy between the control plane and Ray: a test can cut the line there, or strike at the right moment."""
 
 import threading
 from collections.abc import Callable

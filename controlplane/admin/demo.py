@@ -52,7 +52,7 @@ def demo(*, keep: bool) -> int:
         _wait_for_cluster(client)
         job = _submit(client, settings)
         with _following(job):
-            _kill_in_the_middle(job, server, settings)
+            _kill_in_the_middle(job, server)
             job.wait(timeout_seconds=TRAINING_SECONDS)
         accuracy = _report(client, job, settings)
     out.print("server stopped, embedded cluster ended" if not keep else "server left running, as asked")
@@ -174,7 +174,7 @@ def _following(job: Job) -> Iterator[None]:
     follower.join(timeout=30)
 
 
-def _kill_in_the_middle(job: Job, server: Server, settings: Settings) -> None:
+def _kill_in_the_middle(job: Job, server: Server) -> None:
     deadline = time.monotonic() + TRAINING_SECONDS
     while len(job.checkpoints()) < KILL_AFTER_EPOCHS:
         job.refresh()

@@ -4,7 +4,6 @@ import ctypes
 import fcntl
 import json
 import logging
-import os
 import signal
 import socket
 import sys

@@ -297,7 +297,9 @@ def _save(view: AttemptView, attempt: Attempt) -> AttemptDecision:
 
 
 def _stop(view: AttemptView, outcome: Outcome, reason: str) -> AttemptDecision:
-    return AttemptDecision(save=view.attempt.stop(outcome, at=view.now, reason=reason), look_again_at=view.now)
+    return AttemptDecision(
+        save=view.attempt.stop(outcome, at=view.now, reason=reason), look_again_at=view.now
+    )
 
 
 def _end(

@@ -40,7 +40,7 @@ def client(server: RunningServer) -> Iterator[Client]:
         yield connected
 
 
-def gang(name: str, code: str, **fields: object) -> JobSpec:
+def gang(name: str, **fields: object) -> JobSpec:
     """Two tasks, one per node: each node of the cluster has GPUs for exactly one of them."""
     return JobSpec.model_validate(
         {
@@ -71,7 +71,7 @@ REPORTING = """
 
 
 def test_a_gang_runs_on_two_nodes_and_its_logs_and_metrics_come_back(client: Client, tmp_path: Path) -> None:
-    spec = gang("gang", REPORTING, environment={"GREETING": "ahoy"})
+    spec = gang("gang", environment={"GREETING": "ahoy"})
     job = client.jobs.submit(spec, working_dir=folder(tmp_path / "code", REPORTING))
     job.wait(timeout_seconds=GANG_SECONDS, check=True)
     assert sorted(job.logs()) == [f"hello from rank {rank} of 2 ahoy" for rank in (0, 1)]
@@ -120,7 +120,7 @@ def test_a_stop_reaches_every_rank_and_each_saves_the_step_in_flight(client: Cli
     steps, saved = tmp_path / "steps", tmp_path / "saved"
     steps.mkdir()
     saved.mkdir()
-    spec = gang("stops", CHECKPOINTING, checkpoint_uri=saved.as_uri(), environment={"STEPS": str(steps)})
+    spec = gang("stops", checkpoint_uri=saved.as_uri(), environment={"STEPS": str(steps)})
     job = client.jobs.submit(spec, working_dir=folder(tmp_path / "code", CHECKPOINTING))
     eventually(lambda: len(list(steps.iterdir())) == 2, GANG_SECONDS, "both ranks must count steps")
     job.cancel()
