@@ -5,12 +5,14 @@ A call is authenticated in that hop, not before: a second hop would cost more th
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Generic, TypeVar, cast
 
 from fastapi import Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 from controlplane.api.cursors import Cursors
@@ -169,6 +171,22 @@ async def whole_call(request: Request) -> Call:
 
 Read = Annotated[Call, Depends(read_call)]
 Whole = Annotated[Call, Depends(whole_call)]
+
+
+class DeedRoute(APIRoute):
+    """A route whose endpoint takes the whole call and its path alone, so there is nothing for FastAPI to solve.
+
+    Solving it all the same took a fifth of a submit's time.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint = self.endpoint
+
+        async def handle(request: Request) -> Response:
+            call = await whole_call(request)
+            return await run_in_threadpool(endpoint, call, **request.path_params)
+
+        return handle
 
 
 async def limited(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:

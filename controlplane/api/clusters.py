@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fastapi import APIRouter, Response
 
 from controlplane.api import documents
-from controlplane.api.calls import Call, Read, Whole, respond
+from controlplane.api.calls import Call, DeedRoute, Read, Whole, respond
 from controlplane.api.openapi import PROBLEMS, takes
 from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
 from controlplane.operations import clusters
@@ -14,9 +14,10 @@ from controlplane.wire.admin import ClusterCreate, ClusterDocument, NodeDocument
 from controlplane.wire.base import Page
 
 router = APIRouter(prefix="/v1", tags=["clusters"], responses=dict(PROBLEMS))
+deeds = APIRouter(prefix="/v1", tags=["clusters"], responses=dict(PROBLEMS), route_class=DeedRoute)
 
 
-@router.post("/clusters", status_code=201, response_model=ClusterDocument, openapi_extra=takes(ClusterCreate))
+@deeds.post("/clusters", status_code=201, response_model=ClusterDocument, openapi_extra=takes(ClusterCreate))
 def register_cluster(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(ClusterCreate)
     deed = call.deed(who, 201, documents.cluster)
@@ -44,29 +45,29 @@ def get_cluster(call: Read, cluster: str) -> Response:
     return respond(documents.cluster(clusters.get(call.services, call.principal(), cluster)))
 
 
-@router.post("/clusters/{cluster}/cordon", response_model=ClusterDocument, openapi_extra=takes())
+@deeds.post("/clusters/{cluster}/cordon", response_model=ClusterDocument, openapi_extra=takes())
 def cordon_cluster(call: Whole, cluster: str) -> Response:
     """No new tasks; what runs there runs on."""
     return _edited(call, cluster, clusters.cordon)
 
 
-@router.post("/clusters/{cluster}/uncordon", response_model=ClusterDocument, openapi_extra=takes())
+@deeds.post("/clusters/{cluster}/uncordon", response_model=ClusterDocument, openapi_extra=takes())
 def uncordon_cluster(call: Whole, cluster: str) -> Response:
     return _edited(call, cluster, clusters.uncordon)
 
 
-@router.post("/clusters/{cluster}/drain", response_model=ClusterDocument, openapi_extra=takes())
+@deeds.post("/clusters/{cluster}/drain", response_model=ClusterDocument, openapi_extra=takes())
 def drain_cluster(call: Whole, cluster: str) -> Response:
     """Moves its tasks off and keeps it empty."""
     return _edited(call, cluster, clusters.drain)
 
 
-@router.post("/clusters/{cluster}/undrain", response_model=ClusterDocument, openapi_extra=takes())
+@deeds.post("/clusters/{cluster}/undrain", response_model=ClusterDocument, openapi_extra=takes())
 def undrain_cluster(call: Whole, cluster: str) -> Response:
     return _edited(call, cluster, clusters.undrain)
 
 
-@router.post("/clusters/{cluster}/detach", response_model=ClusterDocument, openapi_extra=takes())
+@deeds.post("/clusters/{cluster}/detach", response_model=ClusterDocument, openapi_extra=takes())
 def detach_cluster(call: Whole, cluster: str) -> Response:
     """Off our books for good. Attempts on a cluster that does not answer end as lost."""
     return _edited(call, cluster, clusters.detach)

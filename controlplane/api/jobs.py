@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic_core import from_json, to_json
 
 from controlplane.api import documents
-from controlplane.api.calls import Call, Deed, Read, Whole, respond
+from controlplane.api.calls import Call, Deed, DeedRoute, Read, Whole, respond
 from controlplane.api.openapi import PROBLEMS, takes
 from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
 from controlplane.domain.errors import Invalid
@@ -19,18 +19,19 @@ from controlplane.wire.jobs import JobBatch, JobDocument, JobList, JobStateName
 from controlplane.wire.jobspec import JobSpec
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=dict(PROBLEMS))
+deeds = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=dict(PROBLEMS), route_class=DeedRoute)
 
 Name = Annotated[str | None, Query(max_length=63)]
 
 
-@router.post("", status_code=201, response_model=JobDocument, openapi_extra=takes(JobSpec))
+@deeds.post("", status_code=201, response_model=JobDocument, openapi_extra=takes(JobSpec))
 def submit_job(call: Whole) -> Response:
     who, spec = call.principal(), call.parse(JobSpec)
     deed = _deed(call, who, 201)
     return deed.answer(submission.submit(call.services, who, spec, call.text, once=deed.once))
 
 
-@router.post("/batch", status_code=201, response_model=JobList, openapi_extra=takes(JobBatch))
+@deeds.post("/batch", status_code=201, response_model=JobList, openapi_extra=takes(JobBatch))
 def submit_jobs(call: Whole) -> Response:
     """All or none. `depends_on` may name jobs of the same batch."""
     who, specs = call.principal(), call.parse(JobBatch).jobs
@@ -77,7 +78,7 @@ def get_job(call: Read, job_id: str) -> Response:
     return respond(documents.job(view, call.now))
 
 
-@router.post("/{job_id}/cancel", response_model=JobDocument, openapi_extra=takes())
+@deeds.post("/{job_id}/cancel", response_model=JobDocument, openapi_extra=takes())
 def cancel_job(call: Whole, job_id: str) -> Response:
     """At once if it has not started; a running job is asked to stop within its grace."""
     who = call.principal()
@@ -86,7 +87,7 @@ def cancel_job(call: Whole, job_id: str) -> Response:
     return deed.answer(jobs.cancel(call.services, who, job_id, once=deed.once))
 
 
-@router.post("/{job_id}/retry", status_code=201, response_model=JobDocument, openapi_extra=takes())
+@deeds.post("/{job_id}/retry", status_code=201, response_model=JobDocument, openapi_extra=takes())
 def retry_job(call: Whole, job_id: str) -> Response:
     """A finished job's spec again, as a new job with `retry_of`."""
     who = call.principal()

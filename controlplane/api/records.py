@@ -2,12 +2,14 @@
 
 from fastapi import APIRouter, Response
 
-from controlplane.api.calls import Whole, respond
+from controlplane.api.calls import DeedRoute, Whole, respond
 from controlplane.api.openapi import PROBLEMS, takes
 from controlplane.operations import records
 from controlplane.wire.protocol import RecordAnswer, RecordBatch
 
-router = APIRouter(prefix="/v1/attempts", tags=["job protocol"], responses=dict(PROBLEMS))
+router = APIRouter(
+    prefix="/v1/attempts", tags=["job protocol"], responses=dict(PROBLEMS), route_class=DeedRoute
+)
 
 
 @router.post("/{attempt}/records", response_model=RecordAnswer, openapi_extra=takes(RecordBatch))

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from controlplane.api import documents
-from controlplane.api.calls import Deed, Read, Whole, respond
+from controlplane.api.calls import Deed, DeedRoute, Read, Whole, respond
 from controlplane.api.openapi import PROBLEMS, takes
 from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
 from controlplane.identity.principals import Role
@@ -24,6 +24,7 @@ from controlplane.wire.admin import (
 from controlplane.wire.base import Page
 
 router = APIRouter(prefix="/v1", tags=["tenants"], responses=dict(PROBLEMS))
+deeds = APIRouter(prefix="/v1", tags=["tenants"], responses=dict(PROBLEMS), route_class=DeedRoute)
 
 ProjectName = Annotated[str | None, Query(max_length=63)]
 
@@ -35,7 +36,7 @@ def get_me(call: Read) -> Response:
     return respond(documents.me(who, tokens.project_of(call.services, who)))
 
 
-@router.post("/projects", status_code=201, response_model=ProjectDocument, openapi_extra=takes(ProjectCreate))
+@deeds.post("/projects", status_code=201, response_model=ProjectDocument, openapi_extra=takes(ProjectCreate))
 def create_project(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(ProjectCreate)
     deed = call.deed(who, 201, documents.project)
@@ -53,7 +54,7 @@ def list_projects(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) 
     )
 
 
-@router.post("/queues", status_code=201, response_model=QueueDocument, openapi_extra=takes(QueueCreate))
+@deeds.post("/queues", status_code=201, response_model=QueueDocument, openapi_extra=takes(QueueCreate))
 def create_queue(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(QueueCreate)
     deed = call.deed(who, 201, documents.queue)
@@ -74,7 +75,7 @@ def list_queues(
     )
 
 
-@router.post("/tokens", status_code=201, response_model=TokenCreated, openapi_extra=takes(TokenCreate))
+@deeds.post("/tokens", status_code=201, response_model=TokenCreated, openapi_extra=takes(TokenCreate))
 def create_token(call: Whole) -> Response:
     """The answer holds the secret, once: the same key again is a conflict that names the token."""
     who, wanted = call.principal(), call.parse(TokenCreate)
@@ -100,7 +101,7 @@ def list_tokens(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) ->
     return respond(page(found, limit, documents.token, lambda view: cursors.write("tokens", (view.row.id,))))
 
 
-@router.post("/tokens/{token}/revoke", response_model=TokenDocument, openapi_extra=takes())
+@deeds.post("/tokens/{token}/revoke", response_model=TokenDocument, openapi_extra=takes())
 def revoke_token(call: Whole, token: str) -> Response:
     """Refused everywhere within 5 seconds."""
     who = call.principal()
