@@ -65,9 +65,7 @@ def demo(
     *,
     keep: Annotated[
         bool,
-        typer.Option(
-            "--keep", help="Leave the demo's folder behind, with database, logs and the trained model."
-        ),
+        typer.Option("--keep", help="Leave the server running at the end, for a look around."),
     ] = False,
 ) -> None:
     """Show it all on this machine: server, embedded Ray cluster, a training job, a kill in the middle."""

@@ -21,8 +21,12 @@ class Patience:
 
     def reset(self) -> None:
         """It went well."""
-        self._ends_at: float | None = None
+        self.found()
         self._pause_seconds = FIRST_PAUSE_SECONDS
+
+    def found(self) -> None:
+        """The server is there. Whether it has something to say is open, so pauses stay as long as they are."""
+        self._ends_at: float | None = None
 
     def pause(self, failure: Unreachable) -> None:
         """Waits before the next try; raises `failure` when there shall be none."""

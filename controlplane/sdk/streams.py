@@ -33,8 +33,9 @@ def follow(
         try:
             last_stream = is_over()
             with transport.stream(path, params=params, last_id=last_id) as pieces:
-                patience.reset()
+                patience.found()
                 for message in messages(pieces):
+                    patience.reset()
                     last_id = message.id or last_id
                     yield message
             if last_stream:

@@ -1,6 +1,7 @@
 """Logs: whatever a connection does, every byte comes once and in order."""
 
 import json
+import time
 from collections import deque
 
 import pytest
@@ -88,6 +89,13 @@ def test_following_goes_on_after_a_restart_of_the_server(job: Job, plane: Plane)
 def test_a_stream_that_ends_while_the_job_goes_on_is_opened_again(job: Job, plane: Plane) -> None:
     plane.streams.extend([_stream((0, 8)), _stream(), _stream((8, 24))])
     assert _first_lines(job, 5) == TEXT.split("\n")[:-1]
+
+
+def test_a_stream_that_keeps_ending_is_opened_ever_more_rarely(job: Job, plane: Plane) -> None:
+    plane.phases[job.id] = deque(["active"] * 5 + ["succeeded"])
+    began = time.monotonic()
+    assert list(job.logs(follow=True)) == []
+    assert time.monotonic() - began > 1.5  # five pauses of at least 0.05, 0.1, 0.2, 0.4 and 0.8 s
 
 
 def test_following_goes_on_into_the_next_attempt(job: Job, plane: Plane) -> None:
