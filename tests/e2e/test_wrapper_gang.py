@@ -24,6 +24,8 @@ from controlplane.executors.ray import wrapper
 from tests.parts import require_part
 from tests.plane import Plane
 
+pytestmark = pytest.mark.timeout(300)
+
 HEAD = "127.0.0.42"
 NODES = ("127.0.0.43", "127.0.0.44")
 RAY = Path(sys.executable).parent / "ray"
@@ -79,7 +81,7 @@ def cluster() -> Iterator[Cluster]:
     tag = f"{os.getpid()}-{time.time_ns()}"
     try:
         _start_nodes(folder, tag)
-        yield Cluster(node_ids=until(_node_ids), package=_upload_wrapper())
+        yield Cluster(node_ids=until(_node_ids, 90), package=_upload_wrapper())
     finally:
         for pid in _family(tag):
             with suppress(ProcessLookupError):
@@ -107,10 +109,8 @@ def _start_nodes(folder: Path, tag: str) -> None:
     for options in (head, *nodes):
         command = [str(RAY), "start", *options, "--object-store-memory=80000000"]
         with (folder / "out").open("w+b") as output:  # Ray's daemons keep it open: a pipe would never end
-            code = subprocess.run(
-                command, env=names, stdout=output, stderr=output, check=False, timeout=90
-            ).returncode
-        assert code == 0, (folder / "out").read_text()
+            # A node may join after its command has lost patience, so the list of nodes decides, not the code.
+            subprocess.run(command, env=names, stdout=output, stderr=output, check=False, timeout=120)
 
 
 def _family(tag: str) -> list[int]:
@@ -164,7 +164,7 @@ class Attempt:
         script = folder / "train.py"
         script.write_text(USER_CODE)
         self.plane = plane
-        self.order = {
+        self.order: dict[str, Any] = {
             "attempt_id": "a1",
             "job_id": "j1",
             "number": 1,
@@ -185,10 +185,18 @@ class Attempt:
             "outputs_uri": None,
             "resume_from": None,
         }
-        self.runtime_env = {
+        self.runtime_env: dict[str, Any] = {
             "py_modules": [cluster.package],
             "env_vars": {"CROSSDOCK_ORDER": json.dumps(self.order), "RAY_JOB_STOP_WAIT_TIME_S": "30"},
         }
+
+    def submit(self, submission_id: str) -> None:
+        job = {
+            "entrypoint": "exec python -m crossdock_wrapper",
+            "submission_id": submission_id,
+            "runtime_env": self.runtime_env,
+        }
+        http.post("/api/jobs/", json=job).raise_for_status()
 
     def until_both_run(self) -> None:
         self.plane.until(lambda: all(b"\n" in self.plane.log(rank) for rank in (0, 1)), 60)
@@ -236,12 +244,7 @@ def drive(cluster: Cluster, plane: Plane, tmp_path: Path) -> Iterator[Callable[.
 
 def test_a_stop_of_the_ray_job_reaches_every_rank(cluster: Cluster, plane: Plane, tmp_path: Path) -> None:
     attempt = Attempt(cluster, plane, tmp_path, {})
-    job = {
-        "entrypoint": "exec python -m crossdock_wrapper",
-        "submission_id": "a1",
-        "runtime_env": attempt.runtime_env,
-    }
-    http.post("/api/jobs/", json=job).raise_for_status()
+    attempt.submit("stopped")
     attempt.until_both_run()
     said = [attempt.said(rank) for rank in (0, 1)]
     assert [(s["RANK"], s["WORLD_SIZE"], s["MASTER_ADDR"]) for s in said] == [
@@ -250,7 +253,7 @@ def test_a_stop_of_the_ray_job_reaches_every_rank(cluster: Cluster, plane: Plane
     ]
     assert len({s["MASTER_PORT"] for s in said}) == 1
     assert json.loads(said[0]["CROSSDOCK_NODE_IDS"]) == list(cluster.node_ids)
-    http.post("/api/jobs/a1/stop").raise_for_status()
+    http.post("/api/jobs/stopped/stop").raise_for_status()
     attempt.until_ranks_ended(0, 1, -1)
     for rank in (0, 1):
         assert plane.records("checkpoint", rank) == [
@@ -259,7 +262,7 @@ def test_a_stop_of_the_ray_job_reaches_every_rank(cluster: Cluster, plane: Plane
         assert plane.exit(rank)["reason"] == "stopped"
     assert (plane.exit(-1)["reason"], plane.exit(-1)["final"]) == ("stopped", True)
     assert sorted(plane.exit(-1)["ranks"]) == ["0", "1"]
-    until(lambda: http.get("/api/jobs/a1").json()["status"] == "STOPPED")
+    until(lambda: http.get("/api/jobs/stopped").json()["status"] == "STOPPED")
 
 
 def test_the_first_rank_that_fails_ends_the_gang(
@@ -286,10 +289,11 @@ def test_a_killed_coordinator_stops_every_rank_and_each_says_so(
         assert plane.records("checkpoint", rank) != []
 
 
-def test_a_killed_actor_fails_the_gang_and_the_coordinator_does_not_claim_to_know(
-    drive: Callable[..., tuple[Attempt, int]], plane: Plane, cluster: Cluster
+def test_a_killed_actor_ends_the_gang_and_nobody_claims_to_know_how(
+    cluster: Cluster, plane: Plane, tmp_path: Path
 ) -> None:
-    attempt, _ = drive()
+    attempt = Attempt(cluster, plane, tmp_path, {})
+    attempt.submit("lost")
     attempt.until_both_run()
     (pid,) = [
         actor["pid"]
@@ -299,13 +303,41 @@ def test_a_killed_actor_fails_the_gang_and_the_coordinator_does_not_claim_to_kno
         and actor["class_name"] == "Seat"
     ]
     os.kill(pid, signal.SIGKILL)
-    attempt.until_ranks_ended(0, 1, -1)
+    attempt.until_ranks_ended(0, 1)
     attempt.until_user_code_is_gone()
-    ended = plane.exit(-1)
-    assert (ended["code"], ended["reason"], ended["final"]) == (137, "failed", False)
-    assert ended["ranks"]["0"] is None
-    assert b"rank 0 was lost" in plane.log(-1)
     assert [plane.exit(rank)["reason"] for rank in (0, 1)] == ["stopped", "stopped"]
+    job = until(lambda: next(filter(is_over, [http.get("/api/jobs/lost").json()]), None))
+    assert (job["status"], job["driver_exit_code"]) == ("FAILED", -9)  # no exit code of the wrapper's own
+    assert b"rank 0 was lost" in plane.log(-1)
+    assert plane.records("exit", -1) == []
+
+
+def is_over(job: dict[str, Any]) -> bool:
+    return job["status"] not in {"PENDING", "RUNNING"}
+
+
+def test_a_stop_of_the_ray_job_reaches_a_lone_task_once(
+    cluster: Cluster, plane: Plane, tmp_path: Path
+) -> None:
+    attempt = Attempt(cluster, plane, tmp_path, {})
+    script = tmp_path / "count.py"
+    script.write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('term', flush=True), time.sleep(0.5), sys.exit(4)))\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(0.05)\n"
+    )
+    attempt.order |= {
+        "seats": attempt.order["seats"][:1],
+        "entrypoint": {"command": f"{sys.executable} {script}"},
+    }
+    attempt.runtime_env["env_vars"]["CROSSDOCK_ORDER"] = json.dumps(attempt.order)
+    attempt.submit("lone")
+    plane.until(lambda: b"ready" in plane.log(), 60)
+    http.post("/api/jobs/lone/stop").raise_for_status()
+    attempt.until_ranks_ended(0)
+    assert plane.log() == b"ready\nterm\n"
+    assert (plane.exit()["code"], plane.exit()["reason"], plane.exit()["final"]) == (4, "stopped", True)
 
 
 def test_a_killed_keeper_takes_its_user_code_along_and_fails_the_gang(
