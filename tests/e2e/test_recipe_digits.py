@@ -12,7 +12,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,18 +30,15 @@ DASHBOARD_PORT: Final = 14002
 EPOCHS: Final = 6
 STEPS_PER_EPOCH: Final = 23
 STEPS: Final = EPOCHS * STEPS_PER_EPOCH
+TRIES: Final = 4
 SEAT: Final = {"CPU": 1.0, "logical_gpu": 1.0, "memory": 500e6}
 
 # Two busy cores need a minute for the cluster, and another for each start of Ray Train.
 pytestmark = pytest.mark.timeout(480)
 
 
-class NotStarted(Exception):
-    """A node of the cluster did not come up; the message is what Ray said."""
-
-
 class Cluster:
-    """Started by Ray's own command line; all that comes of it carries a tag in its environment.
+    """Started by Ray's own command line; whatever comes of it keeps its logs open in one folder.
 
     The token is its own, as Ray else takes one from the home directory, where it may come and go.
     """
@@ -49,23 +46,22 @@ class Cluster:
     def __init__(self) -> None:
         # Ray's sockets lie in here, and their paths must be short.
         self._folder = Path(tempfile.mkdtemp(prefix="digits-"))
-        self._tag = uuid.uuid4().hex
         self._token = uuid.uuid4().hex
         self._spawned: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        dashboard = (f"--dashboard-host={HEAD}", f"--dashboard-port={DASHBOARD_PORT}")
-        ports = ("--port=14001", "--ray-client-server-port=14003")
-        self._join(HEAD, "--head", f"--temp-dir={self._folder}", "--num-cpus=0", *ports, *dashboard)
-        for node in NODES:
-            logical_gpu = json.dumps({"logical_gpu": 1})
-            self._join(node, f"--address={ADDRESS}", "--num-cpus=1", f"--resources={logical_gpu}")
-        _until(lambda: len(self.node_ids()) == len(NODES), seconds=30)
+        """A node that is not up within 15 s ends itself, and a busy machine may need several tries."""
+        for _ in range(TRIES):
+            if self._start_head() and all(self._start_node(node) for node in NODES):
+                _until(lambda: len(self.node_ids()) == len(NODES), seconds=30)
+                return
+            self._kill()
+        pytest.fail("\n".join(log.read_text() for log in sorted(self._folder.glob("*.log"))))
 
     def node_ids(self) -> list[str]:
         url = f"http://{HEAD}:{DASHBOARD_PORT}/api/v0/nodes?detail=1"
         asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {self._token}"})
-        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310 - the address is ours
+        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310 - the address is ours
             nodes = json.load(answer)["data"]["result"]["result"]
         return [node["node_id"] for node in nodes if node["state"] == "ALIVE" and not node["is_head_node"]]
 
@@ -85,22 +81,41 @@ class Cluster:
         return spawned
 
     def remove(self) -> None:
-        while tagged := [entry for entry in Path("/proc").glob("[0-9]*") if self._is_ours(entry)]:
-            for entry in tagged:
+        self._kill()
+        shutil.rmtree(self._folder)
+
+    def _kill(self) -> None:
+        for spawned in self._spawned:
+            spawned.kill()
+            spawned.wait()
+        while ours := [entry for entry in Path("/proc").glob("[0-9]*") if self._is_ours(entry)]:
+            for entry in ours:
                 with suppress(ProcessLookupError):
                     os.kill(int(entry.name), signal.SIGKILL)
             time.sleep(0.05)  # poll
-        for spawned in self._spawned:
-            spawned.wait()
-        shutil.rmtree(self._folder)
+
+    def _is_ours(self, entry: Path) -> bool:
+        with suppress(OSError):  # it ended meanwhile
+            return any(_points_into(self._folder, file) for file in (entry / "fd").iterdir())
+        return False
 
     def _environment(self) -> dict[str, str]:
         ours = {key: value for key, value in os.environ.items() if not key.startswith(("CROSSDOCK_", "RAY_"))}
         path = f"{Path(sys.executable).parent}:{ours['PATH']}"
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
-        return ours | token | {"PATH": path, "RAY_USAGE_STATS_ENABLED": "0", "DIGITS_TEST_TAG": self._tag}
+        return ours | token | {"PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
 
-    def _join(self, address: str, *options: str) -> None:
+    def _start_head(self) -> bool:
+        dashboard = (f"--dashboard-host={HEAD}", f"--dashboard-port={DASHBOARD_PORT}")
+        ports = ("--port=14001", "--ray-client-server-port=14003")
+        return self._join(HEAD, "--head", f"--temp-dir={self._folder}", "--num-cpus=0", *ports, *dashboard)
+
+    def _start_node(self, address: str) -> bool:
+        """One after the other: side by side on one machine, nodes take each other's names for sockets."""
+        logical_gpu = json.dumps({"logical_gpu": 1})
+        return self._join(address, f"--address={ADDRESS}", "--num-cpus=1", f"--resources={logical_gpu}")
+
+    def _join(self, address: str, *options: str) -> bool:
         number = int(address.rpartition(".")[2]) - int(HEAD.rpartition(".")[2])
         first = 25000 + 500 * number
         ports = (
@@ -112,19 +127,10 @@ class Cluster:
         )
         size = ("--num-gpus=0", "--object-store-memory=100000000")
         command = ["ray", "start", f"--node-ip-address={address}", *ports, *size, *options]
-        log = self._folder / f"{address}.log"
         try:
-            code = self.spawn(command, log=log).wait(timeout=120)
-        except subprocess.TimeoutExpired as hung:
-            raise NotStarted(log.read_text()) from hung
-        if code != 0:
-            raise NotStarted(log.read_text())
-
-    def _is_ours(self, entry: Path) -> bool:
-        try:
-            return f"DIGITS_TEST_TAG={self._tag}".encode() in (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            return False  # ended meanwhile, or not ours to look at
+            return self.spawn(command, log=self._folder / f"{address}.log").wait(timeout=90) == 0
+        except subprocess.TimeoutExpired:
+            return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +181,12 @@ class Attempt:
         return [record["step"] for record in self.records("metric") if "loss" in record["values"]]
 
 
+def _points_into(folder: Path, link: Path) -> bool:
+    with suppress(OSError):  # it was closed meanwhile
+        return link.readlink().is_relative_to(folder)
+    return False
+
+
 def _until(true: Callable[[], bool], *, seconds: float) -> None:
     give_up_at = time.monotonic() + seconds
     while not true():
@@ -186,22 +198,12 @@ def _until(true: Callable[[], bool], *, seconds: float) -> None:
 def cluster() -> Iterator[Cluster]:
     require_part("ray", find_spec("ray") is not None, "it is not installed")
     require_part("torch", find_spec("torch") is not None, "it is not installed")
-    with ExitStack() as clusters:
-        yield _start(clusters, tries=2)
-
-
-def _start(clusters: ExitStack, *, tries: int) -> Cluster:
-    """Ray gives a node 30 s to appear, and a busy machine does not always keep to that."""
-    cluster = Cluster()
-    clusters.callback(cluster.remove)
+    started = Cluster()
     try:
-        cluster.start()
-    except NotStarted:
-        if tries == 1:
-            raise
-        clusters.close()
-        return _start(clusters, tries=tries - 1)
-    return cluster
+        started.start()
+        yield started
+    finally:
+        started.remove()
 
 
 @pytest.fixture(scope="module")
