@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
-from sqlalchemy import bindparam, func, select, tuple_
+from sqlalchemy import ColumnElement, TextClause, bindparam, func, select, tuple_
 
 from controlplane.domain.errors import Invalid
 from controlplane.domain.ids import JobId
+from controlplane.domain.jobs import JobState
 from controlplane.store.attempts import Attempts
 from controlplane.store.job_rows import COLUMNS, job_of
 from controlplane.store.links import Link
 from controlplane.store.rows import Row, amounts_of, micros_or_none, moment_or_none
-from controlplane.store.schema import ASKS, ATTEMPTS, JOB_LABELS, JOBS, PROJECTS, QUEUES
+from controlplane.store.schema import ASKS, ATTEMPTS, JOB_LABELS, JOBS, OPEN_JOBS, PROJECTS, QUEUES
 from controlplane.store.statements import Statement, bound, is_in, listed
 from controlplane.store.views import JobFilter, JobView
 
@@ -52,10 +53,15 @@ _LABELS: Final = Statement(
     .where(is_in(JOB_LABELS.c.job_id, "ids"))
     .order_by(JOB_LABELS.c.job_id, JOB_LABELS.c.name)
 )
-_FILTERS: Final = {
+FEW: Final = frozenset({JobState.HELD, JobState.ACTIVE})
+"""States with so few jobs among all that they are better found first and sorted then."""
+
+_FILTERS: Final[dict[str, ColumnElement[bool] | TextClause]] = {
+    "project_id": _C.project_id == bindparam("project_id"),
     "project_ids": is_in(_C.project_id, "project_ids"),
     "queue_id": _C.queue_id == bindparam("queue_id"),
     "states": is_in(_C.state, "states"),
+    "few": OPEN_JOBS,
     "kind": _C.kind == bindparam("kind"),
     "name": _C.name == bindparam("name"),
     "label_name": _C.id.in_(
@@ -91,10 +97,15 @@ def _page(names: tuple[str, ...]) -> Statement:
 def _filter_params(job_filter: JobFilter) -> dict[str, object]:
     """Only what is set: what is absent does not filter."""
     label_name, label_value = job_filter.label or (None, None)
+    projects = job_filter.project_ids
+    # The one project that most callers may see has an index of its own.
+    only = projects[0] if projects is not None and len(projects) == 1 else None
     params = {
-        "project_ids": None if job_filter.project_ids is None else listed(job_filter.project_ids),
+        "project_id": only,
+        "project_ids": None if projects is None or only is not None else listed(projects),
         "queue_id": job_filter.queue_id,
         "states": listed(job_filter.states) if job_filter.states else None,
+        "few": True if job_filter.states and FEW.issuperset(job_filter.states) else None,
         "kind": None if job_filter.kind is None else job_filter.kind.value,
         "name": job_filter.name,
         "label_name": label_name,

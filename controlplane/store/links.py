@@ -82,6 +82,10 @@ class Link:
         if self._failure is not None:
             raise self._failure
 
+    def end(self) -> None:
+        """Nothing runs on it any more: the connection serves somebody else's transaction next."""
+        self._failure = self._failure or Bug("the transaction is over")
+
     def _execute(self, statement: Statement, params: Params) -> Cursor:
         text, constants = statement.text(self.dialect)
         self._refuse_after_failure()
@@ -93,7 +97,7 @@ class Link:
 
     def _refuse_after_failure(self) -> None:
         if self._failure is not None:
-            raise Bug(f"the transaction has failed already: {self._failure.message}")
+            raise Bug(f"nothing more runs in this transaction: {self._failure.message}")
 
     def _fail(self, raised: Exception, statement: Statement) -> None:
         """Raises what it means; returns if that is as good as the original."""

@@ -302,7 +302,14 @@ EVENTS: Final = Table(
     sqlite_autoincrement=True,
 )
 OF_A_JOB: Final = text("job_id IS NOT NULL")
-Index("ix_events_job_id", EVENTS.c.job_id, EVENTS.c.seq, sqlite_where=OF_A_JOB, postgresql_where=OF_A_JOB)
+Index(
+    "ix_events_job_id",
+    EVENTS.c.job_id,
+    EVENTS.c.xid,
+    EVENTS.c.seq,
+    sqlite_where=OF_A_JOB,
+    postgresql_where=OF_A_JOB,
+)
 Index("ix_events_feed", EVENTS.c.xid, EVENTS.c.seq)
 
 TOKENS: Final = Table(

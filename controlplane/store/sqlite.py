@@ -57,8 +57,12 @@ class SqliteDriver:
                 check_same_thread=False,
                 cached_statements=MOST_STATEMENTS,
             )
+        except sqlite3.Error as raised:
+            raise self._always_meaning(raised) from raised
+        try:
             self._prepare(reads_only=reads_only)
         except sqlite3.Error as raised:
+            self._connection.close()
             raise self._always_meaning(raised) from raised
 
     @property

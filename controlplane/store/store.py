@@ -69,7 +69,10 @@ class Store:
     def read(self) -> Iterator[Tx]:
         """One consistent snapshot, in which nothing can be written."""
         with self._doors.read() as link:
-            yield Tx(link)
+            try:
+                yield Tx(link)
+            finally:
+                link.end()
 
     def write(self, unit: Callable[[Tx], T]) -> T:
         """Runs the unit in a transaction and returns when it is on disk.
@@ -93,7 +96,8 @@ class Store:
         self._here.inside = True
         try:
             result = unit(Tx(link))
+            link.finish()
         finally:
             self._here.inside = False
-        link.finish()
+            link.end()
         return result

@@ -153,7 +153,7 @@ def _events() -> None:
     op.create_index(
         "ix_events_job_id",
         "events",
-        ["job_id", "seq"],
+        ["job_id", "xid", "seq"],
         sqlite_where=sa.text("job_id IS NOT NULL"),
         postgresql_where=sa.text("job_id IS NOT NULL"),
     )

@@ -139,8 +139,18 @@ def test_nothing_runs_after_a_failure_in_the_same_unit(store: Store) -> None:
             tx.projects.add(factories.project(1))
         tx.projects.get(ProjectId("project-1"))
 
-    with pytest.raises(Bug, match="has failed already"):
+    with pytest.raises(Bug, match="nothing more runs in this transaction"):
         store.write(unit)
+
+
+def test_a_transaction_that_is_over_runs_nothing(store: Store) -> None:
+    with store.read() as reading:
+        pass
+    kept = store.write(lambda tx: tx)
+
+    for tx in (reading, kept):
+        with pytest.raises(Bug, match="the transaction is over"):
+            tx.projects.add(factories.project())
 
 
 def test_calling_write_inside_a_unit_is_a_bug(store: Store) -> None:

@@ -1,0 +1,54 @@
+"""Query plans: what is asked often finds its rows by an index, however the statement is compiled."""
+
+import re
+from contextlib import closing
+from sqlite3 import connect
+from typing import Final
+
+import pytest
+
+from controlplane.store import asks, attempts, events, job_views, jobs, nodes, reasons, records, work
+from controlplane.store.statements import Statement
+
+HOT: Final[dict[str, Statement]] = {
+    "jobs by ids": jobs._MANY,
+    "jobs held on another": jobs._HELD_ON,
+    "unsettled jobs": jobs._UNSETTLED,
+    "queued asks": asks._QUEUED,
+    "queued asks of jobs": asks._QUEUED_OF_JOBS,
+    "labels of a page": job_views._LABELS,
+    "page of one project": job_views._page(("project_id",)),
+    "next page of one project": job_views._page(("project_id", "after_id")),
+    "next page of all": job_views._page(("after_id",)),
+    "active jobs": job_views._page(("states", "few")),
+    "jobs with a label": job_views._page(("label_name",)),
+    "live attempts of jobs": attempts._LIVE_OF_JOBS,
+    "live attempts of a cluster": attempts._live(of_a_cluster=True),
+    "starts in flight": attempts._STARTING,
+    "outcomes of a job": attempts._OUTCOMES,
+    "due work": work._DUE,
+    "claimed work": work._CLAIM,
+    "next due work": work._NEXT_FREE,
+    "next expiry": work._NEXT_EXPIRY,
+    "feed": events._after(of_projects=False, of_a_job=False),
+    "story of a job": events._after(of_projects=False, of_a_job=True),
+    "metrics of a job": records._metrics(is_continued=True),
+    "log": records._READ_LOG,
+    "end of a log": records._LOG_END,
+    "nodes by ids": nodes._BY_IDS,
+    "reason of a class": reasons._GET,
+}
+SMALL: Final = ("json_each", "CONSTANT ROW")
+"""May be scanned: the list that was asked for, and no table at all."""
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_an_index_finds(sqlite_url: str, name: str) -> None:
+    text, constants = HOT[name].text("sqlite")
+    params: dict[str, object] = dict.fromkeys(re.findall(r":(\w+)", text), "[]")
+    with closing(connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", params | constants)]
+
+    assert [
+        step for step in plan if step.startswith("SCAN") and not any(small in step for small in SMALL)
+    ] == []
