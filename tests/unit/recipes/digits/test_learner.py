@@ -1,6 +1,7 @@
 """Divided work adds up to the same step, and a checkpoint carries on where it was made."""
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +13,15 @@ from controlplane.recipes.digits.learner import Learner, accumulate, network, ra
 from controlplane.recipes.digits.settings import Optimizer, Schedule, Settings
 
 STEPS = 6
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As on a seat: more threads than free cores wait for each other at every operation."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def batch(images: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
