@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,6 +95,12 @@ def running_server(home: Path, **changes: object) -> Iterator[RunningServer]:
         yield server
     finally:
         server.stop()
+
+
+def run_role(role: str, environment: Mapping[str, str]) -> int:
+    """Runs one of the server's processes to its end; its exit code."""
+    command = [sys.executable, "-m", "controlplane.admin.processes", role]
+    return subprocess.run(command, env=os.environ | environment, check=False, timeout=120).returncode
 
 
 def eventually(condition: Callable[[], bool], within_seconds: float, otherwise: str) -> None:

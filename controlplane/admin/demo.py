@@ -25,8 +25,8 @@ from controlplane.settings import Settings
 
 HOME: Final = Path(".crossdock") / "demo"
 TASKS = 2
-EPOCHS = 6
-KILL_AFTER_EPOCHS = 2
+EPOCHS = 30
+KILL_AFTER_EPOCHS = 3
 WANTED_ACCURACY = 0.95
 CLUSTER_SECONDS = 180.0
 TRAINING_SECONDS = 900.0
