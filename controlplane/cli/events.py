@@ -35,5 +35,6 @@ def events(
 
 
 def _line(event: EventDocument) -> str:
-    data = json.dumps(event.data, sort_keys=True) if event.data else ""
-    return printable(f"{moment(event.at)}  {event.kind}  {event.subject}  {data}".rstrip())
+    said = {name: value for name, value in event.data.items() if value is not None}
+    data = f"  {json.dumps(said, sort_keys=True)}" if said else ""
+    return printable(f"{moment(event.at)}  {event.kind}  {event.subject}{data}")

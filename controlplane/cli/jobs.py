@@ -178,8 +178,6 @@ def _label(given: str | None) -> tuple[str, str] | None:
 
 
 def _facts(job: JobDocument) -> list[Fact]:
-    resources = job.spec.get("resources", {})
-    needs = amounts({name: value for name, value in resources.items() if isinstance(value, int | float)})
     return [
         ("id", job.id),
         ("name", job.name),
@@ -188,7 +186,7 @@ def _facts(job: JobDocument) -> list[Fact]:
         ("phase", job.phase),
         ("reason", job.reason or ""),
         ("priority", str(job.priority)),
-        ("tasks", str(job.tasks) if needs == "-" else f"{job.tasks} x ({needs})"),
+        ("tasks", f"{job.tasks} x ({_needs(job)})"),
         ("attempts", str(job.attempts)),
         ("submitted", moment(job.submitted_at)),
         ("since", moment(job.since)),
@@ -198,3 +196,12 @@ def _facts(job: JobDocument) -> list[Fact]:
         ("labels", ", ".join(f"{key}={value}" for key, value in job.labels.items())),
         ("entrypoint", str(job.spec.get("entrypoint", ""))),
     ]
+
+
+def _needs(job: JobDocument) -> str:
+    """Of one task, as the spec says it: `cpus 2, gpus 1, memory 2GiB`. A newer server's fields are shown as well."""
+    asked = {"cpus": 1.0, **job.spec.get("resources", {})}
+    asked |= asked.pop("custom", {})
+    counted = {name: value for name, value in asked.items() if isinstance(value, int | float)}
+    named = [f"{name} {value}" for name, value in asked.items() if isinstance(value, str)]
+    return ", ".join([amounts(counted), *named])

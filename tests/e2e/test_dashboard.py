@@ -108,6 +108,18 @@ def test_a_new_job_and_its_end_appear_by_themselves(signed_in: Page, stage: Stag
     expect(row.locator(".badge")).to_have_text("cancelled")
 
 
+def test_the_page_outlives_a_kill_of_the_server(signed_in: Page, stage: Stage) -> None:
+    connection = signed_in.locator("#connection")
+    expect(connection).to_have_text("Live")
+    stage.server.kill("api")
+    expect(connection).to_have_text("Reconnecting…")
+    stage.server.start("api")
+    expect(connection).to_have_text("Live")
+    job = stage.client.jobs.submit(JobSpec(name="survivor", entrypoint="true"))
+    expect(signed_in.locator("tbody tr").filter(has_text="survivor").locator(".badge")).to_have_text("queued")
+    job.cancel()
+
+
 def test_a_jobs_page_says_why_it_waits(signed_in: Page, stage: Stage, jobs: dict[str, str]) -> None:
     signed_in.goto(f"{stage.url}/#/jobs/{jobs['too-big']}")
     why = signed_in.locator(".why")

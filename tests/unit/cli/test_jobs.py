@@ -182,7 +182,12 @@ def test_a_filter_that_makes_no_sense_is_a_usage_error(
 
 
 def test_get_shows_the_facts(plane: Plane, run: Run) -> None:
-    spec = {"name": "a", "kind": "training", "entrypoint": "python a.py", "resources": {"gpus": 0.5}}
+    spec = {
+        "name": "a",
+        "kind": "training",
+        "entrypoint": "python a.py",
+        "resources": {"gpus": 0.5, "memory": "2GiB"},
+    }
     job = job_document(
         "job_1", spec=spec, labels={"team": "x\x1b[2J"}, reason="exit code 3", retry_of="job_0"
     )
@@ -195,7 +200,7 @@ def test_get_shows_the_facts(plane: Plane, run: Run) -> None:
         "phase       queued\n"
         "reason      exit code 3\n"
         "priority    0\n"
-        "tasks       1 x (gpus 0.5)\n"
+        "tasks       1 x (cpus 1, gpus 0.5, memory 2GiB)\n"
         "attempts    0\n"
         "submitted   2026-03-01 12:00:00Z\n"
         "since       2026-03-01 12:00:00Z\n"

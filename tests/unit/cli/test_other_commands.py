@@ -132,7 +132,10 @@ def test_whoami_shows_role_and_project(plane: Plane, run: Run) -> None:
 
 
 def test_events_are_lines(plane: Plane, run: Run) -> None:
-    plane.fixed["GET", "/v1/events"] = (200, {"items": [_event("1", {"from": "held"}), _event("2", {})]})
+    plane.fixed["GET", "/v1/events"] = (
+        200,
+        {"items": [_event("1", {"from": "held", "reason": None}), _event("2", {})]},
+    )
     assert run("events", "--after", "0", "--job", "job_1").stdout == (
         '2026-03-01 12:00:00Z  job.queued  job_1  {"from": "held"}\n2026-03-01 12:00:00Z  job.queued  job_1\n'
     )
@@ -148,7 +151,7 @@ def test_followed_events_as_json_are_one_document_a_line(plane: Plane, run: Run)
     assert (result.exit_code, json.loads(result.stderr)["code"]) == (1, "unauthenticated")
 
 
-def _event(cursor: str, data: dict[str, str]) -> dict[str, object]:
+def _event(cursor: str, data: dict[str, str | None]) -> dict[str, object]:
     return {
         "cursor": cursor,
         "kind": "job.queued",
