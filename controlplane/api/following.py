@@ -8,6 +8,7 @@ from controlplane.api.calls import Call
 from controlplane.api.streams import Told
 from controlplane.domain.attempts import Attempt
 from controlplane.domain.errors import Invalid
+from controlplane.domain.ids import JobId
 from controlplane.operations import events, logs
 from controlplane.operations.lookups import job_for
 from controlplane.store import Tx
@@ -41,6 +42,11 @@ class LogFollower:
             self.offsets = dict(zip(place[1::2], place[2::2], strict=True))
         with self.call.services.store.read() as tx:
             found = logs.attempts_for(tx, who, self.job_id)
+            ask = tx.asks.of_job(JobId(self.job_id))
+            if self.rank is None and ask is not None and ask.tasks > MOST_RANKS:
+                raise Invalid(
+                    "name one: there are too many tasks to follow all", field="rank", limit=MOST_RANKS
+                )
             if self.attempt_name is not None:
                 self.number = logs.chosen(found, self.job_id, self.attempt_name).number
 
@@ -66,10 +72,6 @@ class LogFollower:
     def _chunks(self, tx: Tx, attempt: Attempt) -> list[LogChunk]:
         kept = {rank: row.log_offset for rank, row in sorted(tx.records.ranks(attempt.id).items())}
         wanted = [rank for rank in kept if self.rank in {None, rank}]
-        if len(wanted) > MOST_RANKS:
-            raise Invalid(
-                "is needed: there are too many tasks to follow them all", field="rank", limit=MOST_RANKS
-            )
         behind = [rank for rank in wanted if self.offsets.get(rank, 0) < kept[rank]]
         chunks = [logs.chunk(tx, attempt, rank, self.offsets.get(rank, 0), PIECE_BYTES) for rank in behind]
         return [chunk for chunk in chunks if chunk.next_offset > chunk.offset]

@@ -5,9 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
+from tests.databases import DIALECTS
+
 PROBLEM = "application/problem+json"
+
+BOTH = pytest.mark.parametrize("plane", DIALECTS, indirect=True)
+"""Runs a test on both databases: for what they might do differently."""
 
 
 @dataclass(slots=True)

@@ -12,8 +12,10 @@ from tests.unit.operations.world import World, world
 
 
 @pytest.fixture
-def plane(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path, upload_limit_bytes=100_000) as made:
+def plane(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """On SQLite; on what a test names that asks for more (`@BOTH`)."""
+    url: str = request.getfixturevalue(f"{getattr(request, 'param', 'sqlite')}_url")
+    with world(tmp_path, url, upload_limit_bytes=100_000) as made:
         yield made
 
 

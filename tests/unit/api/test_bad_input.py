@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from controlplane.identity.principals import Role
-from tests.unit.api.client import Api, problem
+from tests.unit.api.client import BOTH, Api, problem
 from tests.unit.operations.world import World, other_project
 
 JSON = {"Content-Type": "application/json"}
@@ -92,6 +92,7 @@ def test_a_gang_that_no_cluster_could_ever_hold_names_what_the_largest_holds(pla
     assert found["message"] == "needs 8 x {cpu 1, gpu 1}, the largest cluster 'lab' holds 4"
 
 
+@BOTH
 def test_a_cycle_is_named_by_its_jobs(plane: World, api: Api) -> None:
     before = plane.counts()
     jobs = [{**GOOD, "name": "a", "depends_on": ["b"]}, {**GOOD, "name": "b", "depends_on": ["a"]}]
@@ -113,6 +114,7 @@ def test_a_batch_has_a_size(plane: World, api: Api, jobs: list[object]) -> None:
     assert problem(api.post("/v1/jobs/batch", {"jobs": jobs}), 422, "invalid")["field"] == "jobs"
 
 
+@BOTH
 def test_a_key_that_comes_back_with_another_body_is_a_conflict(plane: World, api: Api) -> None:
     key = {"Idempotency-Key": "once"}
     assert api.post("/v1/jobs", GOOD, headers=key).status_code == 201
@@ -138,6 +140,7 @@ def test_a_wrong_token_is_refused_before_anything_else(plane: World, api: Api, t
     assert plane.counts() == before
 
 
+@BOTH
 def test_another_projects_job_is_not_found_by_any_route(plane: World, api: Api) -> None:
     other_project(plane)
     job_id = plane.submit(project="other").job.id
@@ -160,6 +163,7 @@ def tampered(cursor: str) -> list[str]:
     return [cursor[:-1], f"{forged}.{mac}", f"{encoded}.{'0' * len(mac)}", encoded, "", "é", "a.b.c", "'; --"]
 
 
+@BOTH
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/projects", "/v1/tokens", "/v1/queues"])
 def test_a_tampered_cursor_is_refused(plane: World, api: Api, path: str) -> None:
     for name in ("one", "two"):
@@ -180,6 +184,7 @@ def test_a_cursor_of_another_list_is_refused(plane: World, api: Api) -> None:
     assert problem(api.get("/v1/queues", params={"after": cursor}), 422, "invalid")["field"] == "after"
 
 
+@BOTH
 def test_a_tampered_event_cursor_is_refused(plane: World, api: Api) -> None:
     cursor = api.get("/v1/events", params={"limit": 1}).json()["items"][0]["cursor"]
     for path in ("/v1/events", "/v1/events/stream"):
@@ -220,6 +225,7 @@ def test_an_unpaired_surrogate_is_refused(plane: World, api: Api) -> None:
     assert found["field"] == "body"
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -308,6 +314,7 @@ def test_a_clusters_token_is_never_repeated(api: Api) -> None:
     assert "hunter2" not in response.text
 
 
+@BOTH
 def test_equal_requests_at_once_make_one_job(plane: World, api: Api) -> None:
     answers: list[httpx.Response] = []
 

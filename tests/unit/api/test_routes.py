@@ -14,7 +14,7 @@ from controlplane.identity.principals import Role
 from controlplane.store import Store
 from controlplane.wire.base import Page
 from controlplane.wire.jobs import AttemptDocument, JobDocument, MetricPoint
-from tests.unit.api.client import Api, problem
+from tests.unit.api.client import BOTH, Api, problem
 from tests.unit.operations.world import World
 
 GOOD: dict[str, Any] = {"name": "train", "entrypoint": "python train.py"}
@@ -116,6 +116,7 @@ def test_a_refused_request_does_not_use_up_its_key(plane: World, api: Api) -> No
     assert api.post("/v1/jobs", {**GOOD, "queue": "later"}, headers=key).status_code == 201
 
 
+@BOTH
 def test_a_batch_answers_in_its_own_order(plane: World, api: Api) -> None:
     jobs = [{**GOOD, "name": "b", "depends_on": ["a"]}, {**GOOD, "name": "a"}]
     response = api.post("/v1/jobs/batch", {"jobs": jobs}, headers={"Idempotency-Key": "batch"})
@@ -128,6 +129,7 @@ def test_a_batch_answers_in_its_own_order(plane: World, api: Api) -> None:
     )
 
 
+@BOTH
 def test_pages_follow_each_other_without_gap_or_overlap(plane: World, api: Api) -> None:
     for number in range(5):
         plane.submit(name=f"job-{number}")
@@ -145,6 +147,7 @@ def test_pages_follow_each_other_without_gap_or_overlap(plane: World, api: Api) 
     assert (seen, len(set(seen))) == (whole, 5)
 
 
+@BOTH
 def test_filters_of_a_list_combine(plane: World, api: Api) -> None:
     plane.submit(name="one", labels={"team": "a"})
     held = plane.submit(
@@ -160,6 +163,7 @@ def test_filters_of_a_list_combine(plane: World, api: Api) -> None:
     assert names("project=default&queue=default&kind=command&name=one") == ["one"]
 
 
+@BOTH
 def test_cancel_and_retry_answer_with_the_job(plane: World, api: Api) -> None:
     job_id = plane.submit().job.id
     cancelled = api.post(f"/v1/jobs/{job_id}/cancel", {})
@@ -169,6 +173,7 @@ def test_cancel_and_retry_answer_with_the_job(plane: World, api: Api) -> None:
     assert (again.status_code, again.json()["retry_of"], again.json()["state"]) == (201, job_id, "queued")
 
 
+@BOTH
 def test_the_whole_story_of_a_job_is_told(plane: World, api: Api) -> None:
     attempt = plane.running(name="story")
     said = (
@@ -230,6 +235,7 @@ def test_an_api_token_opens_no_attempt_and_an_attempts_token_opens_nothing_else(
     problem(own.get("/v1/jobs"), 401, "unauthenticated")
 
 
+@BOTH
 def test_checkpoints_and_attempts_come_in_pages_too(plane: World, api: Api) -> None:
     attempt = plane.running()
     said = [{"seq": n, "kind": "checkpoint", "step": n, "uri": f"file:///c/{n}"} for n in (1, 2, 3)]
@@ -242,6 +248,7 @@ def test_checkpoints_and_attempts_come_in_pages_too(plane: World, api: Api) -> N
     assert api.get(f"/v1/jobs/{attempt.job_id}/attempts", params={"limit": 1}).json()["next"] is None
 
 
+@BOTH
 def test_a_cluster_is_registered_looked_at_and_spoken_of(plane: World, api: Api) -> None:
     body = {"name": "lab", "adapter": "ray", "url": "https://lab.example:8265", "token": "ray-secret"}
     made = api.post("/v1/clusters", body)
@@ -267,6 +274,7 @@ def test_nodes_are_listed_of_one_cluster_and_of_all(plane: World, api: Api) -> N
     assert [node["cluster"] for node in (*first["items"], *rest["items"])] == ["one", "one", "two"]
 
 
+@BOTH
 def test_projects_queues_and_tokens_are_made_and_listed(plane: World, api: Api) -> None:
     assert api.post("/v1/projects", {"name": "vision"}).status_code == 201
     assert api.post("/v1/queues", {"project": "vision", "name": "night"}).status_code == 201

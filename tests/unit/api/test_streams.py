@@ -22,6 +22,7 @@ from controlplane.identity.principals import Role
 from controlplane.operations import jobs, records, tokens
 from controlplane.wire.jobs import LogChunk
 from controlplane.wire.protocol import RecordBatch
+from tests.unit.api.client import BOTH
 from tests.unit.operations.world import World
 
 pytestmark = pytest.mark.sockets
@@ -114,6 +115,7 @@ def finish(plane: World, attempt: Attempt, state: JobState = JobState.SUCCEEDED)
     plane.finish(attempt.job_id, state)
 
 
+@BOTH
 def test_a_log_is_followed_to_the_end_of_its_job(plane: World, site: Site) -> None:
     attempt = plane.running()
     write(plane, attempt, b"one\n")
@@ -228,6 +230,15 @@ def test_more_streams_than_the_limit_are_told_to_come_back_later(plane: World, s
         assert reader.response.status_code == 503
         assert reader.response.headers["retry-after"] == "1"
         assert json.loads(reader.response.read())["code"] == "unavailable"
+
+
+def test_a_gang_too_large_to_follow_whole_asks_for_one_rank(plane: World, site: Site) -> None:
+    job_id = plane.submit(tasks=257).job.id
+    with site.follow(f"/v1/jobs/{job_id}/logs/stream") as reader:
+        field = json.loads(reader.response.read())["fields"][0]
+        assert (reader.response.status_code, field["field"], field["limit"]) == (422, "rank", 256)
+    with site.follow(f"/v1/jobs/{job_id}/logs/stream?rank=256") as reader:
+        assert reader.response.status_code == 200
 
 
 @pytest.mark.parametrize("last_id", ["nonsense", "a.b"])

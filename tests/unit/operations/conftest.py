@@ -9,6 +9,6 @@ from tests.unit.operations.world import World, world
 
 
 @pytest.fixture
-def plane(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path) as made:
+def plane(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
+    with world(tmp_path, sqlite_url) as made:
         yield made

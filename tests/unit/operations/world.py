@@ -1,14 +1,13 @@
 """A control plane on SQLite with a clock that tests move, and shorthands for what use cases begin with."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
+
+from sqlalchemy import Connection, create_engine, func, select, text
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import Attempt, AttemptState, Outcome, Seat
@@ -202,16 +201,13 @@ class World:
 
     def counts(self) -> dict[str, int]:
         """Rows per table: what a refused request must not change."""
-        import sqlite3  # noqa: PLC0415 - the store hides its SQL, and that is what is checked here
-
-        path = self.services.settings.database_url.removeprefix("sqlite:///")
-        with sqlite3.connect(path) as connection:
-            found = {
-                table: int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
-                for table in TABLES
-            }
-        connection.close()
-        return found
+        url = self.services.settings.database_url
+        engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+        try:
+            with engine.connect() as connection:
+                return {table: _count(connection, table) for table in TABLES}
+        finally:
+            engine.dispose()
 
     def _some_cluster(self) -> Cluster:
         with self.store.read() as tx:
@@ -232,12 +228,9 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, *, clock: Clock | None = None, **settings: Any) -> Iterator[World]:  # noqa: ANN401 - Settings' fields
-    """An empty control plane with the project `default` and its queue."""
-    path = folder / "crossdock.db"
-    shutil.copy(_migrated(), path)
-    at = clock or Clock()
-    url = f"sqlite:///{path}"
+def world(folder: Path, url: str, **settings: Any) -> Iterator[World]:  # noqa: ANN401 - Settings' fields
+    """An empty control plane with the project `default` and its queue, over a migrated database."""
+    at = Clock()
     store = Store.open(url, now=at)
     services = Services(
         store=store,
@@ -254,15 +247,9 @@ def world(folder: Path, *, clock: Clock | None = None, **settings: Any) -> Itera
         store.close()
 
 
+def _count(connection: Connection, table: str) -> int:
+    return int(connection.execute(select(func.count()).select_from(text(table))).scalar_one())
+
+
 def other_project(plane: World, name: str = "other") -> ProjectId:
     return projects.create_project(plane.services, plane.root, name).id
-
-
-@cache
-def _migrated() -> Path:
-    """Migrating takes longer than most tests, so it is done once and copied."""
-    path = Path(mkdtemp(prefix="crossdock-tests-")) / "template.db"
-    store = Store.open(f"sqlite:///{path}")
-    store.migrate()
-    store.close()
-    return path
