@@ -333,7 +333,7 @@ def test_a_stop_of_the_ray_job_reaches_a_lone_task_once(
     }
     attempt.runtime_env["env_vars"]["CROSSDOCK_ORDER"] = json.dumps(attempt.order)
     attempt.submit("lone")
-    plane.until(lambda: b"ready" in plane.log(), 60)
+    plane.until(lambda: b"ready\n" in plane.log(), 60)
     http.post("/api/jobs/lone/stop").raise_for_status()
     attempt.until_ranks_ended(0)
     assert plane.log() == b"ready\nterm\n"

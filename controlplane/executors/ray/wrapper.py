@@ -56,6 +56,7 @@ STDIN: Final = 0
 STDOUT: Final = 1
 LIBC: Final = ctypes.CDLL(None)
 GUARD: Final = 'trap "" TERM INT; read -r group || exit 0; read -r _ || kill -9 "-$group"'
+OUTLIVE: Final = "trap 'exit $?' TERM; "  # a shell then waits for what it runs, and ends with its code
 CALL: Final = (
     "import importlib, os, sys; sys.path.insert(0, os.getcwd()); "
     "getattr(importlib.import_module({module!r}), {function!r})()"
@@ -77,7 +78,7 @@ def delivery_seconds(order: Order) -> float:
 
 def command_line(entrypoint: Mapping[str, str]) -> list[str]:
     if "command" in entrypoint:
-        return ["/bin/sh", "-c", entrypoint["command"]]
+        return ["/bin/sh", "-c", OUTLIVE + entrypoint["command"]]
     module, _, function = entrypoint["function"].partition(":")
     return [sys.executable, "-c", CALL.format(module=module, function=function)]
 

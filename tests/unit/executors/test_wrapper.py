@@ -41,7 +41,7 @@ class Started:
         return self.process.wait(seconds)
 
     def until_ready(self) -> None:
-        self.plane.until(lambda: b"ready" in self.plane.log())
+        self.plane.until(lambda: b"ready\n" in self.plane.log())
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -264,17 +264,20 @@ def test_an_answer_stops_and_what_does_not_heed_is_killed_after_the_grace(bench:
     assert (ended["code"], ended["reason"], ended["signal"]) == (137, "stopped", 9)
 
 
-def test_what_a_shell_started_gets_the_grace_though_the_shell_dies(bench: Bench, plane: Plane) -> None:
+@pytest.mark.parametrize(("shell", "code"), [("", 4), ("trap - TERM; ", 143)])
+def test_what_a_shell_runs_gets_the_grace_and_nothing_after_it_runs(
+    bench: Bench, plane: Plane, shell: str, code: int
+) -> None:
     script = bench.script(
         "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('saved'), sys.exit()))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('saved'), sys.exit(4)))\n"
         "print('ready', flush=True)\n"
         "time.sleep(60)\n"
     )
-    started = bench.start(f"{script}; echo never", grace_seconds=10)
+    started = bench.start(f"{shell}{script}; echo never", grace_seconds=60)
     started.until_ready()
     started.stop()
-    started.ended()
+    assert started.ended(20) == code
     assert plane.log() == b"ready\nsaved\n"
     assert plane.exit()["reason"] == "stopped"
 
