@@ -15,7 +15,7 @@ from tests import parts
 hypothesis.settings.register_profile("crossdock", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("crossdock")
 
-pytest_plugins = ("tests.databases", "tests.ray_cluster")
+pytest_plugins = ("tests.databases", "tests.ray_cluster", "tests.termination")
 
 SOCKET_FREE: Final = frozenset({"property", "sim", "unit"})
 Address = tuple[object, ...] | str | bytes
