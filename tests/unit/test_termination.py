@@ -31,7 +31,7 @@ def test_a_terminated_run_stops_what_it_started(tmp_path: Path) -> None:
         "-p",
         "tests.termination",
         f"--rootdir={tmp_path}",
-        tmp_path,
+        str(tmp_path),
     ]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as run:
         try:
