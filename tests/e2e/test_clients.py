@@ -76,7 +76,7 @@ def test_what_a_job_did_is_read_back(client: Client, jobs: dict[str, str]) -> No
     points = list(job.metrics())
     assert (len(points), points[-1].step, job.metric_tail().read() == points) == (260, 239, True)
     assert list(job.logs(attempt=1, rank=0)) == ["epoch 1", "epoch 2", "out of memory"]
-    assert len(list(job.logs())) == 120
+    assert len([line for line in job.logs() if line.startswith("step")]) == 120
     with pytest.raises(NotFound):
         list(job.logs(attempt=9, follow=True))
 
