@@ -17,6 +17,9 @@ from controlplane.settings import Settings
 
 PR_SET_PDEATHSIG: Final = 1
 STOP_SECONDS = 20.0
+KEEP_ALIVE_SECONDS = 30
+"""Longer than the pause between two heartbeats, so that a wrapper keeps its connection."""
+
 PLAIN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -34,6 +37,7 @@ def api(settings: Settings) -> int:
         port=settings.port,
         log_config=None,
         access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=5,
     )
     uvicorn.Server(config).run()

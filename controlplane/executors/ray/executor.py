@@ -6,6 +6,7 @@ other tasks join through a placement group that the wrapper makes on exactly the
 
 import io
 import json
+import math
 import threading
 import zipfile
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ from controlplane.executors.base import Launch, Observation, Order, OrderSeat, P
 from controlplane.executors.ray.client import JobInfo, RayJobs
 
 ENTRYPOINT: Final = "exec python -m crossdock_wrapper"  # a shell between would turn a kill into an exit code
-STOP_MARGIN_SECONDS = 15
-"""On top of the grace: time for the wrapper to reach every rank and to deliver the exit record."""
+STOP_MARGIN_SECONDS = 5
+"""On top of the grace and of the time in which the wrapper tries to deliver its exit record."""
 
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
@@ -40,7 +41,7 @@ class RayExecutor:
             "py_modules": [jobs.upload(self._wrapper, session=session, deadline=deadline)],
             "env_vars": {
                 "CROSSDOCK_ORDER": json.dumps(order_document(order), separators=(",", ":")),
-                "RAY_JOB_STOP_WAIT_TIME_S": str(int(order.grace_seconds) + STOP_MARGIN_SECONDS),
+                "RAY_JOB_STOP_WAIT_TIME_S": str(_stop_seconds(order)),
             },
         }
         if order.working_dir is not None:
@@ -123,6 +124,12 @@ def wrapper_package() -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(zipfile.ZipInfo("crossdock_wrapper.py", EPOCH), source)
     return buffer.getvalue()
+
+
+def _stop_seconds(order: Order) -> int:
+    """How long Ray leaves the wrapper alone after its SIGTERM, before it kills it."""
+    delivery_seconds = max(order.lease_seconds, order.grace_seconds)
+    return math.ceil(order.grace_seconds + delivery_seconds) + STOP_MARGIN_SECONDS
 
 
 def _seat(seat: OrderSeat, gpu_resource: str) -> dict[str, Any]:  # JSON object
