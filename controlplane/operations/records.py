@@ -81,11 +81,17 @@ class Batch:
 
 def ingest(services: Services, attempt_id: str, token: str | None, batch: RecordBatch) -> RecordAnswer:
     """Raises `Gone` when the task must end at once."""
+    own_id = admit(services, attempt_id, token)
+    checked = _checked(batch)
+    return services.store.write(lambda tx: _take(tx, services, own_id, checked))
+
+
+def admit(services: Services, attempt_id: str, token: str | None) -> AttemptId:
+    """Raises `Unauthenticated` unless the token is this attempt's own. Asks no database."""
     own_id = AttemptId(attempt_id)
     if token is None or not attempt_tokens.opens(services.server_key, own_id, token):
         raise Unauthenticated
-    checked = _checked(batch)
-    return services.store.write(lambda tx: _take(tx, services, own_id, checked))
+    return own_id
 
 
 def _take(tx: Tx, services: Services, attempt_id: AttemptId, batch: Batch) -> RecordAnswer:

@@ -230,7 +230,8 @@ def test_an_api_token_opens_no_attempt_and_an_attempts_token_opens_nothing_else(
     plane: World, api: Api
 ) -> None:
     attempt = plane.running()
-    problem(api.post(f"/v1/attempts/{attempt.id}/records", {"rank": 0}), 401, "unauthenticated")
+    for body in ({"rank": 0}, {"nonsense": 1}):
+        problem(api.post(f"/v1/attempts/{attempt.id}/records", body), 401, "unauthenticated")
     own = api.as_token(attempt_token(plane.services.server_key, attempt.id))
     problem(own.get("/v1/jobs"), 401, "unauthenticated")
 
