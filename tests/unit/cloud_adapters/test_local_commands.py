@@ -17,7 +17,11 @@ EPHEMERAL = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split
 @pytest.fixture
 def blueprint() -> Blueprint:
     return Blueprint(
-        tag="abc", base_port=20_000, folder=Path("/short/x"), token_file=Path("/d/token"), shape=Shape(nodes=3)
+        tag="abc",
+        base_port=20_000,
+        folder=Path("/short/x"),
+        token_file=Path("/d/token"),
+        shape=Shape(nodes=3),
     )
 
 
