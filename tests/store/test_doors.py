@@ -116,6 +116,17 @@ def _adds_project(number: int) -> Callable[[Tx], None]:
     return lambda tx: tx.projects.add(factories.project(number))
 
 
+def test_a_commit_waits_for_the_disk(sqlite_url: str, open_store: Opener) -> None:
+    """A kill cannot show it: only a power cut loses what the system still holds in memory."""
+    store = open_store(sqlite_url)
+    store.write(lambda tx: tx.projects.add(factories.project()))
+
+    writer = store._doors._writer  # type: ignore[attr-defined]
+    assert writer.control("PRAGMA synchronous").fetchone() == (2,)
+    assert writer.control("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert writer.control("PRAGMA foreign_keys").fetchone() == (1,)
+
+
 def test_a_unit_that_swallows_a_failure_of_the_database_is_told_that_nothing_was_kept(store: Store) -> None:
     plant(store)
 
