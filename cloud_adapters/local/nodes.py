@@ -1,6 +1,7 @@
 """Starts the head and the nodes of an embedded cluster, and watches that they stay. Standard library only."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -9,7 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from cloud_adapters.local import starter
-from cloud_adapters.local.commands import HEAD, START_SECONDS, Blueprint, environment, start_flags
+from cloud_adapters.local.commands import (
+    HEAD,
+    START_SECONDS,
+    Blueprint,
+    address_of,
+    environment,
+    start_flags,
+)
+from cloud_adapters.local.ports import Service, port_of
 from cloud_adapters.local.processes import Process, descendants, kill_all, members, reap, slot_of
 
 MOST_STARTS: Final = 4
@@ -29,6 +38,9 @@ class Slot:
     daemons: frozenset[int] = field(default_factory=frozenset)
     """Ray's processes for this node, which are children of ours; it needs every one of them."""
 
+    is_up: bool = False
+    """The agents beside Ray's core answer too: without them it takes no jobs."""
+
     starts: int = 0
 
     @property
@@ -47,7 +59,7 @@ class Nodes:
 
     @property
     def are_up(self) -> bool:
-        return all(slot.daemons for slot in self._slots)
+        return all(slot.is_up for slot in self._slots)
 
     def step(self) -> str | None:
         """Hears who ended, starts who is missing; says why when the cluster cannot go on."""
@@ -56,6 +68,7 @@ class Nodes:
             if (why := self._lost(slot, ended)) and (slot.number == HEAD or slot.starts >= MOST_STARTS):
                 return why
         for slot in self._slots:
+            slot.is_up = bool(slot.daemons) and (slot.is_up or self._answers(slot))
             if slot.starting is None and not slot.daemons and self._may_start(slot):
                 self._start(slot)
         return None
@@ -83,8 +96,18 @@ class Nodes:
         return f"{slot.name} did not start: `ray start` ended with {code}: {self._last_words(slot)}"
 
     def _died(self, slot: Slot, ended: dict[int, int]) -> str | None:
-        dead = sorted(slot.daemons & ended.keys())
-        return f"{slot.name} died: process {dead[0]} ended with {ended[dead[0]]}" if dead else None
+        if dead := sorted(slot.daemons & ended.keys()):
+            return f"{slot.name} died: process {dead[0]} ended with {ended[dead[0]]}"
+        if slot.daemons and not slot.is_up and time.monotonic() > slot.until:
+            return f"the agents of {slot.name} did not start within {START_SECONDS:.0f} s"
+        return None
+
+    def _answers(self, slot: Slot) -> bool:
+        base = self._blueprint.base_port
+        return all(
+            _is_open(address_of(slot.number), port_of(base, slot.number, service))
+            for service in (Service.AGENT_HTTP, Service.RUNTIME_ENV_AGENT)
+        )
 
     def _may_start(self, slot: Slot) -> bool:
         """One after the other until their sockets exist: two nodes that name theirs at once choose the same name."""
@@ -130,3 +153,11 @@ class Nodes:
 
     def _is_of(self, slot: Slot, process: Process) -> bool:
         return slot_of(process.pid, self._blueprint.tag) == str(slot.number)
+
+
+def _is_open(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            return True
+    except OSError:
+        return False
