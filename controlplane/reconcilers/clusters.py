@@ -148,7 +148,9 @@ def _unseen(view: ClusterView, message: str) -> ClusterDecision:
     cluster = view.cluster
     noted = replace(cluster, problem=message)
     seen = cluster.last_seen_at or cluster.since
-    if cluster.state is ClusterState.READY and view.now - seen > view.unreachable_after:
+    # A cluster of our own that does not run is known to be down: nobody else could be the cause.
+    given_up = view.is_hosted or view.now - seen > view.unreachable_after
+    if cluster.state is ClusterState.READY and given_up:
         return ClusterDecision(
             save=noted.move(ClusterState.UNREACHABLE, at=view.now), look_again_at=view.now + view.poll
         )

@@ -13,7 +13,10 @@ from controlplane.operations.services import Services
 from controlplane.reconcilers import clusters
 from controlplane.store import Tx, WorkItem
 
-BOOT_SECONDS = 90.0
+BOOT_SECONDS = 5.0
+"""A start that takes longer goes on and is found by a later step; meanwhile the cluster counts as unreachable."""
+
+END_SECONDS = 60.0
 LOOK_SECONDS = 10.0
 
 
@@ -71,7 +74,7 @@ class ClusterStep:
                         inventory=self._adapters[cluster.adapter].inventory(ref, deadline=LOOK_SECONDS)
                     )
                 case clusters.EndAll():
-                    self._hosts[cluster.adapter].shut_down(self._ref(cluster, None), deadline=BOOT_SECONDS)
+                    self._hosts[cluster.adapter].shut_down(self._ref(cluster, None), deadline=END_SECONDS)
                     return clusters.ShutDown()
         except PluginError as problem:
             return clusters.Unseen(message=problem.message)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cloud_adapters.base import ClusterRef
 from cloud_adapters.local.adapter import LocalAdapter
+from cloud_adapters.local.processes import members
 from controlplane.admin.server import environment_of
 from controlplane.sdk import Client, JobSpec
 from controlplane.settings import Settings
@@ -24,10 +25,12 @@ def test_a_killed_ray_head_evicts_the_attempt_and_the_next_one_succeeds_on_a_new
         embedded = embedded_cluster(server.settings, client)
         try:
             lose_the_head(server, client, embedded)
+            life = embedded.life
+            assert members(life.tag, Path(life.folder))
         finally:
             server.stop()
             assert run_role("clusters-down", environment_of(server.settings)) == 0
-        assert embedded.processes() == ()
+        assert not members(life.tag, Path(life.folder))
 
 
 def lose_the_head(server: RunningServer, client: Client, embedded: LocalCluster) -> None:

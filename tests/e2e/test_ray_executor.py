@@ -1,5 +1,6 @@
 """The executor contract, on real Ray."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import httpx
@@ -14,11 +15,13 @@ ASK_SECONDS: Final = 20.0
 
 class TestRayExecutor(ExecutorContract):
     @pytest.fixture(autouse=True)
-    def _on(self, ray_cluster: Endpoint) -> None:
-        self._endpoint = ray_cluster
+    def _on(self, ray_cluster: Endpoint) -> Iterator[None]:
+        self._endpoint, self._executor = ray_cluster, RayExecutor()
+        yield
+        self._executor.close()
 
     def executor(self) -> RayExecutor:
-        return RayExecutor()
+        return self._executor
 
     def endpoint(self) -> Endpoint:
         return self._endpoint

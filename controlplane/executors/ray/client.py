@@ -84,6 +84,9 @@ class RayJobs:
             message=found.get("message"),
         )
 
+    def close(self) -> None:
+        self._http.close()
+
     def _json(self, method: str, path: str, *, deadline: float) -> dict[str, Any]:  # JSON object of Ray's API
         return cast("dict[str, Any]", self._call(method, path, deadline=deadline).json())
 

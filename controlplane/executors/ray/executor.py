@@ -62,6 +62,13 @@ class RayExecutor:
         session = jobs.session(deadline=deadline)
         return tuple(observation(attempt_id, info, session) for attempt_id, info in infos)
 
+    def close(self) -> None:
+        """Closes the kept connections; nothing on the clusters changes."""
+        with self._lock:
+            for jobs in self._clusters.values():
+                jobs.close()
+            self._clusters.clear()
+
     def _jobs(self, endpoint: Endpoint) -> RayJobs:
         key = (endpoint.url, endpoint.token)
         with self._lock:

@@ -71,6 +71,10 @@ def test_it_is_called_unreachable_only_after_the_time_given_and_comes_back() -> 
     assert (back.state, back.problem) == (ClusterState.READY, None)
 
 
+def test_an_owned_cluster_that_does_not_run_takes_nothing_at_once() -> None:
+    assert state(decide(view(READY, Unseen(message="starting"), hosted=True))) is ClusterState.UNREACHABLE
+
+
 def test_a_problem_is_written_once_and_not_at_every_look() -> None:
     noted = replace(READY, problem="timeout")
     assert decide(view(noted, Unseen(message="timeout"), after=5)).save is None
