@@ -28,7 +28,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "setting up .venv; the first time this takes minutes"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet uv==$(UV_VERSION)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
 	@$(BIN)/pip install --quiet $(TORCH_INDEX) torch==$(TORCH_VERSION)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@

@@ -44,7 +44,14 @@ def demo(*, keep: bool) -> int:
 
     `keep` leaves the server running at the end, for a look around.
     """
-    settings = _fresh_home()
+    try:
+        return _show(_fresh_home(), keep=keep)
+    except Disappointed as disappointed:
+        out.print(f"[bold red]{disappointed}[/]")
+        return 1
+
+
+def _show(settings: Settings, *, keep: bool) -> int:
     answer = init(settings)
     out.rule("Crossdock: a distributed training job, end to end")
     out.print(f"home [bold]{settings.home}[/], server {settings.url}, database {settings.database_url}")
@@ -148,15 +155,13 @@ def _submit(client: Client, settings: Settings) -> Job:
         entrypoint=f"python -m digits --epochs {EPOCHS}",
         launch="driver",
         tasks=TASKS,
-        resources=Resources(cpus=1.0, gpus=1.0),
+        resources=Resources(cpus=2.0, gpus=2.0),  # all GPUs of a node, so that the gang spans two
         retry=Retry(max_attempts=2),
         checkpoint_uri=(results / "checkpoints").as_uri(),
         outputs_uri=(results / "model").as_uri(),
     )
     job = client.jobs.submit(spec, working_dir=Path(str(files("controlplane.recipes"))))
-    out.print(
-        f"submitted [bold]{job.id}[/]: {TASKS} tasks with 1 cpu and 1 gpu each; {job.explain().sentence}"
-    )
+    out.print(f"submitted [bold]{job.id}[/]: {TASKS} tasks with 2 cpus and 2 gpus each, so one on each node")
     return job
 
 

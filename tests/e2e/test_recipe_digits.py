@@ -144,7 +144,7 @@ class Attempt:
     def start(cls, cluster: Cluster, folder: Path, *, resume_from: str | None = None) -> "Attempt":
         folder.mkdir()
         node_ids = cluster.node_ids()
-        seats = [{"rank": rank, "node_id": node, "resources": SEAT} for rank, node in enumerate(node_ids)]
+        seats = [SEAT for _ in node_ids]
         told = {
             "RAY_ADDRESS": ADDRESS,
             "CROSSDOCK_JOB_ID": "digits",

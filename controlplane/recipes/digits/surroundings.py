@@ -53,7 +53,7 @@ def _seats(environment: Mapping[str, str], *, workers: int) -> tuple[Seat, ...]:
     if "CROSSDOCK_SEATS" not in environment:
         return tuple(Seat(resources={"CPU": 1.0}) for _ in range(workers))
     nodes = json.loads(environment["CROSSDOCK_NODE_IDS"])
-    booked = [seat["resources"] for seat in json.loads(environment["CROSSDOCK_SEATS"])]
+    booked = json.loads(environment["CROSSDOCK_SEATS"])
     if len(nodes) != len(booked):
         raise ValueError(f"{len(booked)} seats need as many node ids, not {len(nodes)}")
     if any(resources != booked[0] for resources in booked):

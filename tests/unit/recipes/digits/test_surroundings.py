@@ -8,8 +8,8 @@ import pytest
 from controlplane.recipes.digits.surroundings import Seat, Surroundings, read
 
 SEATS = [
-    {"rank": 0, "node_id": "aa", "resources": {"CPU": 1.0, "logical_gpu": 1.0}},
-    {"rank": 1, "node_id": "bb", "resources": {"CPU": 1.0, "logical_gpu": 1.0}},
+    {"CPU": 1.0, "logical_gpu": 1.0},
+    {"CPU": 1.0, "logical_gpu": 1.0},
 ]
 
 
@@ -44,7 +44,7 @@ def test_without_a_platform_ray_chooses_the_nodes_and_results_lie_in_this_direct
 
 
 def test_seats_that_differ_are_refused() -> None:
-    differing = [SEATS[0], SEATS[1] | {"resources": {"CPU": 2.0}}]
+    differing = [SEATS[0], SEATS[1] | {"CPU": 2.0}]
     with pytest.raises(ValueError, match="the seats differ"):
         read({"CROSSDOCK_SEATS": json.dumps(differing), "CROSSDOCK_NODE_IDS": '["aa", "bb"]'}, workers=1)
 
