@@ -19,7 +19,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from controlplane.admin.server import environment_of, init
+from controlplane.admin.server import environment_of, init, is_in_use
 from controlplane.sdk import Client, Job, JobSpec, Resources, Retry
 from controlplane.settings import Settings
 
@@ -96,9 +96,11 @@ class Server:
 
 
 def _fresh_home() -> Settings:
-    """Each demo begins anew; what an earlier one left running is found by its files and refused, not overwritten."""
+    """Each demo begins anew, but never under the feet of one that still runs."""
     home = HOME.absolute()
     if home.exists():
+        if is_in_use(home):
+            raise Disappointed(f"a server is still running in {home}: stop it first")
         shutil.rmtree(home)
     environment = {"CROSSDOCK_HOME": str(home), "CROSSDOCK_PORT": str(_free_port())}
     return replace(Settings.read(environment), lease_seconds=60.0)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import IO, Final
 
 from controlplane import bootstrap
+from controlplane.admin.server import loops_lock
 from controlplane.settings import Settings
 
 PR_SET_PDEATHSIG: Final = 1
@@ -73,8 +74,8 @@ def loops(settings: Settings) -> int:
 
 
 def _alone_in(settings: Settings) -> IO[bytes]:
-    """Waits for the lock that one loops process per home holds for as long as it lives."""
-    lock = (settings.home / "loops.lock").open("ab")
+    """Waits until no other loops process works in this home."""
+    lock = loops_lock(settings.home)
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
 

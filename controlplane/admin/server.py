@@ -1,5 +1,6 @@
 """`crossdock server init` and `crossdock server run`: prepare a home, then keep api and loops alive in it."""
 
+import fcntl
 import json
 import os
 import secrets
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import IO, Final
 
 from controlplane.settings import PREFIX, Settings
 
@@ -65,6 +66,7 @@ class Supervisor:
     """The parent: starts api and loops, starts them again when they die, and imports nothing heavy itself."""
 
     def __init__(self, settings: Settings) -> None:
+        self._url = settings.url
         self._environment = os.environ | environment_of(settings)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, float] = {}
@@ -75,6 +77,7 @@ class Supervisor:
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note_stop)
+        print(f"crossdock: serving {self._url}", file=sys.stderr, flush=True)
         while not self._stopping:
             for role in ROLES:
                 self._keep(role)
@@ -121,6 +124,20 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+
+
+def loops_lock(home: Path) -> IO[bytes]:
+    """The file whose lock the one loops process of a home holds for as long as it lives."""
+    return (home / "loops.lock").open("ab")
+
+
+def is_in_use(home: Path) -> bool:
+    with loops_lock(home) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def environment_of(settings: Settings) -> Mapping[str, str]:
