@@ -1,7 +1,8 @@
 """A real Ray cluster on loopback for tests: a head and two nodes, with 4 CPUs and 2 logical GPUs each.
 
-`ray_cluster` is one cluster for the whole test run: leave it as it was found. A test that hurts its cluster takes one
-of its own with `running_cluster`. Both end with the test, and by themselves soon after a killed test run.
+`ray_cluster` is one cluster for the whole test run, and `plain_ray` the same one for who talks to Ray itself: leave it
+as it was found. A test that hurts its cluster takes one of its own with `running_cluster`. Both end with the test, and
+by themselves soon after a killed test run.
 """
 
 import os
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +19,12 @@ import pytest
 
 from cloud_adapters.base import ClusterRef, Endpoint
 from cloud_adapters.local.adapter import LocalAdapter
-from cloud_adapters.local.commands import HEAD
+from cloud_adapters.local.commands import HEAD, address_of
 from cloud_adapters.local.place import Life, Place
+from cloud_adapters.local.ports import Service, port_of
 from cloud_adapters.local.processes import Process, descendants, members, slot_of
+from tests.parts import require_part
+from tests.plain_ray import PlainRay
 
 BOOT_SECONDS: Final = 180.0
 END_SECONDS: Final = 60.0
@@ -44,6 +49,10 @@ class LocalCluster:
     @property
     def place(self) -> Place:
         return Place(directory=Path(dict(self.ref.settings)["directory"]))
+
+    @property
+    def gcs_address(self) -> str:
+        return f"{address_of(HEAD)}:{port_of(self.life.base_port, HEAD, Service.GCS)}"
 
     def boot(self, *, deadline: float = BOOT_SECONDS) -> Endpoint:
         return self.adapter.boot(self.ref, deadline=deadline)
@@ -92,9 +101,21 @@ def running_cluster(directory: Path, **settings: int) -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    require_part("ray", find_spec("ray") is not None, "it is not installed")
     with running_cluster(tmp_path_factory.mktemp("ray"), orphan_seconds=60) as cluster:
-        yield cluster.boot()
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(_shared: LocalCluster) -> Endpoint:
+    return _shared.boot()
+
+
+@pytest.fixture(scope="session")
+def plain_ray(_shared: LocalCluster, ray_cluster: Endpoint) -> Iterator[PlainRay]:
+    with PlainRay.connected(_shared.gcs_address, ray_cluster) as connected:
+        yield connected
 
 
 def _call(place: Place, stopped: threading.Event) -> None:

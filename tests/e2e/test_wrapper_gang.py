@@ -1,36 +1,29 @@
 """A gang of two on a real Ray cluster: what every rank tells, and that no death of a part leaves user code behind."""
 
-import hashlib
-import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from cloud_adapters.local.commands import address_of
 from controlplane.executors.ray import wrapper
-from tests.parts import require_part
+from controlplane.executors.ray.client import RayJobs
+from controlplane.executors.ray.executor import wrapper_package
+from tests.plain_ray import JOB_ENDS, PlainRay, Row, until
 from tests.plane import Plane
 
 pytestmark = pytest.mark.timeout(300)
 
-HEAD = "127.0.0.42"
-NODES = ("127.0.0.43", "127.0.0.44")
-RAY = Path(sys.executable).parent / "ray"
-TAG = "CROSSDOCK_TEST_GANG"
-AUTH = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-at-least-some-length"}
+ASK_SECONDS = 60.0
+END_SECONDS = 30.0
+FIRST_NODE = address_of(1)
 
 USER_CODE = """
 import json, os, signal, sys, time
@@ -53,100 +46,10 @@ while True:
 """
 
 
-http = httpx.Client(
-    base_url=f"http://{HEAD}:13265", headers={"Authorization": f"Bearer {AUTH['RAY_AUTH_TOKEN']}"}, timeout=60
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    node_ids: tuple[str, ...]
-    """Of the two nodes that are not the head, in order of their addresses."""
-
-    package: str
-
-
-def until(look: Callable[[], Any], seconds: float = 30) -> Any:  # noqa: ANN401 - what `look` found
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)  # poll
-    return found
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    require_part("ray", RAY.exists(), "no `ray` beside this Python")
-    folder = Path(tempfile.mkdtemp(prefix="xdgang"))  # a socket's path must stay short
-    tag = f"{os.getpid()}-{time.time_ns()}"
-    try:
-        _start_nodes(folder, tag)
-        yield Cluster(node_ids=until(_node_ids, 90), package=_upload_wrapper())
-    finally:
-        for pid in _family(tag):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _start_nodes(folder: Path, tag: str) -> None:
-    names = {**os.environ, **AUTH, TAG: tag, "RAY_USAGE_STATS_ENABLED": "0"}
-    names |= {"PATH": f"{RAY.parent}:{names['PATH']}", "TMPDIR": str(folder)}
-    head = [
-        *("--head", f"--temp-dir={folder}", f"--node-ip-address={HEAD}", "--port=13379", "--num-cpus=0"),
-        *(f"--dashboard-host={HEAD}", "--dashboard-port=13265", "--ray-client-server-port=13001"),
-        *("--min-worker-port=23000", "--max-worker-port=23499"),
-        *("--dashboard-agent-listen-port=13375", "--metrics-export-port=13101"),
-    ]
-    nodes = [
-        [
-            *(f"--address={HEAD}:13379", f"--node-ip-address={address}", "--num-cpus=2"),
-            *(f"--min-worker-port={23500 + 500 * i}", f"--max-worker-port={23999 + 500 * i}"),
-            *(f"--dashboard-agent-listen-port={13376 + i}", f"--metrics-export-port={13102 + i}"),
-        ]
-        for i, address in enumerate(NODES)
-    ]
-    for options in (head, *nodes):
-        command = [str(RAY), "start", *options, "--object-store-memory=80000000"]
-        with (folder / "out").open("w+b") as output:  # Ray's daemons keep it open: a pipe would never end
-            # A node may join after its command has lost patience, so the list of nodes decides, not the code.
-            subprocess.run(command, env=names, stdout=output, stderr=output, check=False, timeout=120)
-
-
-def _family(tag: str) -> list[int]:
-    """Every process that grew from ours: Ray's own detach themselves, and some overwrite their environment."""
-    parents: dict[int, int] = {}
-    family: set[int] = set()
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if f"{TAG}={tag}".encode() in (path / "environ").read_bytes():
-                family.add(int(path.name))
-    while children := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= children
-    return sorted(family)
-
-
-def _node_ids() -> tuple[str, ...]:
-    ids = {node["node_ip"]: node["node_id"] for node in _rows("nodes") if node["state"] == "ALIVE"}
-    return tuple(ids[address] for address in NODES) if set(NODES) <= set(ids) else ()
-
-
-def _rows(kind: str) -> list[dict[str, Any]]:
-    answer = http.get(f"/api/v0/{kind}?detail=1").raise_for_status().json()
-    rows: list[dict[str, Any]] = answer["data"]["result"]["result"]
-    return rows
-
-
-def _upload_wrapper() -> str:
-    """Ray puts the folder of the unpacked archive on the path, so the module stands at the archive's root."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as package:
-        package.writestr(zipfile.ZipInfo("crossdock_wrapper.py"), Path(wrapper.__file__).read_bytes())
-    content = archive.getvalue()
-    name = f"_ray_pkg_{hashlib.sha1(content, usedforsecurity=False).hexdigest()}.zip"
-    http.put(f"/api/packages/gcs/{name}", content=content).raise_for_status()
-    return f"gcs://{name}"
+@pytest.fixture
+def ray(plain_ray: PlainRay) -> Iterator[PlainRay]:
+    with plain_ray.returned():
+        yield plain_ray
 
 
 @pytest.fixture
@@ -160,7 +63,9 @@ def plane() -> Iterator[Plane]:
 class Attempt:
     """One gang, and the pids that it told."""
 
-    def __init__(self, cluster: Cluster, plane: Plane, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, ray: PlainRay, plane: Plane, *, package: str, folder: Path, environment: dict[str, str]
+    ) -> None:
         script = folder / "train.py"
         script.write_text(USER_CODE)
         self.plane = plane
@@ -175,7 +80,7 @@ class Attempt:
             "environment": environment,
             "seats": [
                 {"rank": rank, "node_id": node_id, "resources": {"CPU": 1.0, "memory": 100_000_000}}
-                for rank, node_id in enumerate(cluster.node_ids)
+                for rank, node_id in enumerate(ray.node_ids())
             ],
             "lease_seconds": plane.lease_seconds,
             "grace_seconds": plane.grace_seconds,
@@ -185,18 +90,13 @@ class Attempt:
             "outputs_uri": None,
             "resume_from": None,
         }
-        self.runtime_env: dict[str, Any] = {
-            "py_modules": [cluster.package],
-            "env_vars": {"CROSSDOCK_ORDER": json.dumps(self.order), "RAY_JOB_STOP_WAIT_TIME_S": "30"},
-        }
+        self._package, self._folder = package, folder
 
-    def submit(self, submission_id: str) -> None:
-        job = {
-            "entrypoint": "exec python -m crossdock_wrapper",
-            "submission_id": submission_id,
-            "runtime_env": self.runtime_env,
-        }
-        http.post("/api/jobs/", json=job).raise_for_status()
+    @property
+    def runtime_env(self) -> dict[str, Any]:
+        """What a killed wrapper leaves goes where the test's other files go."""
+        names = {"CROSSDOCK_ORDER": json.dumps(self.order), "RAY_JOB_STOP_WAIT_TIME_S": "30"}
+        return {"py_modules": [self._package], "env_vars": names | {"TMPDIR": str(self._folder)}}
 
     def until_both_run(self) -> None:
         self.plane.until(lambda: all(b"\n" in self.plane.log(rank) for rank in (0, 1)), 60)
@@ -209,7 +109,8 @@ class Attempt:
         self.plane.until(lambda: all(self.plane.records("exit", rank) for rank in ranks), 60)
 
     def until_user_code_is_gone(self) -> None:
-        until(lambda: not any(is_alive(self.said(rank)["pid"]) for rank in (0, 1)))
+        pids = [self.said(rank)["pid"] for rank in (0, 1)]
+        until(lambda: not any(map(is_alive, pids)), END_SECONDS, lambda: "user code lives on")
 
 
 def is_alive(pid: int) -> bool:
@@ -218,19 +119,66 @@ def is_alive(pid: int) -> bool:
     return False
 
 
+@pytest.fixture(scope="module")
+def package(plain_ray: PlainRay) -> Iterator[str]:
+    """The same bytes as every executor brings: the cluster keeps one of them."""
+    jobs = RayJobs(plain_ray.endpoint)
+    session = jobs.session(deadline=ASK_SECONDS)
+    yield jobs.upload(wrapper_package(), session=session, deadline=ASK_SECONDS)
+    jobs.close()
+
+
 @pytest.fixture
-def drive(cluster: Cluster, plane: Plane, tmp_path: Path) -> Iterator[Callable[..., tuple[Attempt, int]]]:
+def gang(ray: PlainRay, package: str, plane: Plane, tmp_path: Path) -> Callable[..., Attempt]:
+    def ready(**environment: str) -> Attempt:
+        return Attempt(ray, plane, package=package, folder=tmp_path, environment=environment)
+
+    return ready
+
+
+@pytest.fixture
+def submit(ray: PlainRay) -> Iterator[Callable[[Attempt], str]]:
+    """Hands a gang to Ray's Jobs API, and says which job it became."""
+    jobs: list[str] = []
+
+    def start(attempt: Attempt) -> str:
+        job = {"entrypoint": "exec python -m crossdock_wrapper", "runtime_env": attempt.runtime_env}
+        answer = ray.http.post("/api/jobs/", json=job).raise_for_status()
+        jobs.append(answer.json()["submission_id"])
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        ray.http.post(f"/api/jobs/{job}/stop").raise_for_status()
+        ended(ray, job)
+        ray.http.delete(f"/api/jobs/{job}").raise_for_status()
+
+
+def ended(ray: PlainRay, job: str) -> Row:
+    told: Row = until(
+        lambda: next(
+            (row for row in [ray.http.get(f"/api/jobs/{job}").json()] if row["status"] in JOB_ENDS), None
+        ),
+        END_SECONDS,
+        lambda: f"{job} goes on",
+    )
+    return told
+
+
+@pytest.fixture
+def drive(
+    gang: Callable[..., Attempt], ray: PlainRay, tmp_path: Path
+) -> Iterator[Callable[..., tuple[Attempt, int]]]:
     """Starts a gang as Ray's own job supervisor would, without waiting for one."""
     drivers: list[subprocess.Popen[bytes]] = []
 
     def start(**environment: str) -> tuple[Attempt, int]:
-        attempt = Attempt(cluster, plane, tmp_path, environment)
+        attempt = gang(**environment)
         names = {
             **os.environ,
-            **AUTH,
+            **ray.environment,
             "TMPDIR": str(tmp_path),
             "CROSSDOCK_ORDER": json.dumps(attempt.order),
-            "RAY_ADDRESS": f"{HEAD}:13379",
             "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"runtime_env": attempt.runtime_env, "metadata": {}}),
         }
         drivers.append(subprocess.Popen([sys.executable, wrapper.__file__], env=names))
@@ -242,18 +190,20 @@ def drive(cluster: Cluster, plane: Plane, tmp_path: Path) -> Iterator[Callable[.
         driver.wait()
 
 
-def test_a_stop_of_the_ray_job_reaches_every_rank(cluster: Cluster, plane: Plane, tmp_path: Path) -> None:
-    attempt = Attempt(cluster, plane, tmp_path, {})
-    attempt.submit("stopped")
+def test_a_stop_of_the_ray_job_reaches_every_rank(
+    gang: Callable[..., Attempt], submit: Callable[[Attempt], str], ray: PlainRay, plane: Plane
+) -> None:
+    attempt = gang()
+    job = submit(attempt)
     attempt.until_both_run()
     said = [attempt.said(rank) for rank in (0, 1)]
     assert [(s["RANK"], s["WORLD_SIZE"], s["MASTER_ADDR"]) for s in said] == [
-        ("0", "2", NODES[0]),
-        ("1", "2", NODES[0]),
+        ("0", "2", FIRST_NODE),
+        ("1", "2", FIRST_NODE),
     ]
     assert len({s["MASTER_PORT"] for s in said}) == 1
-    assert json.loads(said[0]["CROSSDOCK_NODE_IDS"]) == list(cluster.node_ids)
-    http.post("/api/jobs/stopped/stop").raise_for_status()
+    assert json.loads(said[0]["CROSSDOCK_NODE_IDS"]) == list(ray.node_ids())
+    ray.http.post(f"/api/jobs/{job}/stop").raise_for_status()
     attempt.until_ranks_ended(0, 1, -1)
     for rank in (0, 1):
         assert plane.records("checkpoint", rank) == [
@@ -262,7 +212,7 @@ def test_a_stop_of_the_ray_job_reaches_every_rank(cluster: Cluster, plane: Plane
         assert plane.exit(rank)["reason"] == "stopped"
     assert (plane.exit(-1)["reason"], plane.exit(-1)["final"]) == ("stopped", True)
     assert sorted(plane.exit(-1)["ranks"]) == ["0", "1"]
-    until(lambda: http.get("/api/jobs/stopped").json()["status"] == "STOPPED")
+    assert ended(ray, job)["status"] == "STOPPED"
 
 
 def test_the_first_rank_that_fails_ends_the_gang(
@@ -290,15 +240,15 @@ def test_a_killed_coordinator_stops_every_rank_and_each_says_so(
 
 
 def test_a_killed_actor_ends_the_gang_and_nobody_claims_to_know_how(
-    cluster: Cluster, plane: Plane, tmp_path: Path
+    gang: Callable[..., Attempt], submit: Callable[[Attempt], str], ray: PlainRay, plane: Plane
 ) -> None:
-    attempt = Attempt(cluster, plane, tmp_path, {})
-    attempt.submit("lost")
+    attempt = gang()
+    job = submit(attempt)
     attempt.until_both_run()
     (pid,) = [
         actor["pid"]
-        for actor in _rows("actors")
-        if actor["node_id"] == cluster.node_ids[0]
+        for actor in ray.rows("actors")
+        if actor["node_id"] == ray.node_ids()[0]
         and actor["state"] == "ALIVE"
         and actor["class_name"] == "Seat"
     ]
@@ -306,20 +256,20 @@ def test_a_killed_actor_ends_the_gang_and_nobody_claims_to_know_how(
     attempt.until_ranks_ended(0, 1)
     attempt.until_user_code_is_gone()
     assert [plane.exit(rank)["reason"] for rank in (0, 1)] == ["stopped", "stopped"]
-    job = until(lambda: next(filter(is_over, [http.get("/api/jobs/lost").json()]), None))
-    assert (job["status"], job["driver_exit_code"]) == ("FAILED", -9)  # no exit code of the wrapper's own
+    over = ended(ray, job)
+    assert (over["status"], over["driver_exit_code"]) == ("FAILED", -9)  # no exit code of the wrapper's own
     assert b"rank 0 was lost" in plane.log(-1)
     assert plane.records("exit", -1) == []
 
 
-def is_over(job: dict[str, Any]) -> bool:
-    return job["status"] not in {"PENDING", "RUNNING"}
-
-
 def test_a_stop_of_the_ray_job_reaches_a_lone_task_once(
-    cluster: Cluster, plane: Plane, tmp_path: Path
+    gang: Callable[..., Attempt],
+    submit: Callable[[Attempt], str],
+    ray: PlainRay,
+    plane: Plane,
+    tmp_path: Path,
 ) -> None:
-    attempt = Attempt(cluster, plane, tmp_path, {})
+    attempt = gang()
     script = tmp_path / "count.py"
     script.write_text(
         "import signal, sys, time\n"
@@ -331,10 +281,9 @@ def test_a_stop_of_the_ray_job_reaches_a_lone_task_once(
         "seats": attempt.order["seats"][:1],
         "entrypoint": {"command": f"{sys.executable} {script}"},
     }
-    attempt.runtime_env["env_vars"]["CROSSDOCK_ORDER"] = json.dumps(attempt.order)
-    attempt.submit("lone")
+    job = submit(attempt)
     plane.until(lambda: b"ready\n" in plane.log(), 60)
-    http.post("/api/jobs/lone/stop").raise_for_status()
+    ray.http.post(f"/api/jobs/{job}/stop").raise_for_status()
     attempt.until_ranks_ended(0)
     assert plane.log() == b"ready\nterm\n"
     assert (plane.exit()["code"], plane.exit()["reason"], plane.exit()["final"]) == (4, "stopped", True)
