@@ -74,7 +74,6 @@ def retry(
             raise Conflict(
                 f"job {old.id} is {old.state}; only a finished job is retried", field="state", value=old.state
             )
-        spec_json, schema_version = tx.jobs.spec(old.id)
         spec_json, schema_version = stored(tx, old.id)
         draft = draft_of(ids, JobSpec.model_validate_json(spec_json), spec_json)
         # In a batch, `depends_on` of the spec may hold names; the job holds what they stood for.

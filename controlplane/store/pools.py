@@ -3,12 +3,9 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from controlplane.domain.errors import Unavailable
-
-MOST_IDLE: Final = 4
-"""Kept open for the next one; each costs memory, and a new one is soon opened."""
 
 
 class Closable(Protocol):
@@ -23,9 +20,11 @@ C = TypeVar("C", bound=Closable)
 
 
 class Pool(Generic[C]):
-    def __init__(self, connect: Callable[[], C], *, most: int, wait_seconds: float) -> None:
+    def __init__(self, connect: Callable[[], C], *, most: int, most_idle: int, wait_seconds: float) -> None:
+        """`most_idle` are kept open for the next one: each costs memory, opening one costs time."""
         self._connect = connect
         self._most = most
+        self._most_idle = most_idle
         self._wait_seconds = wait_seconds
         self._places = threading.BoundedSemaphore(most)
         self._lock = threading.Lock()
@@ -64,7 +63,7 @@ class Pool(Generic[C]):
 
     def _give_back(self, connection: C) -> None:
         with self._lock:
-            keeps = connection.usable and not self._is_closed and len(self._idle) < MOST_IDLE
+            keeps = connection.usable and not self._is_closed and len(self._idle) < self._most_idle
             if keeps:
                 self._idle.append(connection)
         if not keeps:

@@ -18,6 +18,7 @@ from controlplane.store.statements import POSTGRESQL, Params, Statement
 T = TypeVar("T")
 
 MOST_CONNECTIONS: Final = 24
+MOST_IDLE: Final = 24
 MOST_TRIES: Final = 20
 CONNECT_TIMEOUT_SECONDS: Final = 5
 USES_BEFORE_PREPARED: Final = 2
@@ -129,6 +130,7 @@ class PostgresqlDoors:
         self._pool = Pool(
             lambda: PostgresqlDriver(url, busy_timeout_seconds=busy_timeout_seconds),
             most=MOST_CONNECTIONS,
+            most_idle=MOST_IDLE,
             wait_seconds=busy_timeout_seconds,
         )
 

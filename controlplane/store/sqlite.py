@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 LARGEST_GROUP: Final = 200
 MOST_READERS: Final = 64
+MOST_IDLE_READERS: Final = 4
 MOST_STATEMENTS: Final = 512
 READER_CACHE_KIBIBYTES: Final = 512
 AWAY: Final = frozenset(
@@ -159,7 +160,10 @@ class SqliteDoors:
         self._now = now or _this_machines_clock
         self._busy_timeout_seconds = busy_timeout_seconds
         self._readers = Pool(
-            lambda: self._connect(reads_only=True), most=MOST_READERS, wait_seconds=busy_timeout_seconds
+            lambda: self._connect(reads_only=True),
+            most=MOST_READERS,
+            most_idle=MOST_IDLE_READERS,
+            wait_seconds=busy_timeout_seconds,
         )
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._writer: SqliteDriver | None = None
