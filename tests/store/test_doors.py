@@ -333,7 +333,7 @@ def test_a_deadlock_is_played_again(postgresql_url: str, open_store: Opener) -> 
         for each in written:
             each.result(timeout=30)
 
-    assert len(tries) == 3
+    assert len(tries) >= 3
 
 
 def test_a_store_that_is_closed_takes_no_more_units(sqlite_url: str) -> None:
