@@ -87,35 +87,48 @@ def test_of_two_callers_one_is_killed_and_one_cluster_starts(small: LocalCluster
     assert sorted(file.name for file in small.place.directory.iterdir()) == ["keeper.log", "lock"]
 
 
-def test_a_lost_node_comes_back_as_another_and_a_lost_head_ends_the_session(tmp_path: Path) -> None:
+def test_a_lost_node_comes_back_and_a_lost_head_or_keeper_takes_everything_along(tmp_path: Path) -> None:
+    """One test and not three, since a real boot takes its time."""
     with running_cluster(tmp_path / "lab", nodes=1) as cluster:
-        endpoint = cluster.boot()
-        before = cluster.adapter.inventory(cluster.at(endpoint), deadline=5)
-        cluster.kill_node(1)
-        eventually(lambda: names(cluster, endpoint) not in ([], [before.machines[0].name]), "no other node")
-        assert cluster.adapter.inventory(cluster.at(endpoint), deadline=5).session == before.session
-        held = everything(cluster)
-        cluster.kill_head()
-        eventually(lambda: cluster.life.ended is not None, "the cluster goes on without its head")
-        assert_gone(held)
-        assert list(cluster.place.last_logs.glob("gcs_server*"))
-        again = cluster.boot()
-        assert cluster.adapter.inventory(cluster.at(again), deadline=5).session != before.session
-        assert again.token != endpoint.token
+        lose_a_node(cluster, cluster.boot())
+        again = lose_the_head(cluster, cluster.boot())
+        lose_the_keeper(cluster, again)
 
 
-def test_a_killed_keeper_takes_everything_along_also_what_escaped(small: LocalCluster) -> None:
-    endpoint = small.boot()
-    submit(endpoint, ESCAPE)
-    eventually(lambda: len(sleepers(small)) == 1, "the job left no process behind")
-    held = everything(small)
-    assert set(sleepers(small)) <= held
-    os.kill(small.life.keeper_pid, signal.SIGKILL)
+def lose_a_node(cluster: LocalCluster, endpoint: Endpoint) -> None:
+    before = cluster.adapter.inventory(cluster.at(endpoint), deadline=5)
+    cluster.kill_node(1)
+    eventually(lambda: names(cluster, endpoint) not in ([], [before.machines[0].name]), "no other node")
+    assert cluster.adapter.inventory(cluster.at(endpoint), deadline=5).session == before.session
+
+
+def lose_the_head(cluster: LocalCluster, endpoint: Endpoint) -> Endpoint:
+    """The session ends with it; the next boot begins another one, under another token."""
+    before = cluster.adapter.inventory(cluster.at(endpoint), deadline=5)
+    held = everything(cluster)
+    cluster.kill_head()
+    eventually(lambda: cluster.life.ended is not None, "the cluster goes on without its head")
     assert_gone(held)
-    eventually(lambda: not Path(small.life.folder).exists(), "files stay")
-    assert small.life.ended == "its keeper was killed"
+    assert list(cluster.place.last_logs.glob("gcs_server*"))
+    again = cluster.boot()
+    assert cluster.adapter.inventory(cluster.at(again), deadline=5).session != before.session
+    assert again.token != endpoint.token
+    return again
 
 
+def lose_the_keeper(cluster: LocalCluster, endpoint: Endpoint) -> None:
+    """Also what escaped from it goes."""
+    submit(endpoint, ESCAPE)
+    eventually(lambda: len(sleepers(cluster)) == 1, "the job left no process behind")
+    held = everything(cluster)
+    assert set(sleepers(cluster)) <= held
+    os.kill(cluster.life.keeper_pid, signal.SIGKILL)
+    assert_gone(held)
+    eventually(lambda: not Path(cluster.life.folder).exists(), "files stay")
+    assert cluster.life.ended == "its keeper was killed"
+
+
+@pytest.mark.verify
 def test_when_all_its_keepers_are_killed_the_next_boot_sweeps(small: LocalCluster) -> None:
     with pytest.raises(Transient, match="still starting"):
         small.boot(deadline=0.5)
