@@ -71,11 +71,25 @@ class Settings:
         }
         home = Path(given.pop("home", _default_home())).expanduser().absolute()
         given.setdefault("database_url", f"sqlite:///{home / 'crossdock.db'}")
-        return cls(home=home, **given)
+        settings = cls(home=home, **given)
+        _refuse_open_door(settings)
+        return settings
 
     @property
     def url(self) -> str:
         return self.public_url or f"http://{self.host}:{self.port}"
+
+
+def _refuse_open_door(settings: Settings) -> None:
+    """Tokens must not cross a network in the clear: off loopback, something in front has to speak TLS."""
+    is_inside = settings.host == "localhost" or settings.host.startswith("127.") or settings.host == "::1"
+    if not is_inside and not settings.public_url.startswith("https://"):
+        raise Invalid(
+            f"{PREFIX}HOST={settings.host} is off loopback: set {PREFIX}PUBLIC_URL to the https:// address of the "
+            "proxy that terminates TLS in front of it",
+            field=f"{PREFIX}HOST",
+            value=settings.host,
+        )
 
 
 def _parse(name: str, text: str, kind: type) -> object:

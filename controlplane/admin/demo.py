@@ -18,6 +18,7 @@ from typing import Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from controlplane.admin.server import environment_of, init, is_in_use
 from controlplane.sdk import Client, Job, JobSpec, Resources, Retry
@@ -173,7 +174,7 @@ def _following(job: Job) -> Iterator[None]:
 
     def follow() -> None:
         for line in job.logs(follow=True):
-            out.print(f"  [dim]{line.rstrip()}[/]", markup=True)
+            out.print(Text(f"  {line}", style="dim"))  # not markup: a line may hold brackets
 
     follower = threading.Thread(target=follow, daemon=True)
     follower.start()
