@@ -1,4 +1,4 @@
-"""The loops, step by step and without threads: real operations, store, policy and reconcilers around fakes."""
+"""The loops, step by step and on both databases: real operations, store, policy and reconcilers around fakes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -129,11 +129,11 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    settings = replace(Settings.read({"CROSSDOCK_HOME": str(tmp_path)}), local_cluster=False)
+def world(tmp_path: Path, database_url: str) -> Iterator[World]:
+    here = {"CROSSDOCK_HOME": str(tmp_path), "CROSSDOCK_DATABASE_URL": database_url}
+    settings = replace(Settings.read(here), local_cluster=False)
     clock: list[World] = []
     store = Store.open(settings.database_url, now=lambda: clock[0].now if clock else START)
-    store.migrate()
     services = Services(
         store=store,
         objects=FileStore(tmp_path / "objects"),
