@@ -1,5 +1,8 @@
 """The `crossdock` command."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from controlplane.cli import clusters, events, jobs, server, tenants
@@ -16,6 +19,24 @@ for group in (jobs.app, clusters.app, tenants.projects, tenants.queues, tenants.
 app.command("events")(events.events)
 app.command("whoami")(tenants.whoami)
 app.command("demo")(server.demo)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"crossdock {version('crossdock')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Options of the command itself; each is acted upon where it is read."""
+    del show_version
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,7 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 4096)
     except OSError:  # the other end is closed
         return b""
+
+
+def test_the_version_is_that_of_the_installed_distribution(run: Run) -> None:
+    assert run("--version").output == f"crossdock {version('crossdock')}\n"
