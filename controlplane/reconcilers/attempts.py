@@ -19,6 +19,9 @@ from controlplane.executors.base import Observation, Phase
 COORDINATOR = -1
 """The rank under which the exit record that speaks for the whole attempt is kept."""
 
+CALM_POLLS = 6
+"""While an attempt renews its lease it speaks for itself, and the executor is asked this many times less often."""
+
 WRAPPER_GAVE_UP = 75
 """Exit code of a wrapper whose lease, start or fence failed: no verdict over the user's code."""
 
@@ -172,15 +175,12 @@ def _starting(view: AttemptView) -> AttemptDecision:
 
 
 def _running(view: AttemptView) -> AttemptDecision:
-    attempt, now = view.attempt, view.now
     if _lease_is_over(view):
         return _end(view, Outcome.LOST, "no task renewed its lease")
-    if view.cluster.state is ClusterState.DRAINING:
-        return _stop(view, Outcome.EVICTED, f"cluster {view.cluster.name!r} is being drained")
-    if view.node_gone is not None:
-        return _stop(view, Outcome.EVICTED, f"node {view.node_gone} is gone")
+    if reason := _eviction(view):
+        return _stop(view, Outcome.EVICTED, reason)
     match view.heard:
-        case None if _is_quiet(view) or now - attempt.since > view.poll:
+        case None:
             return AttemptDecision(call=Look())
         case Looked(observation=seen) if _is_other_life(view, seen):
             return _stop(view, Outcome.EVICTED, "the cluster was restarted")
@@ -189,7 +189,8 @@ def _running(view: AttemptView) -> AttemptDecision:
         case Looked(observation=seen) if seen.phase in (Phase.DIED, Phase.ABSENT):
             return _stop(view, Outcome.LOST, seen.message or f"the executor says that it is {seen.phase}")
         case _:
-            return _later(view)
+            polls = 1 if _is_quiet(view) else CALM_POLLS
+            return AttemptDecision(look_again_at=view.now + polls * view.poll)
 
 
 def _stopping(view: AttemptView) -> AttemptDecision:
@@ -218,11 +219,15 @@ def _stopping(view: AttemptView) -> AttemptDecision:
 
 def _must_go(view: AttemptView) -> AttemptDecision | None:
     """Before the first hello the attempt can be ended without waiting for anybody."""
+    reason = _eviction(view)
+    return _tell_then_end(view, reason, Outcome.EVICTED) if reason else None
+
+
+def _eviction(view: AttemptView) -> str | None:
+    """Why it cannot stay where it is; None when it can."""
     if view.cluster.state is ClusterState.DRAINING:
-        return _tell_then_end(view, f"cluster {view.cluster.name!r} is being drained", Outcome.EVICTED)
-    if view.node_gone is not None:
-        return _tell_then_end(view, f"node {view.node_gone} is gone", Outcome.EVICTED)
-    return None
+        return f"cluster {view.cluster.name!r} is being drained"
+    return f"node {view.node_gone} is gone" if view.node_gone is not None else None
 
 
 def _tell_then_end(

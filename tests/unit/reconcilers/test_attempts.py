@@ -139,6 +139,14 @@ def test_a_lease_ends_it_only_after_the_clock_skew() -> None:
     assert outcome(decide(view(RUNNING, quiet, after=66))) is Outcome.LOST
 
 
+def test_an_attempt_that_speaks_for_itself_is_looked_at_rarely_and_a_quiet_one_often() -> None:
+    running = looked(Phase.RUNNING)
+    calm = decide(view(RUNNING, rank(said_at=NOW), after=10, heard=running))
+    quiet = decide(view(RUNNING, rank(said_at=NOW), after=40, heard=running))
+    assert calm == AttemptDecision(look_again_at=NOW + timedelta(seconds=10 + 30))
+    assert quiet == AttemptDecision(look_again_at=NOW + timedelta(seconds=40 + 5))
+
+
 @pytest.mark.parametrize(
     ("reason", "code", "expected"),
     [
