@@ -7,6 +7,7 @@ those. They raise only `PluginError`s. Every call takes a deadline in seconds.
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from controlplane.domain.addresses import is_loopback
 from controlplane.domain.amounts import MILLI, Amounts, custom_amounts
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import (
@@ -38,6 +39,7 @@ __all__ = [
     "Throttled",
     "Transient",
     "custom_amounts",
+    "is_loopback",
 ]
 
 

@@ -1,6 +1,5 @@
 """Reads a Ray cluster's inventory from its dashboard over HTTP; the one place that knows its addresses and errors."""
 
-import ipaddress
 import threading
 import time
 import weakref
@@ -9,7 +8,16 @@ from typing import Final, TypedDict, cast
 
 import httpx
 
-from cloud_adapters.base import AuthFailed, Endpoint, Inventory, PluginError, Rejected, Throttled, Transient
+from cloud_adapters.base import (
+    AuthFailed,
+    Endpoint,
+    Inventory,
+    PluginError,
+    Rejected,
+    Throttled,
+    Transient,
+    is_loopback,
+)
 from cloud_adapters.ray_nodes import NodeRow, machines
 
 MOST_NODES: Final = 10_000
@@ -94,7 +102,7 @@ def refuse_plain_http(url: str) -> None:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as problem:
         raise Rejected(f"{url!r} is not a URL: {problem}") from problem
-    if parsed.scheme == "https" or (parsed.scheme == "http" and _is_loopback(parsed.host)):
+    if parsed.scheme == "https" or (parsed.scheme == "http" and is_loopback(parsed.host)):
         return
     raise Rejected(f"{url} is neither https nor http on loopback; put TLS in front of Ray's dashboard")
 
@@ -118,13 +126,6 @@ def _retry_after_seconds(answer: httpx.Response) -> float:
         return max(0.0, float(answer.headers["Retry-After"]))
     except (KeyError, ValueError):
         return THROTTLED_SECONDS
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_whole(listed: Listing) -> bool:

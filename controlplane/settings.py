@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
+from controlplane.domain.addresses import is_loopback
 from controlplane.domain.errors import Invalid
 
 PREFIX = "CROSSDOCK_"
@@ -82,8 +83,7 @@ class Settings:
 
 def _refuse_open_door(settings: Settings) -> None:
     """Tokens must not cross a network in the clear: off loopback, something in front has to speak TLS."""
-    is_inside = settings.host == "localhost" or settings.host.startswith("127.") or settings.host == "::1"
-    if not is_inside and not settings.public_url.startswith("https://"):
+    if not is_loopback(settings.host) and not settings.public_url.startswith("https://"):
         raise Invalid(
             f"{PREFIX}HOST={settings.host} is off loopback: set {PREFIX}PUBLIC_URL to the https:// address of the "
             "proxy that terminates TLS in front of it",

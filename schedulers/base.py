@@ -163,3 +163,8 @@ class Policy(Protocol):
     def plan(self, snapshot: Snapshot) -> Plan: ...
 
     def start(self, snapshot: Snapshot) -> Engine: ...
+
+
+def microseconds(moment: datetime) -> int:
+    """Since the epoch: how moments stand in columns."""
+    return round(moment.timestamp() * 1_000_000)

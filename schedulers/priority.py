@@ -25,6 +25,7 @@ from schedulers.base import (
     Place,
     Plan,
     Snapshot,
+    microseconds,
 )
 from schedulers.seating import refusal, seat
 
@@ -173,10 +174,6 @@ class PriorityEngine:
             del line.turns[position]
         if not line.turns:
             del self._lines[ask.ask_class.id]
-
-
-def microseconds(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000_000)
 
 
 def _turn(snapshot: Snapshot, row: int) -> Turn:

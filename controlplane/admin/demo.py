@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -104,7 +104,7 @@ def _fresh_home() -> Settings:
             raise Disappointed(f"a server is still running in {home}: stop it first")
         shutil.rmtree(home)
     environment = {"CROSSDOCK_HOME": str(home), "CROSSDOCK_PORT": str(_free_port())}
-    return replace(Settings.read(environment), lease_seconds=60.0)
+    return Settings.read(environment)
 
 
 def _free_port() -> int:

@@ -82,7 +82,8 @@ def _alone_in(settings: Settings) -> IO[bytes]:
 
 def clusters_down(settings: Settings) -> int:
     """Ends the clusters that this server started itself; attached ones are none of our business."""
-    from cloud_adapters.base import ClusterRef, Hosts
+    from cloud_adapters.base import Hosts
+    from controlplane.runtime.clusters import cluster_ref
 
     services, plugins = bootstrap.services(settings), bootstrap.plugins()
     with services.store.read() as tx:
@@ -90,8 +91,7 @@ def clusters_down(settings: Settings) -> int:
     for cluster in clusters:
         adapter = plugins.adapters.get(cluster.adapter)
         if isinstance(adapter, Hosts):
-            ref = ClusterRef(id=cluster.id, name=cluster.name, endpoint=None, settings=cluster.settings)
-            adapter.shut_down(ref, deadline=STOP_SECONDS)
+            adapter.shut_down(cluster_ref(cluster, None), deadline=STOP_SECONDS)
     services.store.close()
     return 0
 

@@ -3,11 +3,11 @@
 What the operator asks for is written down; the reconcile loop does it.
 """
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from controlplane.domain.addresses import is_loopback
 from controlplane.domain.amounts import Amounts, total
 from controlplane.domain.clusters import Cluster, ClusterState, Node
 from controlplane.domain.errors import Conflict, Invalid
@@ -249,12 +249,5 @@ def _check_url(url: str | None) -> None:
         raise Invalid(f"is not an address: {error}", field="url", value=url) from error
     if not host or parts.username is not None or parts.password is not None:
         raise Invalid("needs a host, and no user or password in it", field="url")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise Invalid("plain http is for loopback only; use https", field="url", value=url, limit="loopback")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -30,6 +30,7 @@ from schedulers.base import (
     Policy,
     QueuedAsks,
     Snapshot,
+    microseconds,
 )
 
 IDLE_SECONDS = 1.0
@@ -199,8 +200,8 @@ def _queued(ask: Ask) -> AskQueued:
         id=ask.id,
         ask_class=_class(ask),
         priority=ask.priority,
-        submitted=_microseconds(ask.submitted_at),
-        not_before=_microseconds(ask.not_before) if ask.not_before else 0,
+        submitted=microseconds(ask.submitted_at),
+        not_before=microseconds(ask.not_before) if ask.not_before else 0,
     )
 
 
@@ -212,7 +213,3 @@ def _class(ask: Ask) -> AskClass:
         amounts=ask.amounts,
         accelerator=ask.accelerator,
     )
-
-
-def _microseconds(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000_000)

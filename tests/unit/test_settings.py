@@ -30,8 +30,9 @@ def test_a_value_that_makes_no_sense_is_refused_by_the_name_of_its_variable(vari
         Settings.read({variable: text})
 
 
-def test_a_server_off_loopback_needs_tls_in_front_of_it() -> None:
+@pytest.mark.parametrize("host", ["192.0.2.1", "dock.example", "127.0.0.1.evil.example"])
+def test_a_server_off_loopback_needs_tls_in_front_of_it(host: str) -> None:
     with pytest.raises(Invalid, match="CROSSDOCK_PUBLIC_URL"):
-        Settings.read({"CROSSDOCK_HOST": "192.0.2.1"})
+        Settings.read({"CROSSDOCK_HOST": host})
     behind = Settings.read({"CROSSDOCK_HOST": "192.0.2.1", "CROSSDOCK_PUBLIC_URL": "https://dock.example"})
     assert behind.url == "https://dock.example"

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from controlplane.domain.addresses import is_loopback
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Ambiguous, AuthFailed, PluginError, Rejected, Throttled, Transient
 
-LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 THROTTLE_SECONDS = 2.0
 
 
@@ -123,7 +123,7 @@ def _check(answer: httpx.Response) -> None:
 
 def _refuse_plain_http(url: str) -> None:
     parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.netloc.startswith(LOOPBACK)):
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise Rejected(
             f"{url}: plain http off loopback is refused, since a Ray token is full control of the cluster"
         )
