@@ -22,6 +22,7 @@ _IS_HELD: Final = _C.state == fixed(LeaseState.HELD)
 _IS_OURS: Final = (_C.id == bindparam("id"), _IS_HELD)
 
 _GET: Final = Statement(_LEASE.where(_C.name == bindparam("name"), _IS_HELD))
+_EVERY: Final = Statement(_LEASE.order_by(_C.name, _C.token))
 _LOOK: Final = Statement(_LEASE.where(_C.name == bindparam("name"), _IS_HELD).with_for_update())
 _NEWEST: Final = Statement(select(func.coalesce(func.max(_C.token), 0)).where(_C.name == bindparam("name")))
 # PostgreSQL's construct serves both: SQLite spells `ON CONFLICT DO NOTHING` the same way.
@@ -91,6 +92,10 @@ class Leases:
         """The held one, even if its time is over."""
         row = self._link.row(_GET, {"name": name})
         return None if row is None else _lease(row)
+
+    def every(self) -> list[Lease]:
+        """All rows, ended ones included, by name and token."""
+        return [_lease(row) for row in self._link.rows(_EVERY)]
 
     def _end(self, lease: Lease, state: LeaseState) -> None:
         LEASE.check(LeaseState.HELD, state)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from controlplane.store.asks import Asks
 from controlplane.store.attempts import Attempts
+from controlplane.store.audits import Audits
 from controlplane.store.clusters import Clusters
 from controlplane.store.envelopes import Secrets
 from controlplane.store.events import Events
@@ -96,3 +97,7 @@ class Tx:
     @property
     def reasons(self) -> Reasons:
         return Reasons(self._link)
+
+    @property
+    def audits(self) -> Audits:
+        return Audits(self._link)
