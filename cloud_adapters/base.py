@@ -4,11 +4,15 @@ Adapters are thin, stateless and synchronous: they never sleep for luck, retry, 
 those. They raise only `PluginError`s. Every call takes a deadline in seconds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from controlplane.domain.addresses import is_loopback
 from controlplane.domain.amounts import MILLI, Amounts, custom_amounts
+from controlplane.domain.claims import CLAIM_LABEL, CapacityType
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import (
     Ambiguous,
@@ -22,20 +26,27 @@ from controlplane.domain.errors import (
 )
 
 __all__ = [
+    "CLAIM_LABEL",
     "MILLI",
     "Ambiguous",
     "Amounts",
     "AuthFailed",
+    "CapacityType",
     "ClusterRef",
     "Endpoint",
     "Hosts",
     "Inventory",
+    "LaunchOrder",
     "Lends",
     "Machine",
+    "MachineState",
     "NoCapacity",
+    "OwnedMachine",
     "PluginError",
     "QuotaExceeded",
     "Rejected",
+    "Sells",
+    "Termination",
     "Throttled",
     "Transient",
     "custom_amounts",
@@ -98,3 +109,82 @@ class Hosts(Protocol):
 
     def shut_down(self, cluster: ClusterRef, *, deadline: float) -> None:
         """Ends every process of the cluster. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchOrder:
+    """One purchase. Two calls with one `launch_id` are one purchase; any other purchase has another id."""
+
+    cluster: ClusterRef
+    """The cluster that the machines join."""
+
+    claim_id: str
+    launch_id: str
+    """The client token, and the name of what is made."""
+
+    zone: str
+    machine_type: str
+    capacity_type: CapacityType
+    machines: int
+
+
+class MachineState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    """On its way out, and not coming back; still there, and still billed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnedMachine:
+    """A machine as the cloud that sold it knows it: tagged with the claim and the launch it was bought for."""
+
+    name: str
+    zone: str
+    claim_id: str
+    launch_id: str
+    state: MachineState
+    host: str | None = None
+    """None while the cloud has given it no address."""
+
+
+class Termination(StrEnum):
+    """What became of a claim's machines, as far as the cloud sees."""
+
+    GONE = "gone"
+    """Machines of it were seen, and all of those have ended."""
+
+    GOING = "going"
+    """Some have not ended yet; each was told to."""
+
+    UNSEEN = "unseen"
+    """None is seen. Proves nothing before the list lag since the last launch has passed."""
+
+
+@runtime_checkable
+class Sells(Protocol):
+    """A cloud that machines are bought from. What it sold shows up in the cluster's inventory.
+
+    There, each machine has the label `CLAIM_LABEL` with the claim's id. Any call may raise `Transient`, `Throttled` or
+    `AuthFailed`.
+    """
+
+    @property
+    def list_lag(self) -> timedelta:
+        """After this time every machine of an `ensure` is listed, also of one whose answer was lost."""
+
+    def ensure(self, launch: LaunchOrder, *, deadline: float) -> tuple[OwnedMachine, ...]:
+        """Buys all machines of the launch, or none. Idempotent: a second call answers the machines of the first.
+
+        Raises `NoCapacity`, `QuotaExceeded` or `Rejected` with nothing kept; `Ambiguous` when it may have happened;
+        `Transient` when surely not.
+        """
+
+    def release(self, cluster: ClusterRef, claim_id: str, members: Sequence[str], *, deadline: float) -> None:
+        """Ends these machines of a claim. Those that do not exist any more are fine."""
+
+    def terminate(self, cluster: ClusterRef, claim_id: str, *, deadline: float) -> Termination:
+        """Ends every machine of the claim that is seen. Called again until it says that none is left."""
+
+    def list_owned(self, cluster: ClusterRef, *, deadline: float) -> tuple[OwnedMachine, ...]:
+        """All machines with our tag that belong to the cluster, sorted by name. Complete or raises; may lag."""

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.domain.attempts import ATTEMPT, Attempt, AttemptState, Outcome
+from controlplane.domain.claims import CLAIM, CapacityType, Claim, ClaimState
 from controlplane.domain.clusters import CLUSTER, Cluster, ClusterState
 from controlplane.domain.errors import Bug, IllegalTransition
-from controlplane.domain.ids import AskId, AttemptId, ClusterId, JobId, ProjectId, QueueId
+from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, JobId, ProjectId, QueueId
 from controlplane.domain.jobs import JOB, Job, JobKind, JobState, RetryPolicy
 from controlplane.domain.leases import LEASE
 from controlplane.domain.lifecycles import Lifecycle, to
@@ -43,6 +44,18 @@ ATTEMPT_AT_BIRTH = Attempt(
 CLUSTER_AT_BIRTH = Cluster(
     id=ClusterId("c"), name="c", adapter="ray", state=CLUSTER.initial, since=NOW, created_at=NOW
 )
+CLAIM_AT_BIRTH = Claim(
+    id=ClaimId("k"),
+    cluster_id=ClusterId("c"),
+    machine_type="small",
+    capacity_type=CapacityType.SPOT,
+    zones=("a",),
+    machines_min=1,
+    machines_want=1,
+    state=CLAIM.initial,
+    since=NOW,
+    created_at=NOW,
+)
 
 
 @given(st.lists(st.sampled_from(JobState)))
@@ -69,6 +82,21 @@ def test_a_cluster_only_ever_moves_along_its_edges(wishes: list[ClusterState]) -
                 cluster.move(wish, at=NOW)
 
 
+@given(st.lists(st.sampled_from(ClaimState)))
+def test_a_claim_only_ever_moves_along_its_edges(
+    wishes: list[ClaimState],
+) -> None:
+    claim = CLAIM_AT_BIRTH
+    for wish in wishes:
+        if wish in CLAIM.edges[claim.state]:
+            moved = claim.move(wish, at=NOW)
+            assert (moved.came_from, moved.version) == (str(claim.state), claim.version + 1)
+            claim = moved
+        else:
+            with pytest.raises(IllegalTransition):
+                claim.move(wish, at=NOW)
+
+
 @given(st.lists(st.sampled_from(AttemptState)), st.sampled_from(Outcome))
 def test_an_attempt_never_ends_without_an_outcome_and_never_comes_back(
     wishes: list[AttemptState], outcome: Outcome
@@ -87,7 +115,7 @@ def test_an_attempt_never_ends_without_an_outcome_and_never_comes_back(
             attempt = attempt.move(wish, at=NOW)
 
 
-@pytest.mark.parametrize("lifecycle", [JOB, ATTEMPT, CLUSTER, LEASE], ids=lambda each: str(each.noun))
+@pytest.mark.parametrize("lifecycle", [JOB, ATTEMPT, CLAIM, CLUSTER, LEASE], ids=lambda each: str(each.noun))
 def test_every_lifecycle_has_a_terminal_state_and_leaves_none(lifecycle: Lifecycle[StrEnum]) -> None:
     terminal = {state for state in lifecycle.edges if lifecycle.is_terminal(state)}
     assert terminal

@@ -1,0 +1,291 @@
+"""A fake cloud that sells machines and lists them as nodes, with the vices of real ones. Deterministic, never sleeps.
+
+    cloud = FakeCloud(now=clock)
+    cloud.list_lag_seconds = 20         # lists and inventories show the past
+    cloud.lost_answers = 1              # the next call does its deed, and then loses the answer
+    cloud.sold_out.add(("small", "a"))
+    cloud.reclaim("m-0001")             # spot: taken back, now
+
+What a test may believe is `machines` and `bill`: they tell the truth, whatever the lists say. A machine that was
+bought ages by the clock that is given, so a world that moves it by hand has the same cloud in every process.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Final, TypeVar
+
+from cloud_adapters.base import (
+    CLAIM_LABEL,
+    MILLI,
+    Ambiguous,
+    Amounts,
+    CapacityType,
+    ClusterRef,
+    Inventory,
+    LaunchOrder,
+    Machine,
+    MachineState,
+    NoCapacity,
+    OwnedMachine,
+    PluginError,
+    QuotaExceeded,
+    Rejected,
+    Termination,
+    Throttled,
+    Transient,
+)
+
+Answer = TypeVar("Answer")
+
+GIBIBYTE: Final = 2**30
+SMALL: Final = Amounts(cpu_milli=4 * MILLI, memory_bytes=16 * GIBIBYTE)
+LARGE: Final = Amounts(cpu_milli=32 * MILLI, gpu_milli=8 * MILLI, memory_bytes=256 * GIBIBYTE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sold:
+    """One machine, from purchase to end: a line of the bill."""
+
+    name: str
+    cluster_id: str
+    zone: str
+    machine_type: str
+    capacity_type: CapacityType
+    claim_id: str
+    launch_id: str
+    started_at: datetime
+    running_at: datetime
+    stopping_at: datetime | None = None
+    ended_at: datetime | None = None
+    """May lie ahead while it is stopping."""
+
+    def exists(self, at: datetime) -> bool:
+        return self.started_at <= at and (self.ended_at is None or at < self.ended_at)
+
+    def state(self, at: datetime) -> MachineState:
+        if self.stopping_at is not None and at >= self.stopping_at:
+            return MachineState.STOPPING
+        return MachineState.RUNNING if at >= self.running_at else MachineState.PENDING
+
+    def owned(self, at: datetime) -> OwnedMachine:
+        return OwnedMachine(
+            name=self.name,
+            zone=self.zone,
+            claim_id=self.claim_id,
+            launch_id=self.launch_id,
+            state=self.state(at),
+            host=f"{self.name}.invalid" if at >= self.running_at else None,
+        )
+
+
+class FakeCloud:
+    """Sells and Lends, for any number of clusters of one account. All vices are off at first but a short boot."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self.machine_types = {"small": SMALL, "large": LARGE}
+        """Any other is `Rejected`."""
+
+        self.list_lag = timedelta(seconds=30)
+        """What it promises; `list_lag_seconds` is what it does, and may be set to anything up to that."""
+
+        self.list_lag_seconds = 0.0
+        self.boot_seconds = 10.0
+        """For machines bought from now on."""
+
+        self.stop_seconds = 5.0
+        """For machines that are told to end from now on."""
+
+        self.forgets_after_seconds = 3600.0
+        """An ended machine is known for so long: until then `terminate` answers gone, and later unseen."""
+
+        self.is_unreachable = False
+        """No call does anything."""
+
+        self.throttled_seconds: float | None = None
+        """Set: every call is refused, with this advice."""
+
+        self.lost_answers = 0
+        """So many calls do their deed and raise instead of answering."""
+
+        self.lost_requests = 0
+        """So many calls raise the same without any deed."""
+
+        self.partial = 0
+        """So many purchases keep one machine less than ordered, and say that all is well."""
+
+        self.sold_out: set[tuple[str, str]] = set()
+        """(machine type, zone)."""
+
+        self.cut_zones: set[str] = set()
+        """Nothing can be bought or ended there, and their nodes do not answer; the lists still have their machines."""
+
+        self.quota: int | None = None
+        """Machines of the account at any time."""
+
+        self.calls: list[tuple[str, str]] = []
+        """(verb, launch, claim or cluster id), in order; those that failed, too."""
+
+        self._now = now
+        self._sold: dict[str, Sold] = {}
+        self._purchases: dict[tuple[str, str], tuple[LaunchOrder, tuple[str, ...]]] = {}
+        """By (zone, launch id): idempotency is zonal, so the same token in another zone buys again."""
+
+        self._numbers = count(1)
+
+    @property
+    def machines(self) -> tuple[Sold, ...]:
+        """The truth: all that exist now, by number. Each costs money."""
+        now = self._now()
+        return tuple(sold for sold in self.bill if sold.exists(now))
+
+    @property
+    def bill(self) -> tuple[Sold, ...]:
+        """The truth: all that were ever sold, by number."""
+        return tuple(self._sold.values())
+
+    def reclaim(self, name: str) -> None:
+        """Takes a machine back, as spot clouds do; one that is gone already stays so."""
+        self._end(self._sold[name])
+
+    def ensure(self, launch: LaunchOrder, *, deadline: float) -> tuple[OwnedMachine, ...]:  # noqa: ARG002 # it never waits
+        return self._call("ensure", launch.launch_id, lambda: self._ensured(launch), lost=Ambiguous)
+
+    def release(
+        self,
+        cluster: ClusterRef,
+        claim_id: str,
+        members: Sequence[str],
+        *,
+        deadline: float,  # noqa: ARG002 # it never waits
+    ) -> None:
+        def released() -> None:
+            for sold in self._of_claim(cluster, claim_id):
+                if sold.name in members:
+                    self._end(sold)
+
+        self._call("release", claim_id, released)
+
+    def terminate(self, cluster: ClusterRef, claim_id: str, *, deadline: float) -> Termination:  # noqa: ARG002 # it never waits
+        return self._call("terminate", claim_id, lambda: self._terminated(cluster, claim_id))
+
+    def list_owned(self, cluster: ClusterRef, *, deadline: float) -> tuple[OwnedMachine, ...]:  # noqa: ARG002 # it never waits
+        return self._call("list_owned", cluster.id, lambda: self._listed(cluster))
+
+    def inventory(self, cluster: ClusterRef, *, deadline: float) -> Inventory:  # noqa: ARG002 # it never waits
+        return self._call("inventory", cluster.id, lambda: self._inventory(cluster))
+
+    def _ensured(self, launch: LaunchOrder) -> tuple[OwnedMachine, ...]:
+        if launch.zone in self.cut_zones:
+            raise Transient(f"zone {launch.zone} does not answer")
+        key = (launch.zone, launch.launch_id)
+        known = self._purchases.get(key)
+        if known is None:
+            names = self._bought(launch)
+            self._purchases[key] = (launch, names)
+        else:
+            first, names = known
+            # The cluster's address and token may have changed meanwhile: they are not part of what is bought.
+            if replace(launch, cluster=first.cluster) != first:
+                raise Rejected(f"launch {launch.launch_id} was ordered before with other parameters")
+        now = self._now()
+        return tuple(self._sold[name].owned(now) for name in names)
+
+    def _bought(self, launch: LaunchOrder) -> tuple[str, ...]:
+        if launch.machine_type not in self.machine_types:
+            raise Rejected(f"there is no machine type {launch.machine_type!r}")
+        if (launch.machine_type, launch.zone) in self.sold_out:
+            raise NoCapacity(f"{launch.machine_type} is sold out in {launch.zone}")
+        have = len(self.machines)
+        if self.quota is not None and have + launch.machines > self.quota:
+            raise QuotaExceeded(f"needs {launch.machines} machines, {have} of {self.quota} are in use")
+        machines = launch.machines - (1 if self.partial > 0 else 0)
+        self.partial = max(0, self.partial - 1)
+        now = self._now()
+        sold = [self._new(launch, now) for _ in range(machines)]
+        self._sold |= {each.name: each for each in sold}
+        return tuple(each.name for each in sold)
+
+    def _new(self, launch: LaunchOrder, now: datetime) -> Sold:
+        return Sold(
+            name=f"m-{next(self._numbers):04d}",
+            cluster_id=launch.cluster.id,
+            zone=launch.zone,
+            machine_type=launch.machine_type,
+            capacity_type=launch.capacity_type,
+            claim_id=launch.claim_id,
+            launch_id=launch.launch_id,
+            started_at=now,
+            running_at=now + timedelta(seconds=self.boot_seconds),
+        )
+
+    def _end(self, sold: Sold) -> None:
+        if sold.stopping_at is None:
+            now = self._now()
+            ended_at = now + timedelta(seconds=self.stop_seconds)
+            self._sold[sold.name] = replace(sold, stopping_at=now, ended_at=ended_at)
+
+    def _terminated(self, cluster: ClusterRef, claim_id: str) -> Termination:
+        """Finds what it ends by its lagging list: what that does not show yet, it leaves alone."""
+        now = self._now()
+        seen = [sold for sold in self._of_claim(cluster, claim_id) if self._is_seen(sold, now)]
+        for sold in seen:
+            if sold.zone not in self.cut_zones:
+                self._end(sold)
+        if any(self._sold[sold.name].exists(now) for sold in seen):
+            return Termination.GOING
+        return Termination.GONE if seen else Termination.UNSEEN
+
+    def _is_seen(self, sold: Sold, now: datetime) -> bool:
+        remembered_until = timedelta(seconds=self.forgets_after_seconds)
+        is_forgotten = sold.ended_at is not None and now > sold.ended_at + remembered_until
+        return sold.started_at <= self._shown_moment() and not is_forgotten
+
+    def _listed(self, cluster: ClusterRef) -> tuple[OwnedMachine, ...]:
+        return tuple(sold.owned(self._shown_moment()) for sold in self._shown(cluster))
+
+    def _inventory(self, cluster: ClusterRef) -> Inventory:
+        at = self._shown_moment()
+        nodes = (
+            self._node(sold)
+            for sold in self._shown(cluster)
+            if sold.state(at) is MachineState.RUNNING and sold.zone not in self.cut_zones
+        )
+        return Inventory(machines=tuple(nodes), complete=True, session=f"session-{cluster.id}")
+
+    def _node(self, sold: Sold) -> Machine:
+        return Machine(
+            name=sold.name,
+            host=f"{sold.name}.invalid",
+            allocatable=self.machine_types[sold.machine_type],
+            labels=((CLAIM_LABEL, sold.claim_id), ("crossdock.io/zone", sold.zone)),
+        )
+
+    def _of_claim(self, cluster: ClusterRef, claim_id: str) -> list[Sold]:
+        return [sold for sold in self.bill if sold.cluster_id == cluster.id and sold.claim_id == claim_id]
+
+    def _shown(self, cluster: ClusterRef) -> list[Sold]:
+        at = self._shown_moment()
+        shown = (sold for sold in self.bill if sold.cluster_id == cluster.id and sold.exists(at))
+        return sorted(shown, key=lambda sold: sold.name)
+
+    def _shown_moment(self) -> datetime:
+        return self._now() - timedelta(seconds=self.list_lag_seconds)
+
+    def _call(
+        self, verb: str, subject: str, deed: Callable[[], Answer], *, lost: type[PluginError] = Transient
+    ) -> Answer:
+        self.calls.append((verb, subject))
+        if self.is_unreachable:
+            raise Transient(f"{verb}: the cloud does not answer")
+        if self.throttled_seconds is not None:
+            raise Throttled(f"{verb}: too many calls", retry_after_seconds=self.throttled_seconds)
+        if self.lost_requests > 0:
+            self.lost_requests -= 1
+            raise lost(f"{verb} {subject}: no answer in time")
+        answer = deed()
+        if self.lost_answers > 0:
+            self.lost_answers -= 1
+            raise lost(f"{verb} {subject}: no answer in time")
+        return answer
