@@ -10,12 +10,14 @@ from cloud_adapters.base import Lends
 from controlplane.domain.errors import Invalid
 from controlplane.executors.base import Executor
 from controlplane.operations.ids import RandomIds
+from controlplane.operations.pacing import AtOnce, InTurns
 from controlplane.operations.services import Services
 from controlplane.secrets import keyfile
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
 from controlplane.storage.base import ObjectStore
 from controlplane.store import Store
+from controlplane.store.store import SQLITE_PREFIX
 from schedulers.base import Policy
 
 POLICY = "priority"
@@ -44,6 +46,7 @@ def services(settings: Settings) -> Services:
         sealer=sealer,
         settings=settings,
         adapters=frozenset(installed("cloud_adapters")),
+        pace=InTurns() if settings.database_url.startswith(SQLITE_PREFIX) else AtOnce(),
     )
 
 

@@ -6,21 +6,22 @@ from graphlib import CycleError, TopologicalSorter
 from controlplane.domain.errors import Invalid
 from controlplane.domain.ids import JobId, ProjectId
 from controlplane.domain.jobs import Job, JobState
-from controlplane.store import Tx
 
 
-def settled(tx: Tx, ids: Sequence[JobId], project_id: ProjectId, *, field: str) -> bool:
-    """Whether every one of them has succeeded. Raises `Invalid` for one that is unknown or can no longer succeed."""
-    if not ids:
-        return True
-    found = {job.id: job for job in tx.jobs.many(ids)}
-    jobs = [_usable(found.get(each), each, project_id, field) for each in ids]
+def settled(
+    found: Mapping[JobId, Job], ids: Sequence[JobId], project_id: ProjectId, *, field: str, hint: str = ""
+) -> bool:
+    """Whether every one of them has succeeded. Raises `Invalid` for one that is unknown or can no longer succeed.
+
+    `hint` goes on after the sentence that one is unknown.
+    """
+    jobs = [_usable(found.get(each), each, project_id, field=field, hint=hint) for each in ids]
     return all(job.state is JobState.SUCCEEDED for job in jobs)
 
 
-def _usable(job: Job | None, job_id: JobId, project_id: ProjectId, field: str) -> Job:
+def _usable(job: Job | None, job_id: JobId, project_id: ProjectId, *, field: str, hint: str) -> Job:
     if job is None or job.project_id != project_id:
-        raise Invalid(f"there is no job {job_id!r} in this project", field=field, value=job_id)
+        raise Invalid(f"there is no job {job_id!r} in this project{hint}", field=field, value=job_id)
     if job.state in {JobState.FAILED, JobState.CANCELLED}:
         raise Invalid(
             f"job {job_id} is {job.state}: what depends on it would never start", field=field, value=job_id

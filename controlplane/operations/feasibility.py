@@ -35,18 +35,30 @@ def load(tx: Tx) -> Capacity:
     )
 
 
-def check(ask: Ask, capacity: Capacity, *, path: str = "") -> None:
-    """Raises `Invalid` naming what the largest cluster holds."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """What the largest cluster holds of a gang that fits nowhere."""
+
+    tasks_held: int
+    cluster: str
+
+
+def shortfall(ask: Ask, capacity: Capacity) -> Shortfall | None:
+    """None: it fits, or that is not known. Equal for all asks of one class."""
     if not capacity.is_known:
-        return
+        return None
     held = [(_tasks_held(ask, nodes), cluster.name) for cluster, nodes in capacity.clusters]
     most, largest = max(held)
-    if most >= ask.tasks:
-        return
+    return None if most >= ask.tasks else Shortfall(tasks_held=most, cluster=largest)
+
+
+def refusal(ask: Ask, short: Shortfall, *, path: str = "") -> Invalid:
+    """Names what the largest cluster holds."""
+    most = short.tasks_held
     need = in_words(ask.amounts, ask.accelerator)
-    holds = f"the largest cluster {largest!r} holds {most}"
+    holds = f"the largest cluster {short.cluster!r} holds {most}"
     field = "tasks" if most else "resources"
-    raise Invalid(
+    return Invalid(
         f"needs {ask.tasks} x {need}, {holds}",
         field=path + field,
         value=ask.tasks if most else need,

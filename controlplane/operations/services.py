@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from controlplane.operations.ids import Ids
+from controlplane.operations.pacing import AtOnce, Pace
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
 from controlplane.storage.base import ObjectStore
@@ -20,6 +21,9 @@ class Services:
     settings: Settings
     adapters: frozenset[str] = frozenset({"local", "ray"})
     """Names of the capacity plugins that are installed."""
+
+    pace: Pace = AtOnce()  # noqa: RUF009 - holds nothing
+    """How writes of many rows follow each other."""
 
     @property
     def server_key(self) -> bytes:

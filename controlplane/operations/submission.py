@@ -1,9 +1,10 @@
 """Submission: accepts a job, or refuses it with nothing written."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from controlplane.domain.errors import Invalid
-from controlplane.domain.ids import JobId
+from controlplane.domain.ids import ClassId, JobId
 from controlplane.domain.jobs import Ask, Job, JobState
 from controlplane.domain.projects import Project, Queue
 from controlplane.identity.policy import Action, authorize
@@ -14,7 +15,7 @@ from controlplane.operations.ids import Ids
 from controlplane.operations.lookups import project_for, queue_for
 from controlplane.operations.services import Services
 from controlplane.operations.translation import ask_of, held_job
-from controlplane.store import JobView, Tx
+from controlplane.store import JobView, NewJob, Tx
 from controlplane.wire.jobspec import SCHEMA_VERSION, JobSpec
 
 
@@ -36,12 +37,18 @@ class Draft:
 
 @dataclass(slots=True, kw_only=True)
 class Desk:
-    """What one transaction looks up once, however many jobs it accepts."""
+    """What one transaction looks up once, however many jobs it examines."""
 
     tx: Tx
     principal: Principal
     capacity: feasibility.Capacity
+    unknown_job_hint: str = ""
+    """Goes on after the sentence that a job that is depended on does not exist."""
+
     homes: dict[tuple[str, str], tuple[Project, Queue]] = field(default_factory=dict)
+    shortfalls: dict[ClassId, feasibility.Shortfall | None] = field(default_factory=dict)
+    archives: dict[str, bool] = field(default_factory=dict)
+    needed: dict[JobId, Job] = field(default_factory=dict)
 
     def home(self, spec: JobSpec) -> tuple[Project, Queue]:
         key = (spec.project, spec.queue)
@@ -49,6 +56,22 @@ class Desk:
             project = project_for(self.tx, self.principal, spec.project, Action.SUBMIT)
             self.homes[key] = (project, queue_for(self.tx, project, spec.queue))
         return self.homes[key]
+
+    def jobs(self, ids: Sequence[JobId]) -> Mapping[JobId, Job]:
+        """Those of them that exist, among others."""
+        if missing := [each for each in ids if each not in self.needed]:
+            self.needed |= {job.id: job for job in self.tx.jobs.many(missing)}
+        return self.needed
+
+    def has_archive(self, digest: str) -> bool:
+        if digest not in self.archives:
+            self.archives[digest] = self.tx.uploads.get(digest) is not None
+        return self.archives[digest]
+
+    def shortfall(self, ask: Ask) -> feasibility.Shortfall | None:
+        if ask.class_id not in self.shortfalls:
+            self.shortfalls[ask.class_id] = feasibility.shortfall(ask, self.capacity)
+        return self.shortfalls[ask.class_id]
 
 
 def submit(
@@ -61,13 +84,17 @@ def submit(
 ) -> JobView:
     """Accepts one job: queued when the call returns, or held if it waits for others."""
     authorize(principal, Action.SUBMIT)
-    draft = draft_of(services.ids, spec, spec_json)
-    draft = replace(draft, depends_on=tuple(JobId(each) for each in dict.fromkeys(spec.depends_on)))
+    draft = replace(draft_of(services.ids, spec, spec_json), depends_on=ids_of(spec))
     return write_once(services.store, lambda tx: accept(open_desk(tx, principal), draft), once)
 
 
 def draft_of(ids: Ids, spec: JobSpec, spec_json: str, *, path: str = "") -> Draft:
     return Draft(spec=spec, spec_json=spec_json, job_id=JobId(ids.new("job")), path=path)
+
+
+def ids_of(spec: JobSpec) -> tuple[JobId, ...]:
+    """What it depends on, where no names stand for jobs."""
+    return tuple(JobId(each) for each in dict.fromkeys(spec.depends_on))
 
 
 def open_desk(tx: Tx, principal: Principal) -> Desk:
@@ -76,10 +103,23 @@ def open_desk(tx: Tx, principal: Principal) -> Desk:
 
 def accept(desk: Desk, draft: Draft) -> JobView:
     """Checks everything, then writes the job and its ask. Raises before anything is written."""
-    tx, spec = desk.tx, draft.spec
+    new = examine(desk, draft)
+    write(desk.tx, (new,))
+    return _view(draft, new.job, new.ask, desk.home(draft.spec))
+
+
+def examine(desk: Desk, draft: Draft) -> NewJob:
+    """Checks everything and writes nothing. Raises what is wrong with it."""
+    spec, now = draft.spec, desk.tx.now
     project, queue = desk.home(spec)
-    _check_working_dir(tx, draft)
-    ready = dependencies.settled(tx, draft.depends_on, project.id, field=f"{draft.path}depends_on")
+    _check_working_dir(desk, draft)
+    ready = dependencies.settled(
+        desk.jobs(draft.depends_on),
+        draft.depends_on,
+        project.id,
+        field=f"{draft.path}depends_on",
+        hint=desk.unknown_job_hint,
+    )
     born = held_job(
         spec,
         job_id=draft.job_id,
@@ -87,16 +127,24 @@ def accept(desk: Desk, draft: Draft) -> JobView:
         queue_id=queue.id,
         depends_on=draft.depends_on,
         retry_of=draft.retry_of,
-        at=tx.now,
+        at=now,
     )
     ask = ask_of(spec, born)
-    feasibility.check(ask, desk.capacity, path=draft.path)
-    job = born.move(JobState.QUEUED, at=tx.now) if ready else born
-    tx.jobs.add(job, ask, spec=draft.spec_json, schema_version=draft.schema_version, labels=spec.labels)
-    if not ready:
-        # What it waits for may have ended while this was written.
-        tx.work.poke("job", job.id)
-    return _view(draft, job, ask, (project, queue))
+    if (short := desk.shortfall(ask)) is not None:
+        raise feasibility.refusal(ask, short, path=draft.path)
+    job = born.move(JobState.QUEUED, at=now) if ready else born
+    return NewJob(
+        job=job, ask=ask, spec=draft.spec_json, schema_version=draft.schema_version, labels=spec.labels
+    )
+
+
+def write(tx: Tx, new: Sequence[NewJob]) -> None:
+    """Jobs that were examined, in this transaction or in one shortly before."""
+    tx.jobs.add_many(new)
+    for each in new:
+        if each.job.state is JobState.HELD:
+            # What it waits for may have ended since that was looked at.
+            tx.work.poke("job", each.job.id)
 
 
 def _view(draft: Draft, job: Job, ask: Ask, home: tuple[Project, Queue]) -> JobView:
@@ -116,9 +164,9 @@ def _view(draft: Draft, job: Job, ask: Ask, home: tuple[Project, Queue]) -> JobV
     )
 
 
-def _check_working_dir(tx: Tx, draft: Draft) -> None:
+def _check_working_dir(desk: Desk, draft: Draft) -> None:
     digest = draft.spec.working_dir
-    if digest is not None and tx.uploads.get(digest) is None:
+    if digest is not None and not desk.has_archive(digest):
         raise Invalid(
             "was not uploaded to this server; POST the archive to /v1/uploads first",
             field=f"{draft.path}working_dir",

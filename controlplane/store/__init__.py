@@ -1,5 +1,6 @@
 """The only part that speaks SQL: rows in, domain objects out."""
 
+from controlplane.store.jobs import NewJob
 from controlplane.store.store import Store
 from controlplane.store.tx import Tx
 from controlplane.store.views import (
@@ -23,6 +24,7 @@ __all__ = [
     "JobFilter",
     "JobView",
     "MetricRow",
+    "NewJob",
     "NumberedMetric",
     "QueuedRows",
     "RankRow",

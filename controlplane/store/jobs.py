@@ -1,6 +1,7 @@
 """Jobs' table, with the labels and dependencies that hang on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import bindparam, or_, select
@@ -13,6 +14,7 @@ from controlplane.store import asks, job_rows, job_views
 from controlplane.store.events import Events
 from controlplane.store.links import Link
 from controlplane.store.moves import Moves
+from controlplane.store.rows import micros
 from controlplane.store.schema import ASKS, DEPENDENCIES, JOB_LABELS, JOBS
 from controlplane.store.statements import Statement, fixed, inserted, is_in, listed
 from controlplane.store.views import JobFilter, JobView
@@ -43,8 +45,9 @@ _MANY: Final = Statement(_JOB.where(is_in(_C.id, "ids")))
 _SPEC: Final = Statement(select(_C.spec, _C.schema_version).where(_C.id == bindparam("id")))
 _HELD_ON: Final = Statement(
     select(_C.id)
+    .distinct()
     .join(DEPENDENCIES, DEPENDENCIES.c.job_id == _C.id)
-    .where(DEPENDENCIES.c.needs_id == bindparam("id"), _C.state == fixed(JobState.HELD))
+    .where(is_in(DEPENDENCIES.c.needs_id, "ids"), _C.state == fixed(JobState.HELD))
     .order_by(_C.id)
 )
 _UNSETTLED: Final = Statement(
@@ -57,6 +60,19 @@ _UNSETTLED: Final = Statement(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job at its birth, with all that is written beside it."""
+
+    job: Job
+    ask: Ask
+    spec: str
+    """JSON, as it was sent."""
+
+    schema_version: int
+    labels: Mapping[str, str]
+
+
 class Jobs:
     __slots__ = ("_events", "_link")
 
@@ -66,22 +82,16 @@ class Jobs:
 
     def add(self, job: Job, ask: Ask, *, spec: str, schema_version: int, labels: Mapping[str, str]) -> None:
         """Together with its ask, labels, dependencies and the event of its birth."""
-        params = job_rows.params(job) | {
-            "came_from": job.came_from,
-            "spec": spec,
-            "schema_version": schema_version,
-        }
-        self._link.change(_ADD, params)
-        self._link.change(_ADD_ASK, asks.params(ask))
-        self._link.change_all(
-            _ADD_LABEL,
-            [{"job_id": job.id, "name": name, "value": value} for name, value in sorted(labels.items())],
-        )
-        self._link.change_all(
-            _ADD_DEPENDENCY,
-            [{"job_id": job.id, "needs_id": needed} for needed in sorted(set(job.depends_on))],
-        )
-        self._events.add(_event(job, came_from=job.came_from))
+        self.add_many((NewJob(job=job, ask=ask, spec=spec, schema_version=schema_version, labels=labels),))
+
+    def add_many(self, new: Sequence[NewJob]) -> None:
+        """One statement per table, however many they are. They may depend on each other."""
+        link = self._link
+        link.change_all(_ADD, [_row(each) for each in new])
+        link.change_all(_ADD_ASK, [asks.params(each.ask) for each in new])
+        link.change_all(_ADD_LABEL, [label for each in new for label in _labels(each)])
+        link.change_all(_ADD_DEPENDENCY, [needed for each in new for needed in _needed(each.job)])
+        self._events.add(*(_event(each.job, came_from=each.job.came_from) for each in new))
 
     def get(self, job_id: JobId) -> Job | None:
         row = self._link.row(_GET, {"id": job_id})
@@ -96,9 +106,13 @@ class Jobs:
 
     def save(self, job: Job) -> None:
         """Raises `StaleWrite` unless the row is one version behind."""
-        came_from = _MOVES.save(self._link, job_rows.params(job))
-        if came_from is not None:
-            self._events.add(_event(job, came_from=came_from))
+        self.save_many([job])
+
+    def save_many(self, jobs: Sequence[Job]) -> None:
+        """All or, raising `StaleWrite`, none that may be kept."""
+        origins = _MOVES.save_many(self._link, [job_rows.params(job) for job in jobs])
+        moved = zip(jobs, origins, strict=True)
+        self._events.add(*(_event(job, came_from=origin) for job, origin in moved if origin is not None))
 
     def spec(self, job_id: JobId) -> tuple[str, int]:
         """As submitted, and the version of its schema. Raises `NotFound`."""
@@ -112,7 +126,11 @@ class Jobs:
 
     def held_on(self, job_id: JobId) -> list[JobId]:
         """Held jobs that depend on it."""
-        return [JobId(row[0]) for row in self._link.rows(_HELD_ON, {"id": job_id})]
+        return self.held_on_any([job_id])
+
+    def held_on_any(self, job_ids: Sequence[JobId]) -> list[JobId]:
+        """Held jobs that depend on some of them."""
+        return [JobId(row[0]) for row in self._link.rows(_HELD_ON, {"ids": listed(job_ids)})]
 
     def unsettled(self) -> list[JobId]:
         """Held and active ones, and the queued ones that somebody wants cancelled."""
@@ -121,6 +139,25 @@ class Jobs:
     def list(self, job_filter: JobFilter, after: JobId | None, limit: int) -> list[JobView]:
         """Newest first; `after` is the id last seen. Raises `Invalid` when there is no such job."""
         return job_views.page(self._link, job_filter, after, limit)
+
+
+def _row(new: NewJob) -> dict[str, object]:
+    return job_rows.params(new.job) | {
+        "came_from": new.job.came_from,
+        "spec": new.spec,
+        "schema_version": new.schema_version,
+    }
+
+
+def _labels(new: NewJob) -> Iterator[dict[str, object]]:
+    at = micros(new.job.submitted_at)
+    for name, value in sorted(new.labels.items()):
+        yield {"job_id": new.job.id, "name": name, "value": value, "submitted_at": at}
+
+
+def _needed(job: Job) -> Iterator[dict[str, str]]:
+    for needed in sorted(set(job.depends_on)):
+        yield {"job_id": job.id, "needs_id": needed}
 
 
 def _event(job: Job, *, came_from: str) -> Event:
