@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Final
 
-from sqlalchemy import bindparam, case, func, or_, select, update
+from sqlalchemy import bindparam, case, exists, func, or_, select, update
 
 from controlplane.domain.attempts import Attempt, AttemptState, Outcome, Seat
 from controlplane.domain.events import Event
@@ -22,7 +22,7 @@ from controlplane.store.rows import (
     moment,
     moment_or_none,
 )
-from controlplane.store.schema import ATTEMPTS, SEATS
+from controlplane.store.schema import ATTEMPTS, SEATS, WORK
 from controlplane.store.statements import Statement, bound, fixed, inserted, is_in, listed
 
 _C: Final = ATTEMPTS.c
@@ -59,7 +59,37 @@ _GIVEN_ONCE: Final = frozenset({"job_id", "ask_id", "project_id", "cluster_id", 
 _MOVES: Final = Moves("attempt", ATTEMPTS, fixed_columns=_GIVEN_ONCE, values={"lease_until": _LATEST_LEASE})
 _ADD: Final = inserted(ATTEMPTS)
 _GET: Final = Statement(_ATTEMPT.where(_C.id == bindparam("id")))
-_OF_JOB: Final = Statement(_ATTEMPT.where(_C.job_id == bindparam("id")).order_by(_C.number))
+_MANY: Final = Statement(_ATTEMPT.where(is_in(_C.id, "ids")))
+_OF_JOBS: Final = Statement(_ATTEMPT.where(is_in(_C.job_id, "ids")).order_by(_C.job_id, _C.number))
+_NUMBERS: Final = Statement(
+    select(_C.job_id, func.max(_C.number)).where(is_in(_C.job_id, "ids")).group_by(_C.job_id)
+)
+_COUNT_LIVE: Final = Statement(
+    select(func.count()).select_from(ATTEMPTS).where(_IS_LIVE, _C.cluster_id == bindparam("id"))
+)
+_WAITING: Final = Statement(
+    select(_C.id)
+    .join(WORK, (WORK.c.noun == fixed("attempt")) & (WORK.c.id == _C.id))
+    .where(
+        _IS_LIVE,
+        _C.cluster_id == bindparam("id"),
+        _C.state == fixed(AttemptState.PLACED),
+        WORK.c.holder.is_(None),
+        WORK.c.due_at > bound("now"),
+    )
+    .order_by(_C.placed_at, _C.id)
+    .limit(bound("limit"))
+)
+_UNWATCHED: Final = Statement(
+    select(_C.id)
+    .where(
+        _IS_LIVE,
+        _C.id > bindparam("after"),
+        ~exists().where(WORK.c.noun == fixed("attempt"), WORK.c.id == _C.id),
+    )
+    .order_by(_C.id)
+    .limit(bound("limit"))
+)
 _LIVE_OF_JOBS: Final = Statement(_ATTEMPT.where(_IS_LIVE, is_in(_C.job_id, "ids")).order_by(_C.id))
 _STARTING: Final = Statement(
     select(func.count())
@@ -73,9 +103,10 @@ _EXTEND: Final = Statement(
     update(ATTEMPTS).where(_C.id == bindparam("id"), _IS_LIVE).values(lease_until=_LATEST_LEASE),
     table=ATTEMPTS,
 )
-_IS_SILENT: Final = Statement(
-    select(_C.id)
-    .where(_C.id == bindparam("id"), func.coalesce(_C.lease_until, 0) <= bound("lease_until"))
+_LEASES: Final = Statement(
+    select(_C.id, func.coalesce(_C.lease_until, 0))
+    .where(is_in(_C.id, "ids"))
+    .order_by(_C.id)
     .with_for_update()
 )
 _ADD_SEAT: Final = inserted(SEATS)
@@ -96,8 +127,14 @@ _SEATS: Final = Statement(
         _S.gpu_milli,
         _S.custom_milli,
     )
-    .where(_S.attempt_id == bindparam("id"))
-    .order_by(_S.rank)
+    .where(is_in(_S.attempt_id, "ids"))
+    .order_by(_S.attempt_id, _S.rank)
+)
+_ON_NODE: Final = Statement(
+    select(_S.attempt_id)
+    .distinct()
+    .where(_S.node_id == bindparam("id"), _S.released_at.is_(None))
+    .order_by(_S.attempt_id)
 )
 
 
@@ -110,30 +147,56 @@ class Attempts:
 
     def add(self, attempt: Attempt, seats: Sequence[Seat]) -> None:
         """Together with its seats. A second live attempt of the same ask is a `Conflict`."""
-        self._link.change(_ADD, _params(attempt) | {"came_from": attempt.came_from})
-        self._link.change_all(_ADD_SEAT, [_seat_params(seat) for seat in seats])
-        self._events.add(_event(attempt, came_from=attempt.came_from))
+        self.add_many([(attempt, seats)])
+
+    def add_many(self, new: Sequence[tuple[Attempt, Sequence[Seat]]]) -> None:
+        attempts = [attempt for attempt, _ in new]
+        self._link.change_all(_ADD, [_params(each) | {"came_from": each.came_from} for each in attempts])
+        self._link.change_all(_ADD_SEAT, [_seat_params(seat) for _, seats in new for seat in seats])
+        self._events.add(*(_event(each, came_from=each.came_from) for each in attempts))
 
     def get(self, attempt_id: AttemptId) -> Attempt | None:
         row = self._link.row(_GET, {"id": attempt_id})
         return None if row is None else _attempt(row)
+
+    def many(self, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, Attempt]:
+        """Unknown ones are left out."""
+        found = map(_attempt, self._link.rows(_MANY, {"ids": listed(attempt_ids)}))
+        return {attempt.id: attempt for attempt in found}
 
     def save(self, attempt: Attempt) -> None:
         """Raises `StaleWrite` unless the row is one version behind. Releases the seats when it has ended.
 
         An end without an exit code rests on silence, so it is stale too when the lease was extended meanwhile.
         """
-        if not attempt.is_live and attempt.exit_code is None:
-            self._check_silence(attempt)
-        came_from = _MOVES.save(self._link, _params(attempt))
-        if attempt.ended_at is not None:
-            self._link.change(_RELEASE_SEATS, {"id": attempt.id, "released_at": micros(attempt.ended_at)})
-        if came_from is not None:
-            self._events.add(_event(attempt, came_from=came_from))
+        self.save_many([attempt])
+
+    def save_many(self, attempts: Sequence[Attempt]) -> None:
+        """All or, raising what `save` raises, none that may be kept."""
+        self._check_silence([each for each in attempts if not each.is_live and each.exit_code is None])
+        origins = _MOVES.save_many(self._link, [_params(each) for each in attempts])
+        ended = [(each.id, each.ended_at) for each in attempts if each.ended_at is not None]
+        self._link.change_all(
+            _RELEASE_SEATS, [{"id": id_, "released_at": micros(ended_at)} for id_, ended_at in ended]
+        )
+        moved = zip(attempts, origins, strict=True)
+        self._events.add(*(_event(each, came_from=origin) for each, origin in moved if origin is not None))
 
     def of_job(self, job_id: JobId) -> list[Attempt]:
         """By number."""
-        return [_attempt(row) for row in self._link.rows(_OF_JOB, {"id": job_id})]
+        return self.of_jobs([job_id]).get(job_id, [])
+
+    def of_jobs(self, job_ids: Sequence[JobId]) -> dict[JobId, list[Attempt]]:
+        """Each job's by number; jobs without any are left out."""
+        found: dict[JobId, list[Attempt]] = {}
+        for row in self._link.rows(_OF_JOBS, {"ids": listed(job_ids)}):
+            attempt = _attempt(row)
+            found.setdefault(attempt.job_id, []).append(attempt)
+        return found
+
+    def newest_numbers(self, job_ids: Sequence[JobId]) -> dict[JobId, int]:
+        """Jobs without an attempt are left out."""
+        return {JobId(row[0]): row[1] for row in self._link.rows(_NUMBERS, {"ids": listed(job_ids)})}
 
     def live_of_job(self, job_id: JobId) -> Attempt | None:
         return self.live_of_jobs([job_id]).get(job_id)
@@ -146,13 +209,38 @@ class Attempts:
         rows = self._link.rows(_live(of_a_cluster=cluster_id is not None), {"id": cluster_id})
         return [_attempt(row) for row in rows]
 
+    def count_live(self, cluster_id: ClusterId) -> int:
+        row = self._link.row(_COUNT_LIVE, {"id": cluster_id})
+        return 0 if row is None else int(row[0])
+
+    def waiting_to_start(self, cluster_id: ClusterId, limit: int) -> list[AttemptId]:
+        """Placed ones that nobody is at or will be at before their time; the longest placed first."""
+        params = {"id": cluster_id, "now": self._link.now_us, "limit": limit}
+        return [AttemptId(row[0]) for row in self._link.rows(_WAITING, params)]
+
+    def unwatched(self, after: str, limit: int) -> list[AttemptId]:
+        """Live ones that no loop will ever look at, by id; `after` is the id last seen."""
+        return [AttemptId(row[0]) for row in self._link.rows(_UNWATCHED, {"after": after, "limit": limit})]
+
+    def on_node(self, node_id: NodeId) -> list[AttemptId]:
+        """Those that hold a seat there."""
+        return [AttemptId(row[0]) for row in self._link.rows(_ON_NODE, {"id": node_id})]
+
     def count_starting(self, cluster_id: ClusterId) -> int:
         row = self._link.row(_STARTING, {"id": cluster_id})
         return 0 if row is None else int(row[0])
 
     def seats(self, attempt_id: AttemptId) -> list[Seat]:
         """By rank, released ones included."""
-        return [_seat(row) for row in self._link.rows(_SEATS, {"id": attempt_id})]
+        return self.seats_of([attempt_id]).get(attempt_id, [])
+
+    def seats_of(self, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, list[Seat]]:
+        """Each attempt's by rank, released ones included."""
+        found: dict[AttemptId, list[Seat]] = {}
+        for row in self._link.rows(_SEATS, {"ids": listed(attempt_ids)}):
+            seat = _seat(row)
+            found.setdefault(seat.attempt_id, []).append(seat)
+        return found
 
     def failures(self, job_id: JobId) -> int:
         """How many consumed the retry budget."""
@@ -174,10 +262,14 @@ class Attempts:
     def _outcomes(self, job_id: JobId) -> list[Outcome]:
         return [Outcome(row[0]) for row in self._link.rows(_OUTCOMES, {"id": job_id})]
 
-    def _check_silence(self, attempt: Attempt) -> None:
-        params = {"id": attempt.id, "lease_until": micros_or_none(attempt.lease_until) or 0}
-        if self._link.row(_IS_SILENT, params) is None:
-            raise stale("attempt", attempt.id)
+    def _check_silence(self, attempts: Sequence[Attempt]) -> None:
+        if not attempts:
+            return
+        leases: dict[str, int] = dict(self._link.rows(_LEASES, {"ids": listed(each.id for each in attempts)}))
+        for attempt in attempts:
+            known = micros_or_none(attempt.lease_until) or 0
+            if attempt.id not in leases or leases[attempt.id] > known:
+                raise stale("attempt", attempt.id)
 
 
 @cache

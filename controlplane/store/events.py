@@ -71,8 +71,8 @@ class Events:
         self._link = link
 
     def add(self, *events: Event) -> None:
-        for event in events:
-            self._link.change(_ADD, _params(event))
+        """In this order."""
+        self._link.change_all(_ADD, [_params(event) for event in events])
 
     def after(
         self,

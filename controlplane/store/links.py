@@ -1,10 +1,11 @@
 """Links: one open transaction on either database, and what its driver's exceptions mean to us."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from controlplane.domain.errors import Bug, ControlPlaneError
+from controlplane.domain.errors import Bug, ControlPlaneError, Unavailable
 from controlplane.store.rows import Row, moment
 from controlplane.store.statements import Params, Statement
 
@@ -31,7 +32,11 @@ class Driver(Protocol):
 
     def execute(self, text: str, params: Params) -> Cursor: ...
 
-    def execute_all(self, text: str, many: Sequence[Params]) -> None: ...
+    def execute_all(self, statement: Statement, many: Sequence[Params]) -> int:
+        """Once for each; how many rows they concerned together."""
+
+    def control(self, text: str) -> object:
+        """Begins, ends or divides a transaction: what fails here is the database's own affair."""
 
     def meaning(self, raised: Exception, statement: Statement | None) -> ControlPlaneError | None:
         """None: not the driver's."""
@@ -64,18 +69,36 @@ class Link:
         """How many rows it concerned."""
         return self._execute(statement, params).rowcount
 
-    def change_all(self, statement: Statement, many: Sequence[Params]) -> None:
-        if not many:
-            return
-        text, constants = statement.text(self.dialect)
+    def change_all(self, statement: Statement, many: Sequence[Params]) -> int:
+        """Once for each, and no row by two of them; how many rows they concerned together."""
+        if len(many) <= 1:
+            return self.change(statement, many[0]) if many else 0
         self._refuse_after_failure()
         try:
-            self._driver.execute_all(
-                text, [{**constants, **params} for params in many] if constants else many
-            )
+            return self._driver.execute_all(statement, many)
         except Exception as raised:
             self._fail(raised, statement)
             raise
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What raises inside takes back its own writes alone, and then more may run in this transaction.
+
+        Not when the database went away or gave the transaction up: then all of it is over.
+        """
+        self._refuse_after_failure()
+        self._driver.control("SAVEPOINT part")
+        try:
+            yield
+            self.finish()
+        except Exception:
+            if isinstance(self._failure, Unavailable):
+                raise
+            self._driver.control("ROLLBACK TO SAVEPOINT part")
+            self._driver.control("RELEASE SAVEPOINT part")
+            self._failure = None
+            raise
+        self._driver.control("RELEASE SAVEPOINT part")
 
     def finish(self) -> None:
         """A unit that swallowed a failure of the database has kept nothing, and must not be told otherwise."""

@@ -1,6 +1,6 @@
 """Moves: how a noun with a lifecycle is saved. Compare-and-swap on the version, and an event for a new state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, ColumnElement, Table, bindparam, case, select
 
 from controlplane.domain.errors import StaleWrite
 from controlplane.store.links import Link
-from controlplane.store.statements import Params, Statement
+from controlplane.store.statements import Params, Statement, is_in, listed
 
 NEVER_SAVED: Final = frozenset({"id", "noun", "came_from"})
 
@@ -37,7 +37,7 @@ class Moves:
             columns.id == bindparam("id"),
             columns.version == bindparam("old_version", type_=BigInteger),
         )
-        self._before = Statement(select(columns.state).where(*where))
+        self._states = Statement(select(columns.id, columns.state).where(is_in(columns.id, "ids")))
         self._save = Statement(
             update(table).where(*where).values({**plain, **values, "came_from": came_from}), table=table
         )
@@ -47,13 +47,24 @@ class Moves:
 
         Raises `StaleWrite` unless the row still has the version before the given one.
         """
-        params = {**params, "old_version": params["version"] - 1}
-        row = link.row(self._before, params)
-        if row is None or link.change(self._save, params) == 0:
-            raise stale(self._noun, str(params["id"]))
-        old = str(row[0])
-        return None if old == params["state"] else old
+        return self.save_many(link, [params])[0]
+
+    def save_many(self, link: Link, many: Sequence[Params]) -> list[str | None]:
+        """As `save`, in order. Raises `StaleWrite` unless all of them could be saved."""
+        if not many:
+            return []
+        states: dict[str, str] = dict(link.rows(self._states, {"ids": listed(each["id"] for each in many)}))
+        saved = link.change_all(self._save, [{**each, "old_version": each["version"] - 1} for each in many])
+        if saved != len(many):
+            raise stale(self._noun, *(each["id"] for each in many))
+        # Whoever changed a row after its state was read made it another version, so it was not saved.
+        return [_left(states[each["id"]], each["state"]) for each in many]
 
 
-def stale(noun: str, id_: str) -> StaleWrite:
-    return StaleWrite(f"{noun} {id_}: changed by another writer")
+def stale(noun: str, id_: str, *others: str) -> StaleWrite:
+    which = f"{id_} or one of {len(others)} more" if others else id_
+    return StaleWrite(f"{noun} {which}: changed by another writer")
+
+
+def _left(old: str, new: str) -> str | None:
+    return None if old == new else old

@@ -12,8 +12,8 @@ from controlplane.domain.errors import Bug, ControlPlaneError, Invalid, Unavaila
 from controlplane.store.constraints import broken, violated
 from controlplane.store.links import Link
 from controlplane.store.pools import Pool
-from controlplane.store.rows import micros
-from controlplane.store.statements import POSTGRESQL, Params, Statement
+from controlplane.store.rows import micros, packed
+from controlplane.store.statements import POSTGRESQL, ROWS, Params, Statement
 
 T = TypeVar("T")
 
@@ -59,9 +59,11 @@ class PostgresqlDriver:
         # Texts come from `statements`, compiled from constructs of ours.
         return self._connection.execute(text, params)
 
-    def execute_all(self, text: str, many: Sequence[Params]) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.executemany(text, many)
+    def execute_all(self, statement: Statement, many: Sequence[Params]) -> int:
+        """In one statement over all rows, planned anew: the plan for a table as it was may be a bad one by now."""
+        text, constants = statement.over_many()
+        params = {**constants, ROWS: packed(many)}
+        return self._connection.execute(text, params, prepare=False).rowcount
 
     def begin(self, text: str) -> int:
         """Returns the database's time in microseconds: one trip for both.
@@ -78,7 +80,7 @@ class PostgresqlDriver:
         except psycopg.Error as raised:
             raise self._always_meaning(raised) from raised
 
-    def end(self, text: str) -> None:
+    def control(self, text: str) -> None:
         try:
             self._connection.execute(text)
         except psycopg.Error as raised:
@@ -138,7 +140,7 @@ class PostgresqlDoors:
     def read(self) -> Iterator[Link]:
         with self._begun(BEGIN_READ) as (driver, now_us):
             yield Link(driver, now_us)
-            driver.end("COMMIT")
+            driver.control("COMMIT")
 
     def write(self, unit: Callable[[Link], T]) -> T:
         for _ in range(MOST_TRIES - 1):
@@ -157,7 +159,7 @@ class PostgresqlDoors:
     def _once(self, unit: Callable[[Link], T]) -> T:
         with self._begun(BEGIN_WRITE) as (driver, now_us):
             result = unit(Link(driver, now_us))
-            driver.end("COMMIT")
+            driver.control("COMMIT")
             return result
 
     @contextlib.contextmanager
@@ -169,5 +171,5 @@ class PostgresqlDoors:
             except BaseException:
                 # A connection that is gone has rolled back by itself.
                 with contextlib.suppress(Unavailable):
-                    driver.end("ROLLBACK")
+                    driver.control("ROLLBACK")
                 raise

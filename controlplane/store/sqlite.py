@@ -77,8 +77,10 @@ class SqliteDriver:
     def execute(self, text: str, params: Params) -> sqlite3.Cursor:
         return self._connection.execute(text, params)
 
-    def execute_all(self, text: str, many: Sequence[Params]) -> None:
-        self._connection.executemany(text, many)
+    def execute_all(self, statement: Statement, many: Sequence[Params]) -> int:
+        text, constants = statement.text(SQLITE)
+        rows = [{**constants, **params} for params in many] if constants else many
+        return self._connection.executemany(text, rows).rowcount
 
     def control(self, text: str) -> sqlite3.Cursor:
         """Begins, ends or asks about a transaction: what fails here is the database's own affair."""

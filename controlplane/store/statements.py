@@ -5,6 +5,7 @@ it compiles to costs nothing extra.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self
 
@@ -18,6 +19,8 @@ from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import Boolean
 
+from controlplane.domain.errors import Bug
+
 # `Any`: a parameter is what the column's type says, and both drivers check it.
 Params = Mapping[str, Any]
 
@@ -29,14 +32,21 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
 }
 
 
+ROWS: Final = "rows"
+"""The one parameter of a statement over many rows: a JSON array of objects."""
+
+_PARAMETER: Final = re.compile(r"%\((\w+)\)s")
+
+
 class Statement:
     """One construct and its texts, made when first needed."""
 
-    __slots__ = ("_clause", "_texts", "table")
+    __slots__ = ("_clause", "_over_many", "_texts", "table")
 
     def __init__(self, clause: ClauseElement, *, table: Table | None = None) -> None:
         self._clause = clause
         self._texts: dict[str, tuple[str, dict[str, object]]] = {}
+        self._over_many: tuple[str, dict[str, object]] | None = None
         self.table = table
         """The one it writes to, if it writes: names what a violated foreign key belongs to."""
 
@@ -49,6 +59,50 @@ class Statement:
             constants = {name: bind.effective_value for name, bind in binds if not bind.required}
             made = self._texts[dialect] = (str(compiled), constants)
         return made
+
+    def over_many(self) -> tuple[str, dict[str, object]]:
+        """PostgreSQL's text that does the same for every object in `rows`, in one go; constants stay parameters.
+
+        Run once per row, it would cost the client and the server several times as much.
+        """
+        if self._over_many is None:
+            text, constants = self.text(POSTGRESQL)
+            compiled = DIALECTS[POSTGRESQL].statement_compiler(DIALECTS[POSTGRESQL], self._clause)
+            types = {
+                name: DIALECTS[POSTGRESQL].type_compiler_instance.process(bind.type)
+                for name, bind in compiled.binds.items()
+                if bind.required
+            }
+            self._over_many = (_over_rows(text, types), constants)
+        return self._over_many
+
+
+def _over_rows(text: str, types: Mapping[str, str]) -> str:
+    """Takes each parameter that `types` names from a column of the rows."""
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in types.items())
+    source = f"json_to_recordset((%({ROWS})s)::json) AS b({columns})"
+    text = _PARAMETER.sub(lambda found: f'b."{found[1]}"' if found[1] in types else found[0], text)
+    match text.partition(" ")[0]:
+        case "INSERT":
+            into, _, rest = text.partition(" VALUES ")
+            end = _closing(rest)
+            return f"{into} SELECT {rest[1:end]} FROM {source}{rest[end + 1 :]}"  # noqa: S608 - the compiler's own
+        case "UPDATE":
+            changes, _, where = text.partition(" WHERE ")
+            return f"{changes} FROM {source} WHERE {where}"
+        case _:
+            removed, _, where = text.partition(" WHERE ")
+            return f"{removed} USING {source} WHERE {where}"
+
+
+def _closing(text: str) -> int:
+    """Where the parenthesis ends that the text begins with."""
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0:
+            return place
+    raise Bug(f"no end of {text!r}")
 
 
 def inserted(table: Table) -> Statement:

@@ -1,5 +1,6 @@
 """Tx: one open transaction, as callers see it; an attribute for each noun."""
 
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from controlplane.store.asks import Asks
@@ -33,6 +34,10 @@ class Tx:
     def now(self) -> datetime:
         """The database's clock, one value for the whole transaction."""
         return self._link.now
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """What raises inside takes back its own writes alone. `Unavailable` ends the whole transaction."""
+        return self._link.savepoint()
 
     @property
     def projects(self) -> Projects:

@@ -1,5 +1,6 @@
 """The work list: things that some loop should look at, since when, and who is at it."""
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,7 +11,7 @@ from controlplane.domain.errors import StaleWrite
 from controlplane.store.links import Link
 from controlplane.store.rows import micros, moment
 from controlplane.store.schema import WORK
-from controlplane.store.statements import Statement, bound, is_in, listed
+from controlplane.store.statements import Params, Statement, bound, is_in, listed
 from controlplane.store.views import WorkItem
 
 _C: Final = WORK.c
@@ -53,6 +54,12 @@ _CLAIM: Final = Statement(
     table=WORK,
 )
 _CHECK: Final = Statement(select(_C.id).where(*_IS_OURS).with_for_update())
+_CLAIMS: Final = Statement(
+    select(_C.id, _C.token, _C.poked_for)
+    .where(_C.noun == bindparam("noun"), is_in(_C.id, "ids"), _C.holder.is_not(None))
+    .order_by(_C.id)
+    .with_for_update()
+)
 _FINISH: Final = Statement(delete(WORK).where(*_IS_OURS, _C.poked_for.is_(None)), table=WORK)
 _NEXT: Final = bound("next_at")
 _SETTLE: Final = Statement(
@@ -99,9 +106,16 @@ class Work:
 
     def poke(self, noun: str, id_: str, at: datetime | None = None) -> None:
         """Due at `at` or now, or when it was due before if that is sooner."""
+        self.poke_many(noun, [id_], at)
+
+    def poke_many(self, noun: str, ids: Iterable[str], at: datetime | None = None) -> None:
         # A thing that comes back must not meet the token of a claim of its earlier life, so tokens start at the time.
-        due_at = micros(at or self._link.now)
-        self._link.change(_POKE, {"noun": noun, "id": id_, "due_at": due_at, "token": self._link.now_us})
+        due_at, token = micros(at or self._link.now), self._link.now_us
+        # In one order for all: two writers that poke the same things then do not wait for each other in a circle.
+        once = sorted(set(ids))
+        self._link.change_all(
+            _POKE, [{"noun": noun, "id": id_, "due_at": due_at, "token": token} for id_ in once]
+        )
 
     def claim(self, noun: str, holder: str, limit: int, ttl_seconds: float) -> list[WorkItem]:
         """Due ones that nobody is at, or whose claim ran out; the longest due first."""
@@ -127,12 +141,24 @@ class Work:
 
         Raises `StaleWrite` unless the claim stands.
         """
-        params = _claim_params(item)
-        if next_at is None and self._link.change(_FINISH, params) == 1:
-            return
-        params |= {"next_at": None if next_at is None else micros(next_at)}
-        if self._link.change(_SETTLE, params) == 0:
-            raise _lost(item)
+        self.settle_many([(item, next_at)])
+
+    def settle_many(self, items: Sequence[tuple[WorkItem, datetime | None]]) -> None:
+        """All of one noun. Raises `StaleWrite` unless every claim stands."""
+        claims = self._claims([item for item, _ in items])
+        finished: list[Params] = []
+        settled: list[Params] = []
+        for item, next_at in items:
+            token, poked_for = claims.get(item.id, (None, None))
+            if token != item.token:
+                raise _lost(item)
+            if next_at is None and poked_for is None:
+                finished.append(_claim_params(item))
+            else:
+                next_us = None if next_at is None else micros(next_at)
+                settled.append(_claim_params(item) | {"next_at": next_us})
+        self._link.change_all(_FINISH, finished)
+        self._link.change_all(_SETTLE, settled)
 
     def free(self, holder: str) -> int:
         """Gives back every claim of a holder that is known to be dead; the count. What was claimed is due again."""
@@ -144,6 +170,13 @@ class Work:
         rows = (self._link.row(_NEXT_FREE, params), self._link.row(_NEXT_EXPIRY, params))
         moments = [moment(row[0]) for row in rows if row is not None]
         return min(moments, default=None)
+
+    def _claims(self, items: Sequence[WorkItem]) -> dict[str, tuple[int, int | None]]:
+        """Token and pending poke of those that are claimed; they stay so until the commit."""
+        if not items:
+            return {}
+        params = {"noun": items[0].noun, "ids": listed(item.id for item in items)}
+        return {id_: (token, poked_for) for id_, token, poked_for in self._link.rows(_CLAIMS, params)}
 
 
 def _claim_params(item: WorkItem) -> dict[str, object]:
