@@ -122,9 +122,34 @@ JOBS: Final = Table(
     CheckConstraint("version >= 1", name="version"),
     Index("ix_jobs_newest", "submitted_at", "id"),
     Index("ix_jobs_newest_of_project", "project_id", "submitted_at", "id"),
+    Index("ix_jobs_newest_of_bucket", "queue_id", "state", "kind", "submitted_at", "id"),
+    Index("ix_jobs_newest_of_name", "name", "submitted_at", "id"),
 )
+IS_RETRY: Final = text("retry_of IS NOT NULL")
+Index("ix_jobs_retry_of", JOBS.c.retry_of, sqlite_where=IS_RETRY, postgresql_where=IS_RETRY)
 OPEN_JOBS: Final = text("state IN ('held', 'queued', 'active')")
 Index("ix_jobs_open", JOBS.c.state, sqlite_where=OPEN_JOBS, postgresql_where=OPEN_JOBS)
+
+# Triggers keep both. SQLite, where writers queue anyway, counts in the first. PostgreSQL adds a row to the second for
+# every change, so that no writer waits for another one's row; `counts` folds them into the first by and by.
+JOB_COUNTS: Final = Table(
+    "job_counts",
+    METADATA,
+    _key("project_id"),
+    _key("queue_id"),
+    _key("state"),
+    _key("kind"),
+    _whole("jobs"),
+)
+JOB_COUNT_CHANGES: Final = Table(
+    "job_count_changes",
+    METADATA,
+    _text("project_id"),
+    _text("queue_id"),
+    _text("state"),
+    _text("kind"),
+    _whole("jobs"),
+)
 
 JOB_LABELS: Final = Table(
     "job_labels",
@@ -132,7 +157,8 @@ JOB_LABELS: Final = Table(
     Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
     _key("name"),
     _text("value"),
-    Index("ix_job_labels_value", "name", "value", "job_id"),
+    _moment("submitted_at"),
+    Index("ix_job_labels_newest", "name", "value", "submitted_at", "job_id"),
 )
 
 DEPENDENCIES: Final = Table(
@@ -238,6 +264,7 @@ ATTEMPTS: Final = Table(
     CheckConstraint("(outcome IS NOT NULL) = (state = 'ended')", name="outcome"),
     CheckConstraint("(ended_at IS NOT NULL) = (state = 'ended')", name="ended_at"),
     UniqueConstraint("job_id", "number"),
+    Index("ix_attempts_ask_id", "ask_id"),
 )
 LIVE: Final = text("state <> 'ended'")
 Index("uq_attempts_live", ATTEMPTS.c.ask_id, unique=True, sqlite_where=LIVE, postgresql_where=LIVE)
@@ -252,7 +279,10 @@ SEATS: Final = Table(
     *_amounts(),
     _refers("heir", "asks.id", nullable=True),
     _moment("released_at", nullable=True),
+    Index("ix_seats_node_id", "node_id"),
 )
+INHERITED: Final = text("heir IS NOT NULL")
+Index("ix_seats_heir", SEATS.c.heir, sqlite_where=INHERITED, postgresql_where=INHERITED)
 BOOKED: Final = text("released_at IS NULL")
 Index("ix_seats_booked", SEATS.c.node_id, sqlite_where=BOOKED, postgresql_where=BOOKED)
 
@@ -311,6 +341,15 @@ Index(
     postgresql_where=OF_A_JOB,
 )
 Index("ix_events_feed", EVENTS.c.xid, EVENTS.c.seq)
+
+# One row: everything up to this place was pruned.
+FEED_FLOOR: Final = Table(
+    "feed_floor",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    _whole("xid"),
+    _whole("seq"),
+)
 
 TOKENS: Final = Table(
     "tokens",

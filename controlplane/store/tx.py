@@ -7,6 +7,7 @@ from controlplane.store.asks import Asks
 from controlplane.store.attempts import Attempts
 from controlplane.store.audits import Audits
 from controlplane.store.clusters import Clusters
+from controlplane.store.counts import Counts
 from controlplane.store.envelopes import Secrets
 from controlplane.store.events import Events
 from controlplane.store.idempotency import Idempotency
@@ -50,6 +51,10 @@ class Tx:
     @property
     def jobs(self) -> Jobs:
         return Jobs(self._link)
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(self._link)
 
     @property
     def asks(self) -> Asks:

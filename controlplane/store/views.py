@@ -47,6 +47,44 @@ class JobFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobPlace:
+    """Where a list of jobs goes on: behind the job that was submitted then, whether it is still there or not."""
+
+    submitted_us: int
+    """Microseconds since the epoch."""
+
+    job_id: JobId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPage:
+    """A part of a list of jobs, newest first."""
+
+    views: Sequence[JobView]
+    next: JobPlace | None
+    """None: the list ends here. Set beside few views, even none, when the rest was too far away to be found at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """How many jobs of a project and queue are of one kind and in one state."""
+
+    project_id: ProjectId
+    queue_id: QueueId
+    state: JobState
+    kind: JobKind
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MiscountedBucket:
+    """Says that `bucket.jobs` is a lie."""
+
+    bucket: Bucket
+    true_jobs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedRows:
     """Columns of equal length; row i is one queued ask."""
 
