@@ -9,14 +9,26 @@ from typing import Any, Final, TypeVar
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import ATTEMPT, Attempt, AttemptState, Outcome, Seat
+from controlplane.domain.claims import (
+    CLAIM,
+    CapacityType,
+    Claim,
+    ClaimState,
+    Launch,
+    LaunchOutcome,
+    Orphan,
+    launch_id,
+)
 from controlplane.domain.clusters import CLUSTER, Cluster, ClusterState, Node
 from controlplane.domain.events import Event
 from controlplane.domain.ids import (
     AskId,
     AttemptId,
+    ClaimId,
     ClassId,
     ClusterId,
     JobId,
+    LaunchId,
     NodeId,
     ProjectId,
     QueueId,
@@ -138,6 +150,52 @@ def node(number: int = 1, /, **fields: Fields) -> Node:
         host=f"127.0.0.{number}",
         allocatable=BIG_NODE,
         foreign=Amounts(),
+        seen_at=NOON,
+    )
+    return _with(made, fields)
+
+
+def claim(number: int = 1, /, **fields: Fields) -> Claim:
+    """For two machines of the first cluster, in zone a or else b; requested at noon."""
+    made = Claim(
+        id=ClaimId(f"claim-{number}"),
+        cluster_id=cluster().id,
+        machine_type="small",
+        capacity_type=CapacityType.SPOT,
+        zones=("a", "b"),
+        machines_min=2,
+        machines_want=2,
+        state=ClaimState.REQUESTED,
+        since=NOON,
+        created_at=NOON,
+    )
+    return _with(made, _origin(CLAIM, made.state, fields) | fields)
+
+
+def launch(number: int = 1, /, **fields: Fields) -> Launch:
+    """The first of `claim(number)`, open; a resolved one was granted unless told."""
+    claim_id = claim(number).id
+    made = Launch(
+        id=launch_id(claim_id, 1, 1),
+        claim_id=claim_id,
+        generation=1,
+        ordinal=1,
+        zone="a",
+        machines=2,
+        created_at=NOON,
+    )
+    granted = {"outcome": LaunchOutcome.GRANTED} if "resolved_at" in fields else {}
+    return _with(made, granted | fields)
+
+
+def orphan(number: int = 1, /, **fields: Fields) -> Orphan:
+    """Of the first cluster, first listed at noon."""
+    made = Orphan(
+        cluster_id=cluster().id,
+        name=f"m-{number:04d}",
+        zone="a",
+        claim_id=ClaimId("claim-gone"),
+        launch_id=LaunchId("claim-gone-g1-l1"),
         seen_at=NOON,
     )
     return _with(made, fields)

@@ -6,6 +6,7 @@ from datetime import datetime
 from controlplane.store.asks import Asks
 from controlplane.store.attempts import Attempts
 from controlplane.store.audits import Audits
+from controlplane.store.claims import Claims, Launches, Orphans
 from controlplane.store.clusters import Clusters
 from controlplane.store.counts import Counts
 from controlplane.store.envelopes import Secrets
@@ -71,6 +72,18 @@ class Tx:
     @property
     def nodes(self) -> Nodes:
         return Nodes(self._link)
+
+    @property
+    def claims(self) -> Claims:
+        return Claims(self._link)
+
+    @property
+    def launches(self) -> Launches:
+        return Launches(self._link)
+
+    @property
+    def orphans(self) -> Orphans:
+        return Orphans(self._link)
 
     @property
     def leases(self) -> Leases:

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from controlplane.domain.attempts import ATTEMPT, AttemptState
+from controlplane.domain.claims import CLAIM, ClaimState
 from controlplane.domain.clusters import CLUSTER
 from controlplane.domain.errors import Conflict, IllegalTransition, StaleWrite
 from controlplane.domain.jobs import JOB, JobState
@@ -20,7 +21,7 @@ from tests.databases import Opener
 from tests.store.planting import add_job, plant, raw
 
 REFUSED: Final = (sqlite3.IntegrityError, psycopg.IntegrityError)
-LIFECYCLES: Final[tuple[Lifecycle[Any], ...]] = (JOB, ATTEMPT, CLUSTER, LEASE)
+LIFECYCLES: Final[tuple[Lifecycle[Any], ...]] = (JOB, ATTEMPT, CLAIM, CLUSTER, LEASE)
 
 
 @pytest.fixture
@@ -61,6 +62,13 @@ ILLEGAL: Final = {
         "UPDATE attempts SET came_from = state, state = 'ended', outcome = 'lost' WHERE id = 'attempt-1'"
     ),
     "a lease that is held again": "UPDATE leases SET came_from = state, state = 'held' WHERE name = 'gone'",
+    "a claim that is launching and forgotten": (
+        "UPDATE claims SET came_from = state, state = 'requested' WHERE id = 'claim-1'"
+    ),
+    "a claim for less than it needs": "UPDATE claims SET machines_want = 0 WHERE id = 'claim-1'",
+    "a launch that is resolved without an outcome": (
+        "UPDATE launches SET resolved_at = 1 WHERE id = 'claim-1-g1-l1'"
+    ),
     "amounts below zero": "UPDATE asks SET cpu_milli = -1 WHERE id = 'ask-1'",
     "an ask without tasks": "UPDATE asks SET tasks = 0 WHERE id = 'ask-1'",
 }
@@ -70,6 +78,8 @@ ILLEGAL: Final = {
 def test_the_database_refuses(planted: Store, database_url: str, statement: str) -> None:
     def unit(tx: Tx) -> None:
         tx.attempts.add(factories.attempt(state=AttemptState.STARTING), [factories.seat()])
+        tx.claims.add(factories.claim(state=ClaimState.LAUNCHING))
+        tx.launches.add(factories.launch())
         lease = tx.leases.take("gone", "somebody", 10)
         assert lease is not None
         tx.leases.release(lease)

@@ -1,0 +1,70 @@
+"""The tables of bought capacity: claims, their launches, and machines that nobody claims. See schema.py."""
+
+from typing import Final
+
+from sqlalchemy import CheckConstraint, Index, Table, UniqueConstraint, text
+
+from controlplane.store.schema import METADATA, _key, _moment, _moves, _refers, _text, _whole
+
+CLAIMS: Final = Table(
+    "claims",
+    METADATA,
+    _key(),
+    _refers("cluster_id", "clusters.id"),
+    _text("machine_type"),
+    _text("capacity_type"),
+    _text("zones"),
+    _whole("machines_min"),
+    _whole("machines_want"),
+    *_moves("claim"),
+    _moment("since"),
+    _moment("created_at"),
+    _whole("generation"),
+    _whole("version"),
+    _moment("release_requested_at", nullable=True),
+    _moment("last_launch_at", nullable=True),
+    _moment("missing_since", nullable=True),
+    _text("problem", nullable=True),
+    CheckConstraint("version >= 1", name="version"),
+    CheckConstraint("machines_min >= 1 AND machines_want >= machines_min", name="machines"),
+)
+LIVE: Final = text("state <> 'gone'")
+Index(
+    "ix_claims_live_of_cluster",
+    CLAIMS.c.cluster_id,
+    CLAIMS.c.id,
+    sqlite_where=LIVE,
+    postgresql_where=LIVE,
+)
+
+LAUNCHES: Final = Table(
+    "launches",
+    METADATA,
+    _key(),
+    _refers("claim_id", "claims.id"),
+    _whole("generation"),
+    _whole("ordinal"),
+    _text("zone"),
+    _whole("machines"),
+    _moment("created_at"),
+    _moment("resolved_at", nullable=True),
+    _text("outcome", nullable=True),
+    _text("problem", nullable=True),
+    CheckConstraint("machines >= 1", name="machines"),
+    CheckConstraint("(outcome IS NULL) = (resolved_at IS NULL)", name="outcome"),
+    UniqueConstraint("claim_id", "generation", "ordinal"),
+)
+OPEN: Final = text("resolved_at IS NULL")
+Index("uq_launches_open", LAUNCHES.c.claim_id, unique=True, sqlite_where=OPEN, postgresql_where=OPEN)
+
+# No reference to `claims`: an orphan's claim may be one that we never had.
+ORPHANS: Final = Table(
+    "orphans",
+    METADATA,
+    _key("cluster_id"),
+    _key("name"),
+    _text("zone"),
+    _text("claim_id"),
+    _text("launch_id"),
+    _moment("seen_at"),
+)
