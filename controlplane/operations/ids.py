@@ -9,6 +9,8 @@ ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
 LENGTH: Final = 26
 RANDOM_BITS: Final = 80
+_PAIRS: Final = tuple(first + second for first in ALPHABET for second in ALPHABET)
+_SHIFTS: Final = range(5 * LENGTH - 10, -1, -10)
 
 
 class Ids(Protocol):
@@ -21,5 +23,4 @@ class RandomIds:
 
     def new(self, prefix: str) -> str:
         number = ((time.time_ns() // 1_000_000) << RANDOM_BITS) | secrets.randbits(RANDOM_BITS)
-        letters = [ALPHABET[(number >> shift) & 31] for shift in range(5 * (LENGTH - 1), -1, -5)]
-        return f"{prefix}_{''.join(letters)}"
+        return f"{prefix}_{''.join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])}"

@@ -1,32 +1,47 @@
-"""Pacing: a bulk writer leaves a database that takes one writer at a time to others for as long as it held it."""
+"""Pacing: how the writes of whoever writes in bulk follow each other, beside those of everybody else."""
 
-import threading
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, Protocol, TypeVar
 
 T = TypeVar("T")
+
+MOST_WRITES_AT_ONCE: Final = 2
+"""Of bulk writers, where writers do not stand in each other's way."""
 
 
 class Pace(Protocol):
     """Of all bulk writers of one process."""
 
-    def write(self, deed: Callable[[], T]) -> T:
-        """Does one bounded write when it is its turn."""
+    def write(self, deed: Callable[[], T]) -> Future[T]:
+        """Does one bounded write when it is its turn, while the caller makes the next one ready."""
+
+
+class Inline:
+    """In the calling thread, which waits for it: for tests and simulations."""
+
+    def write(self, deed: Callable[[], T]) -> Future[T]:
+        done: Future[T] = Future()
+        done.set_result(deed())
+        return done
 
 
 class AtOnce:
-    """Where writers do not stand in each other's way."""
+    """In threads of its own."""
 
-    def write(self, deed: Callable[[], T]) -> T:
-        return deed()
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(MOST_WRITES_AT_ONCE, thread_name_prefix="bulk-writer")
+
+    def write(self, deed: Callable[[], T]) -> Future[T]:
+        return self._threads.submit(deed)
 
 
 class InTurns:
-    """One write at a time, and after each a pause as long as it took.
+    """One at a time, each as long after the one before as that took.
 
-    Without the pause writers of other processes starve: they try for the lock now and then, and meet it held.
-    What a writer does for itself between two writes counts as its pause.
+    A database that takes one writer at a time is then free for at least half of the time. Without these pauses
+    writers of other processes starve: they try for the lock now and then, and meet it held.
     """
 
     def __init__(
@@ -35,17 +50,19 @@ class InTurns:
         """Both in seconds."""
         self._clock = clock
         self._sleep = sleep
-        self._turn = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bulk-writer")
         self._pause_ends_at = 0.0
 
-    def write(self, deed: Callable[[], T]) -> T:
-        with self._turn:
+    def write(self, deed: Callable[[], T]) -> Future[T]:
+        return self._thread.submit(self._take_turn, deed)
+
+    def _take_turn(self, deed: Callable[[], T]) -> T:
+        began_at = self._clock()
+        if began_at < self._pause_ends_at:
+            self._sleep(self._pause_ends_at - began_at)
             began_at = self._clock()
-            if began_at < self._pause_ends_at:
-                self._sleep(self._pause_ends_at - began_at)
-                began_at = self._clock()
-            try:
-                return deed()
-            finally:
-                ended_at = self._clock()
-                self._pause_ends_at = ended_at + (ended_at - began_at)
+        try:
+            return deed()
+        finally:
+            ended_at = self._clock()
+            self._pause_ends_at = ended_at + (ended_at - began_at)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from controlplane.operations.ids import Ids
-from controlplane.operations.pacing import AtOnce, Pace
+from controlplane.operations.pacing import Inline, Pace
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
 from controlplane.storage.base import ObjectStore
@@ -22,7 +22,7 @@ class Services:
     adapters: frozenset[str] = frozenset({"local", "ray"})
     """Names of the capacity plugins that are installed."""
 
-    pace: Pace = AtOnce()  # noqa: RUF009 - holds nothing
+    pace: Pace = Inline()  # noqa: RUF009 - holds nothing
     """How writes of many rows follow each other."""
 
     @property

@@ -15,7 +15,7 @@ from controlplane.operations.ids import Ids
 from controlplane.operations.lookups import project_for, queue_for
 from controlplane.operations.services import Services
 from controlplane.operations.translation import ask_of, held_job
-from controlplane.store import JobView, NewJob, Tx
+from controlplane.store import JobView, NewJob, NewRows, Tx, rows_of
 from controlplane.wire.jobspec import SCHEMA_VERSION, JobSpec
 
 
@@ -138,13 +138,11 @@ def examine(desk: Desk, draft: Draft) -> NewJob:
     )
 
 
-def write(tx: Tx, new: Sequence[NewJob]) -> None:
-    """Jobs that were examined, in this transaction or in one shortly before."""
-    tx.jobs.add_many(new)
-    for each in new:
-        if each.job.state is JobState.HELD:
-            # What it waits for may have ended since that was looked at.
-            tx.work.poke("job", each.job.id)
+def write(tx: Tx, new: Sequence[NewJob], rows: NewRows | None = None) -> None:
+    """Jobs that were examined, in this transaction or shortly before; `rows` are theirs, if they were made before."""
+    tx.jobs.add_many(rows or rows_of(new))
+    # What they wait for may have ended since that was looked at.
+    tx.work.poke_many("job", [each.job.id for each in new if each.job.state is JobState.HELD])
 
 
 def _view(draft: Draft, job: Job, ask: Ask, home: tuple[Project, Queue]) -> JobView:

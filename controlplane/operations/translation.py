@@ -3,19 +3,29 @@
 import hashlib
 import json
 from datetime import datetime
+from functools import lru_cache
+from typing import Final
 
 from controlplane.domain.amounts import MILLI, Amounts, custom_amounts
 from controlplane.domain.ids import ClassId, JobId, ProjectId, QueueId
 from controlplane.domain.jobs import Ask, Job, JobKind, JobState, RetryPolicy, ask_id
-from controlplane.wire.jobspec import JobSpec, Resources, Retry
+from controlplane.wire.jobspec import JobSpec, Resources, Retry, parse_bytes
+
+MOST_REMEMBERED: Final = 4096
+"""Jobs come in thousands and in few shapes, and working a shape out costs as much as the rest of a job."""
 
 
 def amounts_of(resources: Resources) -> Amounts:
+    return _amounts(resources.cpus, resources.memory, resources.gpus, tuple(resources.custom.items()))
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)
+def _amounts(cpus: float, memory: str | int, gpus: float, custom: tuple[tuple[str, float], ...]) -> Amounts:
     return Amounts(
-        cpu_milli=_milli(resources.cpus),
-        memory_bytes=resources.memory_bytes,
-        gpu_milli=_milli(resources.gpus),
-        custom_milli=custom_amounts((name, _milli(value)) for name, value in resources.custom.items()),
+        cpu_milli=_milli(cpus),
+        memory_bytes=parse_bytes(memory) if isinstance(memory, str) else memory,
+        gpu_milli=_milli(gpus),
+        custom_milli=custom_amounts((name, _milli(value)) for name, value in custom),
     )
 
 
@@ -72,6 +82,7 @@ def ask_of(spec: JobSpec, job: Job) -> Ask:
     )
 
 
+@lru_cache(maxsize=MOST_REMEMBERED)
 def class_id_of(queue_id: QueueId, tasks: int, amounts: Amounts, accelerator: str | None) -> ClassId:
     """Equal for asks that any policy must treat alike, but for their turn."""
     canonical = json.dumps([queue_id, tasks, amounts.named(), accelerator], separators=(",", ":"))

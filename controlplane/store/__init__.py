@@ -1,6 +1,6 @@
 """The only part that speaks SQL: rows in, domain objects out."""
 
-from controlplane.store.jobs import NewJob
+from controlplane.store.new_jobs import NewJob, NewRows, rows_of
 from controlplane.store.store import Store
 from controlplane.store.tx import Tx
 from controlplane.store.views import (
@@ -25,6 +25,7 @@ __all__ = [
     "JobView",
     "MetricRow",
     "NewJob",
+    "NewRows",
     "NumberedMetric",
     "QueuedRows",
     "RankRow",
@@ -36,4 +37,5 @@ __all__ = [
     "Tx",
     "UploadRow",
     "WorkItem",
+    "rows_of",
 ]

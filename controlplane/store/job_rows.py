@@ -1,8 +1,10 @@
 """Job rows: which columns make a job, and back."""
 
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Final
 
+from controlplane.domain.events import Event
 from controlplane.domain.ids import JobId, ProjectId, QueueId
 from controlplane.domain.jobs import Job, JobKind, JobState, RetryPolicy
 from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none, packed, unpacked
@@ -31,6 +33,7 @@ COLUMNS: Final = (
 
 _NO_RETRY: Final = RetryPolicy()
 _NO_RETRY_PACKED: Final = packed(asdict(_NO_RETRY))
+_MOST_RETRIES_REMEMBERED: Final = 1024
 
 
 def params(job: Job) -> dict[str, object]:
@@ -45,7 +48,7 @@ def params(job: Job) -> dict[str, object]:
         "since": micros(job.since),
         "submitted_at": micros(job.submitted_at),
         "version": job.version,
-        "retry": _NO_RETRY_PACKED if job.retry == _NO_RETRY else packed(asdict(job.retry)),
+        "retry": _packed(job.retry),
         "max_runtime_seconds": job.max_runtime_seconds,
         "depends_on": packed(job.depends_on) if job.depends_on else "[]",
         "retry_of": job.retry_of,
@@ -77,6 +80,23 @@ def job_of(row: Row) -> Job:
         reason=reason,
         came_from=came_from,
     )
+
+
+def event(job: Job, *, came_from: str) -> Event:
+    """Of its birth or a move."""
+    return Event(
+        kind=f"job.{job.state}",
+        subject=job.id,
+        at=job.since,
+        project_id=job.project_id,
+        job_id=job.id,
+        data={"from": came_from, "reason": job.reason},
+    )
+
+
+@lru_cache(maxsize=_MOST_RETRIES_REMEMBERED)
+def _packed(retry: RetryPolicy) -> str:
+    return packed(asdict(retry))
 
 
 def _retry(column: str) -> RetryPolicy:

@@ -1,20 +1,18 @@
 """Jobs' table, with the labels and dependencies that hang on it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import bindparam, or_, select
 
 from controlplane.domain.errors import NotFound
-from controlplane.domain.events import Event
 from controlplane.domain.ids import JobId
 from controlplane.domain.jobs import Ask, Job, JobState
-from controlplane.store import asks, job_rows, job_views
+from controlplane.store import job_rows, job_views
 from controlplane.store.events import Events
 from controlplane.store.links import Link
 from controlplane.store.moves import Moves
-from controlplane.store.rows import micros
+from controlplane.store.new_jobs import NewJob, NewRows, rows_of
 from controlplane.store.schema import ASKS, DEPENDENCIES, JOB_LABELS, JOBS
 from controlplane.store.statements import Statement, fixed, inserted, is_in, listed
 from controlplane.store.views import JobFilter, JobView
@@ -60,19 +58,6 @@ _UNSETTLED: Final = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewJob:
-    """A job at its birth, with all that is written beside it."""
-
-    job: Job
-    ask: Ask
-    spec: str
-    """JSON, as it was sent."""
-
-    schema_version: int
-    labels: Mapping[str, str]
-
-
 class Jobs:
     __slots__ = ("_events", "_link")
 
@@ -82,16 +67,17 @@ class Jobs:
 
     def add(self, job: Job, ask: Ask, *, spec: str, schema_version: int, labels: Mapping[str, str]) -> None:
         """Together with its ask, labels, dependencies and the event of its birth."""
-        self.add_many((NewJob(job=job, ask=ask, spec=spec, schema_version=schema_version, labels=labels),))
+        new = NewJob(job=job, ask=ask, spec=spec, schema_version=schema_version, labels=labels)
+        self.add_many(rows_of((new,)))
 
-    def add_many(self, new: Sequence[NewJob]) -> None:
-        """One statement per table, however many they are. They may depend on each other."""
+    def add_many(self, rows: NewRows) -> None:
+        """One statement per table, however many they are. The jobs may depend on each other."""
         link = self._link
-        link.change_all(_ADD, [_row(each) for each in new])
-        link.change_all(_ADD_ASK, [asks.params(each.ask) for each in new])
-        link.change_all(_ADD_LABEL, [label for each in new for label in _labels(each)])
-        link.change_all(_ADD_DEPENDENCY, [needed for each in new for needed in _needed(each.job)])
-        self._events.add(*(_event(each.job, came_from=each.job.came_from) for each in new))
+        link.change_all(_ADD, rows.jobs)
+        link.change_all(_ADD_ASK, rows.asks)
+        link.change_all(_ADD_LABEL, rows.labels)
+        link.change_all(_ADD_DEPENDENCY, rows.dependencies)
+        self._events.add(*rows.births)
 
     def get(self, job_id: JobId) -> Job | None:
         row = self._link.row(_GET, {"id": job_id})
@@ -112,7 +98,9 @@ class Jobs:
         """All or, raising `StaleWrite`, none that may be kept."""
         origins = _MOVES.save_many(self._link, [job_rows.params(job) for job in jobs])
         moved = zip(jobs, origins, strict=True)
-        self._events.add(*(_event(job, came_from=origin) for job, origin in moved if origin is not None))
+        self._events.add(
+            *(job_rows.event(job, came_from=origin) for job, origin in moved if origin is not None)
+        )
 
     def spec(self, job_id: JobId) -> tuple[str, int]:
         """As submitted, and the version of its schema. Raises `NotFound`."""
@@ -139,33 +127,3 @@ class Jobs:
     def list(self, job_filter: JobFilter, after: JobId | None, limit: int) -> list[JobView]:
         """Newest first; `after` is the id last seen. Raises `Invalid` when there is no such job."""
         return job_views.page(self._link, job_filter, after, limit)
-
-
-def _row(new: NewJob) -> dict[str, object]:
-    return job_rows.params(new.job) | {
-        "came_from": new.job.came_from,
-        "spec": new.spec,
-        "schema_version": new.schema_version,
-    }
-
-
-def _labels(new: NewJob) -> Iterator[dict[str, object]]:
-    at = micros(new.job.submitted_at)
-    for name, value in sorted(new.labels.items()):
-        yield {"job_id": new.job.id, "name": name, "value": value, "submitted_at": at}
-
-
-def _needed(job: Job) -> Iterator[dict[str, str]]:
-    for needed in sorted(set(job.depends_on)):
-        yield {"job_id": job.id, "needs_id": needed}
-
-
-def _event(job: Job, *, came_from: str) -> Event:
-    return Event(
-        kind=f"job.{job.state}",
-        subject=job.id,
-        at=job.since,
-        project_id=job.project_id,
-        job_id=job.id,
-        data={"from": came_from, "reason": job.reason},
-    )

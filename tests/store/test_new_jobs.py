@@ -5,7 +5,7 @@ import pytest
 from controlplane.domain.errors import Conflict
 from controlplane.domain.ids import JobId
 from controlplane.domain.jobs import Job, JobState
-from controlplane.store import NewJob, Store
+from controlplane.store import NewJob, Store, rows_of
 from tests import factories
 from tests.store.planting import plant
 
@@ -32,7 +32,7 @@ def test_many_jobs_come_back_whole(planted: Store) -> None:
     with planted.read() as tx:
         head = tx.events.head()
 
-    planted.write(lambda tx: tx.jobs.add_many(new))
+    planted.write(lambda tx: tx.jobs.add_many(rows_of(new)))
 
     with planted.read() as tx:
         assert tx.jobs.many([each.job.id for each in new]) == [each.job for each in new]
@@ -47,7 +47,7 @@ def test_many_jobs_come_back_whole(planted: Store) -> None:
 def test_jobs_of_one_go_may_wait_for_each_other_in_any_order(planted: Store) -> None:
     waits = new_job(2, state=JobState.HELD, depends_on=(JobId("job-3"), JobId("job-1")))
 
-    planted.write(lambda tx: tx.jobs.add_many([waits, new_job(3)]))
+    planted.write(lambda tx: tx.jobs.add_many(rows_of([waits, new_job(3)])))
 
     with planted.read() as tx:
         assert tx.jobs.held_on(JobId("job-3")) == tx.jobs.held_on(JobId("job-1")) == ["job-2"]
@@ -62,7 +62,7 @@ def test_one_that_breaks_a_rule_takes_all_of_its_go_along(planted: Store, bad: J
     broken = NewJob(job=bad, ask=factories.ask(4, job_id=bad.id), spec="{}", schema_version=1, labels={})
 
     with pytest.raises(Conflict):
-        planted.write(lambda tx: tx.jobs.add_many([new_job(2), broken, new_job(3)]))
+        planted.write(lambda tx: tx.jobs.add_many(rows_of([new_job(2), broken, new_job(3)])))
 
     with planted.read() as tx:
         assert tx.jobs.many([JobId("job-2"), JobId("job-3"), JobId("job-4")]) == []
@@ -72,7 +72,7 @@ def test_none_are_no_news(planted: Store) -> None:
     with planted.read() as tx:
         head = tx.events.head()
 
-    planted.write(lambda tx: tx.jobs.add_many([]))
+    planted.write(lambda tx: tx.jobs.add_many(rows_of([])))
 
     with planted.read() as tx:
         assert tx.events.after(head, 10)[0] == []
