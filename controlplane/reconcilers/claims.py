@@ -1,0 +1,371 @@
+"""Moves claims along: buys what they want, and ends what they bought. Nothing is bought twice, nothing stays behind.
+
+What that rests on:
+
+- A call that buys is made from a Launch that a commit has written down, and at most one Launch of a claim is open. An
+  open one is called again, with the same id, until the cloud has answered; only then another zone gets another Launch.
+- A list may lag. What it does not show is missing only when the list is younger than the last call that buys by the
+  call's deadline and the cloud's list lag, and when a second such list, a list lag later, says the same.
+- A claim is gone only when the cloud says that nothing is left, and such a list shows nothing either.
+
+The loop calls `decide` with `heard=None`. It commits `save` before it makes the port call that is asked for, then
+loads the rows anew and calls again with the answer: the cloud is listed first, and compared with rows that are younger.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from cloud_adapters.base import MachineState, OwnedMachine, Termination
+from controlplane.domain.claims import Claim, ClaimState, Launch, LaunchOutcome, launch_id
+from controlplane.domain.clusters import Cluster, ClusterState
+
+ENSURE_SECONDS: Final = 30.0
+"""Deadline of a call that buys: after it, nothing new comes of that call."""
+
+COOL_DOWN: Final = timedelta(seconds=60)
+"""After every zone refused."""
+
+PATIENCE: Final = timedelta(minutes=5)
+"""A launch without an answer is called again for so long; then the lists decide what became of it."""
+
+CALM_POLLS: Final = 6
+"""A claim that has all its machines is looked at this many times less often."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    machines: tuple[OwnedMachine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Nothing of the launch was kept."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delayed:
+    """Nobody knows, or surely not yet; the same call may be made again."""
+
+    message: str
+    retry_after: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """The members were told to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminated:
+    answer: Termination
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    machines: tuple[OwnedMachine, ...]
+    """Of all claims of the cluster."""
+
+    asked_at: datetime
+    """Before the call: what a list without lag cannot be older than."""
+
+
+Heard = Granted | Refused | Delayed | Released | Terminated | Listed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ensure:
+    launch: Launch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """End these machines of the claim, and no others."""
+
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminate:
+    """End every machine of the claim."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOwned:
+    """Ask what there is."""
+
+
+Call = Ensure | Release | Terminate | ListOwned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimView:
+    claim: Claim
+    cluster: Cluster
+    launches: tuple[Launch, ...]
+    """All that were ever made for it, oldest first."""
+
+    has_tasks: bool
+    """Whether a live attempt holds a seat on one of its nodes."""
+
+    sells: bool
+    """False: the cluster's plugin is not there, or sells nothing."""
+
+    list_lag: timedelta
+    poll: timedelta
+    now: datetime
+    heard: Heard | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimDecision:
+    call: Call | None = None
+    """To be made after `save` is committed; the loop then decides again with what it heard."""
+
+    save: Claim | None = None
+    resolve: Launch | None = None
+    add: Launch | None = None
+    look_again_at: datetime | None = None
+
+
+def decide(view: ClaimView) -> ClaimDecision:
+    claim = view.claim
+    if not claim.is_live:
+        return ClaimDecision()
+    if claim.state is ClaimState.REQUESTED and _must_go(view):
+        return _move(view, ClaimState.GONE)
+    if not view.sells:
+        return _note(view, f"the plugin {view.cluster.adapter!r} is not installed, or sells nothing")
+    return _BY_STATE[claim.state](view)
+
+
+def _requested(view: ClaimView) -> ClaimDecision:
+    return _buy(view, view.claim.machines_min) if view.cluster.takes_tasks else _later(view)
+
+
+def _launching(view: ClaimView) -> ClaimDecision:
+    return _move(view, ClaimState.TERMINATING) if _must_go(view) else _hold(view)
+
+
+def _ready(view: ClaimView) -> ClaimDecision:
+    # Never straight to terminating: the cordon is committed before anybody counts what still runs there.
+    return _move(view, ClaimState.DRAINING) if _must_go(view) else _hold(view)
+
+
+def _draining(view: ClaimView) -> ClaimDecision:
+    if not _must_go(view):
+        return _move(view, ClaimState.READY)
+    return _later(view) if view.has_tasks else _move(view, ClaimState.TERMINATING)
+
+
+def _terminating(view: ClaimView) -> ClaimDecision:
+    match view.heard:
+        case None:
+            return ClaimDecision(call=Terminate())
+        case Terminated(answer=Termination.GOING):
+            return _later(view)
+        case Terminated() if view.now < _settled_at(view):
+            return ClaimDecision(look_again_at=_settled_at(view))
+        case Terminated():
+            return ClaimDecision(call=ListOwned())
+        case Listed() as listed if listed.asked_at >= _settled_at(view) and not _of_claim(view, listed):
+            return _gone(view)
+        case Delayed(message=message):
+            return _note(view, message)
+        case _:
+            return _later(view)
+
+
+def _gone(view: ClaimView) -> ClaimDecision:
+    launch = _open_launch(view)
+    resolved = launch and launch.resolve(
+        LaunchOutcome.REFUSED, at=view.now, problem="the claim was released; nothing of it is left"
+    )
+    return replace(_move(view, ClaimState.GONE), resolve=resolved, look_again_at=None)
+
+
+def _hold(view: ClaimView) -> ClaimDecision:
+    launch = _open_launch(view)
+    return _tend(view) if launch is None else _pursue(view, launch)
+
+
+def _pursue(view: ClaimView, launch: Launch) -> ClaimDecision:
+    """Until the open launch is resolved, nothing else is bought."""
+    match view.heard:
+        case None:
+            return _call_again(view, launch)
+        case Granted(machines=machines):
+            return _judge(view, launch, machines)
+        case Listed(machines=machines):
+            return _judge(view, launch, tuple(each for each in machines if each.launch_id == launch.id))
+        case Refused(message=message):
+            return _refused(view, launch, message)
+        case Released():
+            return _refused(view, launch, f"fewer than {launch.machines} machines came; they were given back")
+        case Delayed(message=message, retry_after=retry_after):
+            return _note(view, message, wait=retry_after)
+        case _:
+            return _later(view)
+
+
+def _call_again(view: ClaimView, launch: Launch) -> ClaimDecision:
+    if view.now - launch.created_at <= PATIENCE:
+        return ClaimDecision(call=Ensure(launch=launch), save=view.claim.changed(last_launch_at=view.now))
+    if view.now < _settled_at(view):
+        return ClaimDecision(look_again_at=_settled_at(view))
+    return ClaimDecision(call=ListOwned())
+
+
+def _judge(view: ClaimView, launch: Launch, machines: tuple[OwnedMachine, ...]) -> ClaimDecision:
+    """All or none: a part that came is of no use to a gang, and goes back before another zone is asked."""
+    if len(machines) >= launch.machines:
+        resolved = launch.resolve(LaunchOutcome.GRANTED, at=view.now)
+        return ClaimDecision(
+            resolve=resolved, save=view.claim.changed(problem=None), look_again_at=view.now + view.poll
+        )
+    if machines:
+        return ClaimDecision(call=Release(members=_names(machines)))
+    return _refused(view, launch, f"0 of {launch.machines} machines came")
+
+
+def _refused(view: ClaimView, launch: Launch, message: str) -> ClaimDecision:
+    """What is missing is known from the answer: it counts as the first of the two witnesses."""
+    claim = view.claim
+    saved = claim.changed(problem=message, missing_since=claim.missing_since or view.now)
+    resolved = launch.resolve(LaunchOutcome.REFUSED, at=view.now, problem=message)
+    return ClaimDecision(resolve=resolved, save=saved, look_again_at=view.now)
+
+
+def _tend(view: ClaimView) -> ClaimDecision:
+    """No launch is open: compares what is with what should be."""
+    match view.heard:
+        case Listed() as listed:
+            return _compare(view, listed)
+        case Delayed(message=message, retry_after=retry_after):
+            return _note(view, message, wait=retry_after)
+        case None:
+            last = view.launches[-1]
+            if last.outcome is LaunchOutcome.REFUSED and _has_next_zone(view) and view.cluster.takes_tasks:
+                return _buy(view, last.machines)
+            return ClaimDecision(call=ListOwned())
+        case _:
+            return _later(view)
+
+
+def _compare(view: ClaimView, listed: Listed) -> ClaimDecision:
+    claim = view.claim
+    granted = {launch.id for launch in view.launches if launch.outcome is LaunchOutcome.GRANTED}
+    alive = [each for each in _of_claim(view, listed) if each.state is not MachineState.STOPPING]
+    # A launch that was refused has nothing to leave behind, whatever the cloud made of it.
+    strays = tuple(each for each in alive if each.launch_id not in granted)
+    if strays:
+        return ClaimDecision(call=Release(members=_names(strays)))
+    running = sum(each.state is MachineState.RUNNING for each in alive)
+    if claim.state is ClaimState.LAUNCHING and running >= claim.machines_min:
+        return _move(view, ClaimState.READY)
+    is_grown = claim.state is ClaimState.READY and len(alive) >= claim.machines_min
+    missing = (claim.machines_want if is_grown else claim.machines_min) - len(alive)
+    return _short(view, listed, missing) if missing > 0 else _calm(view)
+
+
+def _short(view: ClaimView, listed: Listed, missing: int) -> ClaimDecision:
+    claim, last = view.claim, view.launches[-1]
+    if listed.asked_at < _settled_at(view):
+        return _later(view)
+    if claim.missing_since is None:
+        saved = claim.changed(missing_since=listed.asked_at)
+        return ClaimDecision(save=saved, look_again_at=listed.asked_at + view.list_lag)
+    agreed_at = claim.missing_since + view.list_lag
+    if last.outcome is LaunchOutcome.REFUSED and last.resolved_at is not None:
+        agreed_at = max(agreed_at, last.resolved_at + COOL_DOWN)
+    if listed.asked_at < agreed_at or not view.cluster.takes_tasks:
+        return _later(view)
+    return _buy(view, missing)
+
+
+def _calm(view: ClaimView) -> ClaimDecision:
+    claim = view.claim
+    is_ready = claim.state is ClaimState.READY
+    changed = claim.missing_since is not None or (is_ready and claim.problem is not None)
+    saved = claim.changed(missing_since=None, problem=None if is_ready else claim.problem)
+    polls = CALM_POLLS if is_ready else 1
+    return ClaimDecision(save=saved if changed else None, look_again_at=view.now + polls * view.poll)
+
+
+def _buy(view: ClaimView, machines: int) -> ClaimDecision:
+    """Writes the launch down. The call comes with a later decision, from the row."""
+    claim = view.claim
+    generation, ordinal = claim.generation + 1, 1
+    if _has_next_zone(view):
+        generation, ordinal = claim.generation, view.launches[-1].ordinal + 1
+    launch = Launch(
+        id=launch_id(claim.id, generation, ordinal),
+        claim_id=claim.id,
+        generation=generation,
+        ordinal=ordinal,
+        zone=claim.zones[ordinal - 1],
+        machines=machines,
+        created_at=view.now,
+    )
+    ahead = replace(claim, generation=generation, missing_since=None)
+    is_first = claim.state is ClaimState.REQUESTED
+    saved = ahead.move(ClaimState.LAUNCHING, at=view.now) if is_first else ahead.changed()
+    return ClaimDecision(save=saved, add=launch, look_again_at=view.now)
+
+
+def _has_next_zone(view: ClaimView) -> bool:
+    """Whether this generation, which was refused so far, has a zone left."""
+    last = view.launches[-1] if view.launches else None
+    return last is not None and last.outcome is LaunchOutcome.REFUSED and last.ordinal < len(view.claim.zones)
+
+
+def _must_go(view: ClaimView) -> bool:
+    leaving = (ClusterState.DRAINING, ClusterState.DETACHED)
+    return view.claim.release_requested_at is not None or view.cluster.state in leaving
+
+
+def _settled_at(view: ClaimView) -> datetime:
+    """From here on a list shows whatever the last call that buys has brought up."""
+    last = view.claim.last_launch_at
+    if last is None:
+        return view.claim.created_at
+    return last + timedelta(seconds=ENSURE_SECONDS) + view.list_lag
+
+
+def _open_launch(view: ClaimView) -> Launch | None:
+    return next((launch for launch in view.launches if launch.is_open), None)
+
+
+def _of_claim(view: ClaimView, listed: Listed) -> tuple[OwnedMachine, ...]:
+    return tuple(each for each in listed.machines if each.claim_id == view.claim.id)
+
+
+def _names(machines: tuple[OwnedMachine, ...]) -> tuple[str, ...]:
+    return tuple(sorted(each.name for each in machines))
+
+
+def _move(view: ClaimView, new: ClaimState) -> ClaimDecision:
+    moved = replace(view.claim, missing_since=None, problem=None).move(new, at=view.now)
+    return ClaimDecision(save=moved, look_again_at=view.now if moved.is_live else None)
+
+
+def _note(view: ClaimView, problem: str, *, wait: timedelta = timedelta()) -> ClaimDecision:
+    """Once, and not at every look."""
+    saved = None if problem == view.claim.problem else view.claim.changed(problem=problem)
+    return ClaimDecision(save=saved, look_again_at=view.now + max(wait, view.poll))
+
+
+def _later(view: ClaimView) -> ClaimDecision:
+    return ClaimDecision(look_again_at=view.now + view.poll)
+
+
+_BY_STATE: Final[Mapping[ClaimState, Callable[[ClaimView], ClaimDecision]]] = {
+    ClaimState.REQUESTED: _requested,
+    ClaimState.LAUNCHING: _launching,
+    ClaimState.READY: _ready,
+    ClaimState.DRAINING: _draining,
+    ClaimState.TERMINATING: _terminating,
+}
