@@ -7,13 +7,15 @@ from pydantic_core import from_json, to_json
 
 from controlplane.api import documents
 from controlplane.api.calls import Call, Deed, DeedRoute, Read, Whole, respond
+from controlplane.api.cursors import Place
 from controlplane.api.openapi import PROBLEMS, takes
-from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
+from controlplane.api.pages import DEFAULT_PAGE, After, Limit
 from controlplane.domain.errors import Invalid
+from controlplane.domain.ids import JobId
 from controlplane.identity.principals import Principal
 from controlplane.operations import batches, jobs, submission
 from controlplane.operations.jobs import JobQuery
-from controlplane.store import JobView
+from controlplane.store import JobPlace, JobView
 from controlplane.wire.base import Page
 from controlplane.wire.jobs import JobBatch, JobDocument, JobList, JobStateName
 from controlplane.wire.jobspec import JobSpec
@@ -54,22 +56,16 @@ def list_jobs(
     after: After = None,
     limit: Limit = DEFAULT_PAGE,
 ) -> Response:
-    """Newest first."""
+    """Newest first. A page may be short, even empty, and still have a `next`: the rest lies further away."""
     who, cursors = call.principal(), call.site.cursors
     query = JobQuery(
         project=project, queue=queue, states=state or (), kind=kind, name=name, label=_label(label)
     )
-    last = text_of(cursors.read("jobs", after))
-    views = jobs.listed(call.services, who, query, after=last, limit=limit + 1)
-    now = call.now
-    return respond(
-        page(
-            views,
-            limit,
-            lambda view: documents.job(view, now),
-            lambda view: cursors.write("jobs", (view.job.id,)),
-        )
-    )
+    found = jobs.listed(call.services, who, query, after=_place(cursors.read("jobs", after)), limit=limit)
+    items = [documents.job(view, call.now) for view in found.views]
+    last = found.next
+    following = None if last is None else cursors.write("jobs", (last.submitted_us, last.job_id))
+    return respond(Page(items=items, next=following))
 
 
 @router.get("/{job_id}", response_model=JobDocument)
@@ -102,6 +98,13 @@ def _deed(call: Call, who: Principal, code: int) -> Deed[JobView]:
 
 def _job_list(views: list[JobView], call: Call) -> JobList:
     return JobList(items=[documents.job(view, call.now) for view in views])
+
+
+def _place(cursor: Place | None) -> JobPlace | None:
+    if cursor is None:
+        return None
+    submitted_us, job_id = cursor
+    return JobPlace(submitted_us=int(submitted_us), job_id=JobId(str(job_id)))
 
 
 def _label(text: str | None) -> tuple[str, str] | None:

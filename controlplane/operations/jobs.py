@@ -14,7 +14,7 @@ from controlplane.operations.lookups import job_for, project_for, queue_for
 from controlplane.operations.services import Services
 from controlplane.operations.specs import stored
 from controlplane.operations.submission import accept, draft_of, open_desk
-from controlplane.store import JobFilter, JobView, Tx
+from controlplane.store import JobFilter, JobPage, JobPlace, JobView, Tx
 from controlplane.wire.jobspec import JobSpec
 
 
@@ -36,12 +36,12 @@ def get(services: Services, principal: Principal, job_id: str) -> JobView:
 
 
 def listed(
-    services: Services, principal: Principal, query: JobQuery, *, after: str | None, limit: int
-) -> list[JobView]:
-    """Newest first, from behind the job `after`."""
+    services: Services, principal: Principal, query: JobQuery, *, after: JobPlace | None, limit: int
+) -> JobPage:
+    """Newest first, from behind `after`."""
     authorize(principal, Action.READ)
     with services.store.read() as tx:
-        return list(tx.jobs.list(_filter(tx, principal, query), JobId(after) if after else None, limit))
+        return tx.jobs.list(_filter(tx, principal, query), after, limit)
 
 
 def cancel(

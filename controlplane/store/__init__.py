@@ -6,6 +6,8 @@ from controlplane.store.tx import Tx
 from controlplane.store.views import (
     CheckpointRow,
     JobFilter,
+    JobPage,
+    JobPlace,
     JobView,
     MetricRow,
     NumberedMetric,
@@ -22,6 +24,8 @@ from controlplane.store.views import (
 __all__ = [
     "CheckpointRow",
     "JobFilter",
+    "JobPage",
+    "JobPlace",
     "JobView",
     "MetricRow",
     "NewJob",

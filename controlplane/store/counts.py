@@ -2,9 +2,21 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
 
-from sqlalchemy import BigInteger, Select, Table, bindparam, cast, func, literal_column, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Table,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+    union_all,
+)
 from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.postgresql import insert as insert_or_update
 
@@ -13,20 +25,13 @@ from controlplane.domain.jobs import JobKind, JobState
 from controlplane.store.links import Link
 from controlplane.store.rows import Row
 from controlplane.store.schema import JOB_COUNT_CHANGES, JOB_COUNTS, JOBS
-from controlplane.store.statements import Statement
-from controlplane.store.views import Bucket, MiscountedBucket
+from controlplane.store.statements import Statement, is_in, listed
+from controlplane.store.views import Bucket, JobFilter, MiscountedBucket
 
+EVERYWHERE: Final = JobFilter()
 _KEY: Final = ("project_id", "queue_id", "state", "kind")
 
 
-def _columns(table: Table) -> Select[Row]:
-    return select(*(table.c[name] for name in _KEY), table.c.jobs)
-
-
-_PARTS: Final = union_all(_columns(JOB_COUNTS), _columns(JOB_COUNT_CHANGES)).subquery("parts")
-_P: Final = [_PARTS.c[name] for name in _KEY]
-_JOBS: Final = cast(func.sum(_PARTS.c.jobs), BigInteger)
-_ALL: Final = Statement(select(*_P, _JOBS).group_by(*_P).having(literal_column("0") != _JOBS).order_by(*_P))
 _TRUTH: Final = Statement(
     select(*(JOBS.c[name] for name in _KEY), func.count()).group_by(*(JOBS.c[name] for name in _KEY))
 )
@@ -48,14 +53,21 @@ class Counts:
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    def all(self) -> list[Bucket]:
-        """Those that hold jobs: one for each project, queue, state and kind."""
-        return [_bucket(row) for row in self._link.rows(_ALL)]
+    def buckets(self, wanted: JobFilter = EVERYWHERE) -> list[Bucket]:
+        """Those that hold jobs: one for each project, queue, state and kind. Not narrowed by name, label and time."""
+        given = {
+            "project_ids": None if wanted.project_ids is None else listed(wanted.project_ids),
+            "queue_id": wanted.queue_id,
+            "states": listed(wanted.states) if wanted.states else None,
+            "kind": wanted.kind,
+        }
+        params = {name: value for name, value in given.items() if value is not None}
+        return [_bucket(row) for row in self._link.rows(_sum(frozenset(params)), params)]
 
     def fold(self) -> int:
         """Adds up the changes since the last time, and says how many; the counts stay what they are.
 
-        Needed on PostgreSQL alone, and never for being right: only so that few rows are added up by `all`.
+        Needed on PostgreSQL alone, and never for being right: only so that few rows are added up by `buckets`.
         """
         changes = self._link.rows(_TAKE_CHANGES, {})
         # In order, so that two that fold at once cannot each wait for the other.
@@ -67,12 +79,31 @@ class Counts:
 
     def wrong(self) -> list[MiscountedBucket]:
         """What a walk over all jobs counts otherwise; empty unless somebody switched triggers off."""
-        counted, truth = _sums(self._link.rows(_ALL)), _sums(self._link.rows(_TRUTH))
+        counted, truth = _sums(self._link.rows(_sum(frozenset()))), _sums(self._link.rows(_TRUTH))
         return [
             MiscountedBucket(bucket=_bucket((*key, counted[key])), true_jobs=truth[key])
             for key in sorted({*counted, *truth})
             if counted[key] != truth[key]
         ]
+
+
+@cache
+def _sum(narrowed_by: frozenset[str]) -> Statement:
+    parts = union_all(*(_part(table, narrowed_by) for table in (JOB_COUNTS, JOB_COUNT_CHANGES))).subquery()
+    key = [parts.c[name] for name in _KEY]
+    jobs = cast(func.sum(parts.c.jobs), BigInteger)
+    return Statement(select(*key, jobs).group_by(*key).having(literal_column("0") != jobs).order_by(*key))
+
+
+def _part(table: Table, narrowed_by: frozenset[str]) -> Select[Row]:
+    conditions: dict[str, ColumnElement[bool]] = {
+        "project_ids": is_in(table.c.project_id, "project_ids"),
+        "queue_id": table.c.queue_id == bindparam("queue_id"),
+        "states": is_in(table.c.state, "states"),
+        "kind": table.c.kind == bindparam("kind"),
+    }
+    columns = (*(table.c[name] for name in _KEY), table.c.jobs)
+    return select(*columns).where(*(conditions[name] for name in sorted(narrowed_by)))
 
 
 def _sums(rows: Iterable[Row]) -> Counter[tuple[str, ...]]:

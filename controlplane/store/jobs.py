@@ -15,7 +15,7 @@ from controlplane.store.moves import Moves
 from controlplane.store.new_jobs import NewJob, NewRows, rows_of
 from controlplane.store.schema import ASKS, DEPENDENCIES, JOB_LABELS, JOBS
 from controlplane.store.statements import Statement, fixed, inserted, is_in, listed
-from controlplane.store.views import JobFilter, JobView
+from controlplane.store.views import JobFilter, JobPage, JobPlace, JobView
 
 _C: Final = JOBS.c
 _JOB: Final = select(*job_rows.COLUMNS)
@@ -124,6 +124,6 @@ class Jobs:
         """Held and active ones, and the queued ones that somebody wants cancelled."""
         return [JobId(row[0]) for row in self._link.rows(_UNSETTLED)]
 
-    def list(self, job_filter: JobFilter, after: JobId | None, limit: int) -> list[JobView]:
-        """Newest first; `after` is the id last seen. Raises `Invalid` when there is no such job."""
+    def list(self, job_filter: JobFilter, after: JobPlace | None, limit: int) -> JobPage:
+        """Newest first, from behind `after`."""
         return job_views.page(self._link, job_filter, after, limit)

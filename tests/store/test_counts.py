@@ -27,7 +27,7 @@ def bucket(jobs: int, state: JobState = JobState.QUEUED, **fields: object) -> Bu
 def counted(store: Store) -> list[Bucket]:
     with store.read() as tx:
         assert tx.counts.wrong() == []
-        return tx.counts.all()
+        return tx.counts.buckets()
 
 
 def test_nothing_is_in_no_bucket(store: Store) -> None:

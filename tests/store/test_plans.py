@@ -7,7 +7,18 @@ from typing import Final
 
 import pytest
 
-from controlplane.store import asks, attempts, events, job_views, jobs, nodes, reasons, records, work
+from controlplane.store import (
+    asks,
+    attempts,
+    events,
+    job_pages,
+    job_views,
+    jobs,
+    nodes,
+    reasons,
+    records,
+    work,
+)
 from controlplane.store.statements import Statement
 
 HOT: Final[dict[str, Statement]] = {
@@ -17,11 +28,15 @@ HOT: Final[dict[str, Statement]] = {
     "queued asks": asks._QUEUED,
     "queued asks of jobs": asks._QUEUED_OF_JOBS,
     "labels of a page": job_views._LABELS,
-    "page of one project": job_views._page(("project_id",)),
-    "next page of one project": job_views._page(("project_id", "after_id")),
-    "next page of all": job_views._page(("after_id",)),
-    "active jobs": job_views._page(("states", "few")),
-    "jobs with a label": job_views._page(("label_name",)),
+    "jobs of a page": job_views._MANY,
+    "page of one project": job_pages._page("project", frozenset(), frozenset()),
+    "next page of one project": job_pages._page("project", frozenset({"after_id"}), frozenset()),
+    "next page of all": job_pages._page("all", frozenset({"after_id"}), frozenset()),
+    "page of a name": job_pages._page("name", frozenset({"since"}), frozenset({"states", "label"})),
+    "page of a label": job_pages._page("label", frozenset({"after_id"}), frozenset({"project_ids", "name"})),
+    "end of a walk": job_pages._reached("label", frozenset({"after_id"})),
+    "merged buckets": job_pages._merge(2, frozenset({"after_id"}), frozenset({"label"})),
+    "jobs with a name": job_pages._count("name"),
     "live attempts of jobs": attempts._LIVE_OF_JOBS,
     "live attempts of a cluster": attempts._live(of_a_cluster=True),
     "starts in flight": attempts._STARTING,
@@ -38,8 +53,8 @@ HOT: Final[dict[str, Statement]] = {
     "nodes by ids": nodes._BY_IDS,
     "reason of a class": reasons._GET,
 }
-SMALL: Final = ("json_each", "CONSTANT ROW")
-"""May be scanned: the list that was asked for, and no table at all."""
+SMALL: Final = ("json_each", "CONSTANT ROW", "walked", "run0", "run1", "counted")
+"""May be scanned: the list that was asked for, no table at all, and what a limit bounds."""
 
 
 @pytest.mark.parametrize("name", HOT)

@@ -84,7 +84,7 @@ def test_a_list_shows_what_the_token_sees_newest_first(plane: World) -> None:
     def listed(project: str | None) -> list[str]:
         who = plane.principal(Role.VIEWER, project)
         found = jobs.listed(plane.services, who, JobQuery(), after=None, limit=10)
-        return [view.job.name for view in found]
+        return [view.job.name for view in found.views]
 
     assert listed(None) == ["three", "two", "one"]
     assert listed("default") == ["three", "one"]
@@ -98,7 +98,7 @@ def test_filters_combine(plane: World) -> None:
     jobs.cancel(plane.services, plane.root, cancelled.id)
 
     def count(query: JobQuery) -> int:
-        return len(jobs.listed(plane.services, plane.root, query, after=None, limit=10))
+        return len(jobs.listed(plane.services, plane.root, query, after=None, limit=10).views)
 
     assert count(JobQuery(project="default", queue="default")) == 3
     assert count(JobQuery(name="a")) == 2
