@@ -4,8 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from cloud_adapters.base import Inventory, Machine
-from controlplane.domain.amounts import Amounts, total
-from controlplane.domain.attempts import AttemptState
+from controlplane.domain.amounts import Amounts
 from controlplane.domain.clusters import Cluster, Node
 from controlplane.domain.ids import NodeId
 from controlplane.operations.ids import Ids
@@ -18,7 +17,7 @@ def fold(tx: Tx, cluster: Cluster, inventory: Inventory, *, ids: Ids, ours_alone
     A node that did not change is not written: an idle cluster costs no disk.
     """
     known = {node.name: node for node in tx.nodes.present(cluster.id)}
-    ours = {} if ours_alone else _reserved_by_us(tx, cluster)
+    ours = {} if ours_alone else tx.nodes.reserved(cluster.id)
     for machine in inventory.machines:
         old = known.pop(machine.name, None)
         node_id = old.id if old else NodeId(ids.new("node"))
@@ -31,16 +30,6 @@ def fold(tx: Tx, cluster: Cluster, inventory: Inventory, *, ids: Ids, ours_alone
         for node in known.values():
             tx.nodes.put(_retired(tx, node))
             _wake_attempts_on(tx, node)
-
-
-def _reserved_by_us(tx: Tx, cluster: Cluster) -> dict[NodeId, Amounts]:
-    """What our started attempts have reserved there; a placed one has not taken anything yet."""
-    amounts: dict[NodeId, list[Amounts]] = {}
-    for attempt in tx.attempts.live(cluster.id):
-        if attempt.state is not AttemptState.PLACED:
-            for seat in tx.attempts.seats(attempt.id):
-                amounts.setdefault(seat.node_id, []).append(seat.amounts)
-    return {node_id: total(each) for node_id, each in amounts.items()}
 
 
 def _node(cluster: Cluster, machine: Machine, *, node_id: NodeId, foreign: Amounts, at: datetime) -> Node:
@@ -66,6 +55,4 @@ def _retired(tx: Tx, node: Node) -> Node:
 
 
 def _wake_attempts_on(tx: Tx, node: Node) -> None:
-    for attempt in tx.attempts.live(node.cluster_id):
-        if any(seat.node_id == node.id for seat in tx.attempts.seats(attempt.id)):
-            tx.work.poke("attempt", attempt.id)
+    tx.work.poke_many("attempt", tx.attempts.on_node(node.id))

@@ -1,35 +1,66 @@
 """Orders: everything an executor must know to start an attempt, gathered from rows and the object store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from controlplane.domain.attempts import Attempt, Seat
 from controlplane.domain.clusters import Endpoint, Node
 from controlplane.domain.errors import NotFound, Rejected
+from controlplane.domain.ids import AttemptId, NodeId
 from controlplane.executors.base import Launch, Order, OrderSeat
 from controlplane.identity.attempt_tokens import attempt_token
 from controlplane.operations.services import Services
 from controlplane.operations.uploads import upload_key
+from controlplane.store import Tx
 from controlplane.wire.jobspec import JobSpec
 
 
-def order_for(
-    services: Services, attempt: Attempt, seats: Sequence[Seat], nodes: Sequence[Node], endpoint: Endpoint
-) -> Order:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Papers:
+    """All rows that the order for one attempt is made from."""
+
+    attempt: Attempt
+    seats: tuple[Seat, ...]
+    nodes: Mapping[NodeId, Node]
+    """Those of the seats, and maybe others."""
+
+    spec_json: str
+    resume_from: str | None
+
+
+def papers_for(
+    tx: Tx,
+    attempts: Sequence[Attempt],
+    seats: Mapping[AttemptId, Sequence[Seat]],
+    nodes: Mapping[NodeId, Node],
+) -> dict[AttemptId, Papers]:
+    jobs = [attempt.job_id for attempt in attempts]
+    specs = tx.jobs.specs(jobs)
+    checkpoints = tx.records.newest_checkpoints(jobs)
+    return {
+        attempt.id: Papers(
+            attempt=attempt,
+            seats=tuple(seats.get(attempt.id, ())),
+            nodes=nodes,
+            spec_json=specs[attempt.job_id],
+            resume_from=checkpoints[attempt.job_id].uri if attempt.job_id in checkpoints else None,
+        )
+        for attempt in attempts
+    }
+
+
+def order_for(services: Services, papers: Papers, endpoint: Endpoint) -> Order:
     """Raises `Rejected` when the upload that the spec names is gone."""
-    with services.store.read() as tx:
-        spec_json, _ = tx.jobs.spec(attempt.job_id)
-        checkpoint = tx.records.newest_checkpoint(attempt.job_id)
-    spec = JobSpec.model_validate_json(spec_json)
-    names = {node.id: node.name for node in nodes}
-    settings = services.settings
+    attempt, settings = papers.attempt, services.settings
+    spec = JobSpec.model_validate_json(papers.spec_json)
     return Order(
         attempt_id=attempt.id,
         job_id=attempt.job_id,
         number=attempt.number,
         endpoint=endpoint,
         seats=tuple(
-            OrderSeat(rank=seat.rank, node_name=names[seat.node_id], amounts=seat.amounts)
-            for seat in sorted(seats, key=lambda seat: seat.rank)
+            OrderSeat(rank=seat.rank, node_name=papers.nodes[seat.node_id].name, amounts=seat.amounts)
+            for seat in sorted(papers.seats, key=lambda seat: seat.rank)
         ),
         launch=Launch(spec.launch),
         command=None if spec.is_function else spec.entrypoint,
@@ -44,7 +75,7 @@ def order_for(
         log_quota_bytes=settings.log_quota_bytes,
         checkpoint_uri=spec.checkpoint_uri,
         outputs_uri=spec.outputs_uri,
-        resume_from=checkpoint.uri if checkpoint else None,
+        resume_from=papers.resume_from,
     )
 
 

@@ -1,21 +1,19 @@
 """The attempt loop's step: start, stop and observe through the executor, record what follows."""
 
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
-from controlplane.domain.attempts import Attempt, AttemptState, Seat
-from controlplane.domain.clusters import Endpoint, Node
+from controlplane.domain.attempts import AttemptState
+from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Ambiguous, AuthFailed, PluginError, Transient
 from controlplane.domain.ids import AttemptId, ClusterId
 from controlplane.executors.base import Executor
 from controlplane.operations.endpoints import endpoint_of
-from controlplane.operations.orders import order_for
+from controlplane.operations.orders import Papers, order_for, papers_for
 from controlplane.operations.services import Services
 from controlplane.reconcilers import attempts
+from controlplane.runtime.attempt_views import Picture
 from controlplane.store import Tx, WorkItem
 
 START_SECONDS = 30.0
@@ -26,164 +24,128 @@ WOKEN_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Loaded:
-    view: attempts.AttemptView
-    seats: tuple[Seat, ...]
-    nodes: tuple[Node, ...]
+class AttemptTurn:
+    item: WorkItem
+    view: attempts.AttemptView | None
+    """None: there is no such attempt."""
+
+    decision: attempts.AttemptDecision
+    papers: Papers | None = None
+    """Of one that is to be started."""
+
+    @property
+    def lane(self) -> str | None:
+        return self.view.cluster.id if self.view is not None and self.decision.call is not None else None
+
+    @property
+    def starts_on(self) -> ClusterId | None:
+        """Where it takes up room for a start; once that is recorded the row counts instead."""
+        return self.view.cluster.id if self.view is not None and self.view.may_start else None
+
+    def hears(self, heard: attempts.Heard) -> "AttemptTurn":
+        if self.view is None:
+            return self
+        return replace(self, decision=attempts.decide(replace(self.view, heard=heard)))
 
 
 class AttemptStep:
     def __init__(self, services: Services, executor: Executor) -> None:
         self._services = services
         self._executor = executor
-        self._starts = _StartsInFlight(services.settings.starts_in_flight)
 
-    def __call__(self, item: WorkItem) -> None:
-        with self._starts.room() as room:
-            loaded = self._load(AttemptId(item.id), room)
-            if loaded is None:
-                self._services.store.write(lambda tx: tx.work.settle(item, None))
-                return
-            view = loaded.view
-            decision = attempts.decide(view)
-            while decision.call is not None:
-                heard = self._act(loaded, decision.call)
-                decision = attempts.decide(replace(view, heard=heard))
-            self._services.store.write(lambda tx: _record(tx, item, view.attempt, decision))
-
-    def _load(self, attempt_id: AttemptId, room: "_Room") -> _Loaded | None:
-        settings = self._services.settings
+    def begin(self, items: Sequence[WorkItem], under_way: Sequence[AttemptTurn]) -> Sequence[AttemptTurn]:
+        starts = Counter(turn.starts_on for turn in under_way if turn.starts_on is not None)
         with self._services.store.read() as tx:
-            attempt = tx.attempts.get(attempt_id)
-            cluster = tx.clusters.get(attempt.cluster_id) if attempt else None
-            if attempt is None or cluster is None:
-                return None
-            seats = tuple(tx.attempts.seats(attempt_id))
-            nodes = tuple(tx.nodes.by_ids([seat.node_id for seat in seats]).values())
-            starting = tx.attempts.count_starting(cluster.id)
-            wants_start = attempt.state is AttemptState.PLACED
-            view = attempts.AttemptView(
-                attempt=attempt,
-                cluster=cluster,
-                ranks=_ranks(tx, attempt_id),
-                node_gone=next((node.name for node in nodes if node.gone_at is not None), None),
-                may_start=wants_start and room.take(cluster.id, starting=starting),
-                lease_seconds=settings.lease_seconds,
-                skew=timedelta(seconds=settings.clock_skew_seconds),
-                start_timeout=timedelta(seconds=settings.start_timeout_seconds),
-                poll=timedelta(seconds=settings.poll_seconds),
-                now=tx.now,
-            )
-            return _Loaded(view=view, seats=seats, nodes=nodes)
+            picture = Picture.load(tx, [AttemptId(item.id) for item in items])
+            views = picture.views(self._services.settings, starts_under_way=starts)
+            turns = [_begun(item, views.get(AttemptId(item.id))) for item in items]
+            starting = [
+                turn.view.attempt
+                for turn in turns
+                if turn.view is not None and isinstance(turn.decision.call, attempts.Start)
+            ]
+            papers = papers_for(tx, starting, picture.seats, picture.nodes)
+        return [replace(turn, papers=papers.get(AttemptId(turn.item.id))) for turn in turns]
 
-    def _act(self, loaded: _Loaded, call: attempts.Call) -> attempts.Heard:
-        endpoint = endpoint_of(self._services, loaded.view.cluster)
+    def act(self, turns: Sequence[AttemptTurn]) -> Sequence[AttemptTurn]:
+        endpoint = self._endpoint(turns)
+        while any(turn.lane for turn in turns):
+            heard = self._ask(turns, endpoint)
+            turns = [turn.hears(heard[turn.item.id]) if turn.lane else turn for turn in turns]
+        return turns
+
+    def record(self, tx: Tx, turns: Sequence[AttemptTurn]) -> None:
+        saved = [turn.decision.save for turn in turns if turn.decision.save is not None]
+        tx.attempts.save_many(saved)
+        told = (AttemptState.RUNNING, AttemptState.ENDED)
+        tx.work.poke_many("job", [each.job_id for each in saved if each.state in told])
+        tx.work.settle_many([(turn.item, turn.decision.look_again_at) for turn in turns])
+        # Settled first: one of these turns may be waiting for the room that another leaves.
+        for cluster_id, count in sorted(Counter(_started_on(turns)).items()):
+            waiting = tx.attempts.waiting_to_start(cluster_id, max(WOKEN_AT_ONCE, count))
+            tx.work.poke_many("attempt", waiting)
+
+    def _endpoint(self, turns: Sequence[AttemptTurn]) -> Endpoint | None:
+        """They are all of one cluster."""
+        view = turns[0].view
+        return None if view is None else endpoint_of(self._services, view.cluster)
+
+    def _ask(self, turns: Sequence[AttemptTurn], endpoint: Endpoint | None) -> Mapping[str, attempts.Heard]:
+        """What each that wants to know something hears, by the item's id."""
+        asking = [turn for turn in turns if turn.lane]
         if endpoint is None:
-            return attempts.SawNothing(message="the cluster has no address yet")
-        try:
-            match call:
+            silence = attempts.SawNothing(message="the cluster has no address yet")
+            return {turn.item.id: silence for turn in asking}
+        looking = [turn for turn in asking if isinstance(turn.decision.call, attempts.Look)]
+        heard = self._look([AttemptId(turn.item.id) for turn in looking], endpoint)
+        for turn in asking:
+            match turn.decision.call:
                 case attempts.Start():
-                    return self._start(loaded, endpoint)
+                    heard[turn.item.id] = self._start(turn, endpoint)
                 case attempts.TellStop():
-                    return self._tell_stop(loaded.view.attempt, endpoint)
-                case attempts.Look():
-                    ids = [loaded.view.attempt.id]
-                    seen = self._executor.observe(endpoint, ids, deadline=LOOK_SECONDS)
-                    return attempts.Looked(observation=seen[0])
-        except PluginError as problem:
-            return attempts.SawNothing(message=problem.message)
+                    heard[turn.item.id] = self._tell_stop(AttemptId(turn.item.id), endpoint)
+                case _:
+                    pass  # looked at above
+        return heard
 
-    def _start(self, loaded: _Loaded, endpoint: Endpoint) -> attempts.Heard:
+    def _look(self, ids: Sequence[AttemptId], endpoint: Endpoint) -> dict[str, attempts.Heard]:
+        if not ids:
+            return {}
         try:
-            order = order_for(self._services, loaded.view.attempt, loaded.seats, loaded.nodes, endpoint)
+            seen = self._executor.observe(endpoint, ids, deadline=LOOK_SECONDS)
+        except PluginError as problem:
+            return dict.fromkeys(ids, attempts.SawNothing(message=problem.message))
+        return {each: attempts.Looked(observation=what) for each, what in zip(ids, seen, strict=True)}
+
+    def _start(self, turn: AttemptTurn, endpoint: Endpoint) -> attempts.Heard:
+        if turn.papers is None:
+            return attempts.StartDelayed(message="it was not to be started when it was loaded")
+        try:
+            order = order_for(self._services, turn.papers, endpoint)
             return attempts.Started(session=self._executor.start(order, deadline=START_SECONDS))
         except (Transient, Ambiguous, AuthFailed) as problem:
             return attempts.StartDelayed(message=problem.message)
         except PluginError as problem:
             return attempts.StartRefused(message=problem.message)
 
-    def _tell_stop(self, attempt: Attempt, endpoint: Endpoint) -> attempts.Heard:
+    def _tell_stop(self, attempt_id: AttemptId, endpoint: Endpoint) -> attempts.Heard:
         try:
-            self._executor.stop(endpoint, attempt.id, deadline=STOP_SECONDS)
+            self._executor.stop(endpoint, attempt_id, deadline=STOP_SECONDS)
         except PluginError:
             return attempts.StopTold()  # asked again at the next look; evidence decides, not this answer
         return attempts.StopTold()
 
 
-def _record(tx: Tx, item: WorkItem, before: Attempt, decision: attempts.AttemptDecision) -> None:
-    tx.work.check(item)
-    after = decision.save
-    if after is not None:
-        tx.attempts.save(after)
-        if after.state in (AttemptState.RUNNING, AttemptState.ENDED):
-            tx.work.poke("job", after.job_id)
-        if (
-            before.state in (AttemptState.PLACED, AttemptState.STARTING)
-            and after.state is not AttemptState.STARTING
-        ):
-            _wake_placed(tx, after.cluster_id)
-    tx.work.settle(item, decision.look_again_at)
+def _begun(item: WorkItem, view: attempts.AttemptView | None) -> AttemptTurn:
+    decision = attempts.AttemptDecision() if view is None else attempts.decide(view)
+    return AttemptTurn(item=item, view=view, decision=decision)
 
 
-def _wake_placed(tx: Tx, cluster_id: ClusterId) -> None:
-    """A start is over, so another may begin."""
-    placed = [each for each in tx.attempts.live(cluster_id) if each.state is AttemptState.PLACED]
-    for attempt in sorted(placed, key=lambda each: (each.placed_at, each.id))[:WOKEN_AT_ONCE]:
-        tx.work.poke("attempt", attempt.id)
-
-
-def _ranks(tx: Tx, attempt_id: AttemptId) -> tuple[attempts.RankView, ...]:
-    rows = sorted(tx.records.ranks(attempt_id).items())
-    return tuple(
-        attempts.RankView(
-            rank=rank, heartbeat_at=spoke_at, exit_code=row.exit_code, exit_reason=row.exit_reason
-        )
-        for rank, row in rows
-        if (spoke_at := row.heartbeat_at or row.exited_at) is not None
-    )
-
-
-class _StartsInFlight:
-    """Caps the starts that this process is making at this moment; rows count those already handed over."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._counts: Counter[ClusterId] = Counter()
-
-    @contextmanager
-    def room(self) -> Iterator["_Room"]:
-        room = _Room(self)
-        try:
-            yield room
-        finally:
-            room.give_back()
-
-    def take(self, cluster_id: ClusterId, *, starting: int) -> bool:
-        with self._lock:
-            if self._counts[cluster_id] + starting >= self._limit:
-                return False
-            self._counts[cluster_id] += 1
-            return True
-
-    def give_back(self, cluster_id: ClusterId) -> None:
-        with self._lock:
-            self._counts[cluster_id] -= 1
-
-
-class _Room:
-    """One step's claim on a start; given back when the step is over, by then the row counts."""
-
-    def __init__(self, starts: _StartsInFlight) -> None:
-        self._starts = starts
-        self._taken: ClusterId | None = None
-
-    def take(self, cluster_id: ClusterId, *, starting: int) -> bool:
-        if self._starts.take(cluster_id, starting=starting):
-            self._taken = cluster_id
-        return self._taken is not None
-
-    def give_back(self) -> None:
-        if self._taken is not None:
-            self._starts.give_back(self._taken)
-            self._taken = None
+def _started_on(turns: Iterable[AttemptTurn]) -> Iterable[ClusterId]:
+    """Clusters on which a start is over, once for each that is."""
+    for turn in turns:
+        before, after = turn.view, turn.decision.save
+        if before is None or after is None or after.state is AttemptState.STARTING:
+            continue
+        if before.attempt.state in (AttemptState.PLACED, AttemptState.STARTING):
+            yield after.cluster_id

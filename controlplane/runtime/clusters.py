@@ -1,7 +1,7 @@
 """The cluster loop's step: boot and look through the adapter, fold what was seen into the nodes."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from cloud_adapters.base import ClusterRef, Hosts, Lends, PluginError
@@ -20,41 +20,62 @@ END_SECONDS = 60.0
 LOOK_SECONDS = 10.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterTurn:
+    item: WorkItem
+    view: clusters.ClusterView | None
+    """None: there is no such cluster."""
+
+    decision: clusters.ClusterDecision
+    endpoint: Endpoint | None = None
+    """As some answer gave it; to be kept."""
+
+    @property
+    def lane(self) -> str | None:
+        return None if self.decision.call is None else self.item.id
+
+
 class ClusterStep:
     def __init__(self, services: Services, adapters: Mapping[str, Lends]) -> None:
         self._services = services
         self._adapters = adapters
         self._hosts = {name: each for name, each in adapters.items() if isinstance(each, Hosts)}
 
-    def __call__(self, item: WorkItem) -> None:
-        view = self._load(ClusterId(item.id))
-        if view is None:
-            self._services.store.write(lambda tx: tx.work.settle(item, None))
-            return
-        decision = clusters.decide(view)
-        endpoint = None
-        while decision.call is not None:
+    def begin(self, items: Sequence[WorkItem], under_way: Sequence[ClusterTurn]) -> Sequence[ClusterTurn]:
+        del under_way
+        with self._services.store.read() as tx:
+            return [_begun(item, self._load(tx, ClusterId(item.id))) for item in items]
+
+    def act(self, turns: Sequence[ClusterTurn]) -> Sequence[ClusterTurn]:
+        return [self._act_alone(turn) for turn in turns]
+
+    def record(self, tx: Tx, turns: Sequence[ClusterTurn]) -> None:
+        for turn in turns:
+            if turn.view is not None:
+                self._save(tx, turn.view, turn.decision, turn.endpoint)
+        tx.work.settle_many([(turn.item, turn.decision.look_again_at) for turn in turns])
+
+    def _act_alone(self, turn: ClusterTurn) -> ClusterTurn:
+        view, decision, endpoint = turn.view, turn.decision, turn.endpoint
+        while view is not None and decision.call is not None:
             heard = self._act(view.cluster, decision.call)
             decision = clusters.decide(replace(view, heard=heard))
             endpoint = decision.endpoint or endpoint
-        self._services.store.write(
-            lambda tx: self._record(tx, item, view, replace(decision, endpoint=endpoint))
-        )
+        return replace(turn, decision=decision, endpoint=endpoint)
 
-    def _load(self, cluster_id: ClusterId) -> clusters.ClusterView | None:
+    def _load(self, tx: Tx, cluster_id: ClusterId) -> clusters.ClusterView | None:
         settings = self._services.settings
-        with self._services.store.read() as tx:
-            cluster = tx.clusters.get(cluster_id)
-            if cluster is None:
-                return None
-            return clusters.ClusterView(
-                cluster=cluster,
-                live_attempts=len(tx.attempts.live(cluster_id)),
-                is_hosted=cluster.adapter in self._hosts,
-                unreachable_after=timedelta(seconds=settings.unreachable_after_seconds),
-                poll=timedelta(seconds=settings.poll_seconds),
-                now=tx.now,
-            )
+        cluster = tx.clusters.get(cluster_id)
+        if cluster is None:
+            return None
+        return clusters.ClusterView(
+            cluster=cluster,
+            live_attempts=tx.attempts.count_live(cluster_id),
+            is_hosted=cluster.adapter in self._hosts,
+            unreachable_after=timedelta(seconds=settings.unreachable_after_seconds),
+            poll=timedelta(seconds=settings.poll_seconds),
+            now=tx.now,
+        )
 
     def _act(self, cluster: Cluster, call: clusters.Call) -> clusters.Heard:
         if cluster.adapter not in self._adapters:
@@ -82,13 +103,16 @@ class ClusterStep:
     def _ref(self, cluster: Cluster, endpoint: Endpoint | None) -> ClusterRef:
         return cluster_ref(cluster, endpoint or endpoint_of(self._services, cluster))
 
-    def _record(
-        self, tx: Tx, item: WorkItem, view: clusters.ClusterView, decision: clusters.ClusterDecision
+    def _save(
+        self,
+        tx: Tx,
+        view: clusters.ClusterView,
+        decision: clusters.ClusterDecision,
+        endpoint: Endpoint | None,
     ) -> None:
-        tx.work.check(item)
         saved = decision.save
-        if decision.endpoint is not None:
-            saved = keep_endpoint(self._services, tx, saved or view.cluster, decision.endpoint)
+        if endpoint is not None:
+            saved = keep_endpoint(self._services, tx, saved or view.cluster, endpoint)
         if saved is not None and saved != view.cluster:
             tx.clusters.save(
                 saved if saved.version > view.cluster.version else replace(saved, version=saved.version + 1)
@@ -96,16 +120,20 @@ class ClusterStep:
         if decision.inventory is not None:
             fold(tx, view.cluster, decision.inventory, ids=self._services.ids, ours_alone=view.is_hosted)
         if saved is not None and saved.state is not view.cluster.state:
-            self._wake(tx, saved)
-        tx.work.settle(item, decision.look_again_at)
+            _wake(tx, saved)
 
-    def _wake(self, tx: Tx, cluster: Cluster) -> None:
-        if cluster.state in (ClusterState.DRAINING, ClusterState.DETACHED):
-            for attempt in tx.attempts.live(cluster.id):
-                tx.work.poke("attempt", attempt.id)
-        if cluster.state is ClusterState.DETACHED:
-            for node in tx.nodes.present(cluster.id):
-                tx.nodes.put(replace(node, gone_at=tx.now))
+
+def _begun(item: WorkItem, view: clusters.ClusterView | None) -> ClusterTurn:
+    decision = clusters.ClusterDecision() if view is None else clusters.decide(view)
+    return ClusterTurn(item=item, view=view, decision=decision, endpoint=decision.endpoint)
+
+
+def _wake(tx: Tx, cluster: Cluster) -> None:
+    if cluster.state in (ClusterState.DRAINING, ClusterState.DETACHED):
+        tx.work.poke_many("attempt", tx.attempts.live_ids(cluster.id))
+    if cluster.state is ClusterState.DETACHED:
+        for node in tx.nodes.present(cluster.id):
+            tx.nodes.put(replace(node, gone_at=tx.now))
 
 
 def cluster_ref(cluster: Cluster, endpoint: Endpoint | None) -> ClusterRef:

@@ -1,52 +1,77 @@
 """The job loop's step: load, decide and record in one transaction; jobs need no port calls."""
 
-from controlplane.domain.attempts import Outcome
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+
+from controlplane.domain.attempts import Attempt, Outcome
 from controlplane.domain.ids import JobId
 from controlplane.domain.jobs import Job
 from controlplane.reconcilers import jobs
-from controlplane.store import Store, Tx, WorkItem
+from controlplane.store import Tx, WorkItem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobTurn:
+    item: WorkItem
+
+    @property
+    def lane(self) -> None:
+        """Nobody is called."""
 
 
 class JobStep:
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def begin(self, items: Sequence[WorkItem], under_way: Sequence[JobTurn]) -> Sequence[JobTurn]:
+        del under_way
+        return [JobTurn(item=item) for item in items]
 
-    def __call__(self, item: WorkItem) -> None:
-        self._store.write(lambda tx: _reconcile(tx, item))
+    def act(self, turns: Sequence[JobTurn]) -> Sequence[JobTurn]:
+        return turns
 
-
-def _reconcile(tx: Tx, item: WorkItem) -> None:
-    tx.work.check(item)
-    job = tx.jobs.get(JobId(item.id))
-    if job is None:
-        tx.work.settle(item, None)
-        return
-    decision = jobs.decide(_view(tx, job))
-    if decision.job is not None:
-        _record(tx, decision.job, decision)
-    if decision.stop is not None:
-        tx.attempts.save(decision.stop)
-        tx.work.poke("attempt", decision.stop.id)
-    tx.work.settle(item, decision.look_again_at)
+    def record(self, tx: Tx, turns: Sequence[JobTurn]) -> None:
+        decisions = {view.job.id: jobs.decide(view) for view in _views(tx, turns)}
+        _save(tx, decisions)
+        stopped = [each.stop for each in decisions.values() if each.stop is not None]
+        tx.attempts.save_many(stopped)
+        tx.work.poke_many("attempt", [attempt.id for attempt in stopped])
+        nothing = jobs.JobDecision()  # about one that is gone
+        tx.work.settle_many(
+            [(turn.item, decisions.get(JobId(turn.item.id), nothing).look_again_at) for turn in turns]
+        )
 
 
-def _view(tx: Tx, job: Job) -> jobs.JobView:
-    attempts = tx.attempts.of_job(job.id)
+def _views(tx: Tx, turns: Sequence[JobTurn]) -> list[jobs.JobView]:
+    found = tx.jobs.many([JobId(turn.item.id) for turn in turns])
+    attempts = tx.attempts.of_jobs([job.id for job in found])
+    needed = dict.fromkeys(each for job in found for each in job.depends_on)
+    dependencies = {job.id: job for job in tx.jobs.many(list(needed))} if needed else {}
+    return [_view(job, attempts.get(job.id, []), dependencies, tx.now) for job in found]
+
+
+def _view(
+    job: Job, attempts: Sequence[Attempt], dependencies: dict[JobId, Job], now: datetime
+) -> jobs.JobView:
+    outcomes = [each.outcome for each in attempts if each.outcome is not None]
+    in_a_row = takewhile(lambda outcome: outcome is Outcome.NEVER_STARTED, reversed(outcomes))
     return jobs.JobView(
         job=job,
-        dependencies=tuple(tx.jobs.many(job.depends_on)),
+        dependencies=tuple(dependencies[each] for each in job.depends_on if each in dependencies),
         newest=attempts[-1] if attempts else None,
-        failures=sum(each.outcome is Outcome.FAILED for each in attempts),
-        never_started=tx.attempts.never_started_in_a_row(job.id),
-        now=tx.now,
+        failures=outcomes.count(Outcome.FAILED),
+        never_started=len(tuple(in_a_row)),
+        now=now,
     )
 
 
-def _record(tx: Tx, job: Job, decision: jobs.JobDecision) -> None:
-    ask = tx.asks.of_job(job.id)
-    if ask is not None and ask.not_before != decision.not_before:
-        tx.asks.defer_until(ask.id, decision.not_before)
-    tx.jobs.save(job)
-    if job.is_finished:
-        for waiting in tx.jobs.held_on(job.id):
-            tx.work.poke("job", waiting)
+def _save(tx: Tx, decisions: dict[JobId, jobs.JobDecision]) -> None:
+    changed = {each: decision for each, decision in decisions.items() if decision.job is not None}
+    if not changed:
+        return
+    for ask in tx.asks.of_jobs(list(changed)).values():
+        not_before = changed[ask.job_id].not_before
+        if ask.not_before != not_before:
+            tx.asks.defer_until(ask.id, not_before)
+    saved = [decision.job for decision in changed.values() if decision.job is not None]
+    tx.jobs.save_many(saved)
+    tx.work.poke_many("job", tx.jobs.held_on_any([job.id for job in saved if job.is_finished]))

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from cloud_adapters.base import Lends
 from controlplane.executors.base import Executor
@@ -11,19 +12,28 @@ from controlplane.runtime.attempts import AttemptStep
 from controlplane.runtime.bell import Bell
 from controlplane.runtime.clusters import ClusterStep
 from controlplane.runtime.jobs import JobStep
-from controlplane.runtime.reconcile import Noun, ReconcileLoop
+from controlplane.runtime.lanes import Pool
+from controlplane.runtime.reconcile import Noun, ReconcileLoop, Step, T
 from controlplane.runtime.scheduling import SchedulingLoop
 from controlplane.runtime.sweep import Sweep
 from schedulers.base import Policy
 
 CLUSTER_THREADS = 4
-ATTEMPT_THREADS = 8
+ATTEMPT_THREADS = 16
 
 log = logging.getLogger(__name__)
 
 
+class Reconciles(Protocol):
+    """A reconcile loop, whatever its noun."""
+
+    def run(self) -> None: ...
+
+    def drain(self, pool: Pool) -> None: ...
+
+
 class Loops:
-    """All loops of one replica."""
+    """All loops of one replica. Who drives them by hand, in one thread, takes them from here and starts nothing."""
 
     def __init__(
         self,
@@ -35,27 +45,30 @@ class Loops:
         holder: str,
     ) -> None:
         store = services.store
-        self._bell = Bell(store.change_marker)
-        nouns = (
-            Noun(name="cluster", step=ClusterStep(services, adapters), threads=CLUSTER_THREADS),
-            Noun(name="attempt", step=AttemptStep(services, executor), threads=ATTEMPT_THREADS),
-            Noun(name="job", step=JobStep(store), threads=1),
-        )
-        scheduling = SchedulingLoop(
+        self._bell = bell = Bell(store.change_marker)
+
+        def reconciles(name: str, step: Step[T], threads: int) -> Reconciles:
+            noun = Noun(name=name, step=step, threads=threads)
+            return ReconcileLoop(noun, store=store, bell=bell, holder=holder)
+
+        self.scheduling = SchedulingLoop(
             store=store,
             policy=policy,
-            bell=self._bell,
+            bell=bell,
             holder=holder,
             leader_seconds=services.settings.leader_seconds,
         )
+        self.sweep = Sweep(store=store, bell=bell)
+        self.reconciling: Mapping[str, Reconciles] = {
+            "cluster": reconciles("cluster", ClusterStep(services, adapters), CLUSTER_THREADS),
+            "attempt": reconciles("attempt", AttemptStep(services, executor), ATTEMPT_THREADS),
+            "job": reconciles("job", JobStep(), 1),
+        }
         self._runs: Sequence[tuple[str, Callable[[], None]]] = (
-            ("bell", self._bell.run),
-            ("scheduling", scheduling.run),
-            ("sweep", Sweep(store=store, bell=self._bell).run),
-            *(
-                (noun.name, ReconcileLoop(noun, store=store, bell=self._bell, holder=holder).run)
-                for noun in nouns
-            ),
+            ("bell", bell.run),
+            ("scheduling", self.scheduling.run),
+            ("sweep", self.sweep.run),
+            *((name, loop.run) for name, loop in self.reconciling.items()),
         )
         self._threads: list[threading.Thread] = []
 

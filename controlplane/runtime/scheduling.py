@@ -54,7 +54,13 @@ class _Leadership:
 
 class SchedulingLoop:
     def __init__(
-        self, *, store: Store, policy: Policy, bell: Bell, holder: str, leader_seconds: float
+        self,
+        *,
+        store: Store,
+        policy: Policy,
+        bell: Bell,
+        holder: str,
+        leader_seconds: float,
     ) -> None:
         self._store = store
         self._policy = policy
@@ -123,8 +129,8 @@ class SchedulingLoop:
         lease = leading.lease
         for start in range(0, len(plan.places), BATCH):
             places = plan.places[start : start + BATCH]
-            refusals = self._store.write(partial(apply_places, lease=lease, places=places))
-            for refusal in refusals:
+            unit = partial(apply_places, lease=lease, places=places)
+            for refusal in self._store.write(unit):
                 log.info("place.refused", extra={"ask": refusal.place.ask_id, "why": refusal.why})
         if plan.defers != leading.told:
             self._store.write(partial(note_defers, lease=lease, defers=plan.defers))

@@ -1,8 +1,10 @@
 """The sweep: pokes everything that is not settled, so that no lost wake-up lasts longer than its period."""
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 from controlplane.domain.clusters import ClusterState
 from controlplane.domain.errors import Unavailable
@@ -12,6 +14,8 @@ from controlplane.store import Store, Tx
 PERIOD_SECONDS = 60.0
 IDEMPOTENCY_DAYS = 7
 BATCH = 200
+
+Unwatched = Callable[[Tx, str], Sequence[str]]
 
 log = logging.getLogger(__name__)
 
@@ -31,22 +35,35 @@ class Sweep:
             self._bell.sleep(PERIOD_SECONDS)
 
     def round(self) -> None:
-        with self._store.read() as tx:
-            unsettled = [
-                *(("cluster", each.id) for each in tx.clusters.list(None, None) if _counts(each.state)),
-                *(("attempt", each.id) for each in tx.attempts.live(None)),
-                *(("job", job_id) for job_id in tx.jobs.unsettled()),
-            ]
-        for start in range(0, len(unsettled), BATCH):
-            batch = unsettled[start : start + BATCH]
-            self._store.write(partial(_poke, batch=batch))
+        for noun, unwatched in UNWATCHED.items():
+            self._poke_all(noun, unwatched)
         self._store.write(lambda tx: tx.idempotency.prune(tx.now - timedelta(days=IDEMPOTENCY_DAYS)))
 
+    def _poke_all(self, noun: str, unwatched: Unwatched) -> None:
+        """Page by page: what is poked first may be settled and unwatched again before the last page is read."""
+        after = ""
+        while not self._bell.is_stopping:
+            with self._store.read() as tx:
+                ids = unwatched(tx, after)
+            if not ids:
+                return
+            self._store.write(partial(_poke, noun=noun, ids=ids))
+            after = ids[-1]
 
-def _counts(state: ClusterState) -> bool:
-    return state is not ClusterState.DETACHED
+
+def _poke(tx: Tx, *, noun: str, ids: Sequence[str]) -> None:
+    tx.work.poke_many(noun, ids)
 
 
-def _poke(tx: Tx, batch: list[tuple[str, str]]) -> None:
-    for noun, subject in batch:
-        tx.work.poke(noun, subject)
+def _clusters(tx: Tx, after: str) -> Sequence[str]:
+    """All of them in one page: there are few."""
+    every = [] if after else tx.clusters.list(None, None)
+    return [each.id for each in every if each.state is not ClusterState.DETACHED]
+
+
+UNWATCHED: Final[Mapping[str, Unwatched]] = {
+    "cluster": _clusters,
+    "attempt": lambda tx, after: tx.attempts.unwatched(after, BATCH),
+    "job": lambda tx, after: tx.jobs.unwatched(after, BATCH),
+}
+"""By noun, the ids behind `after` of what must still be looked at and, clusters apart, is on no list to be."""

@@ -45,6 +45,9 @@ _IS_QUEUED: Final = JOBS.c.state == fixed(JobState.QUEUED)
 _GET: Final = Statement(_ASK.where(_C.id == bindparam("id")))
 _MANY: Final = Statement(_ASK.where(is_in(_C.id, "ids")).order_by(_C.id))
 _OF_JOB: Final = Statement(_ASK.where(_C.job_id == bindparam("id")).order_by(_C.ordinal))
+_OF_JOBS: Final = Statement(
+    _ASK.where(is_in(_C.job_id, "ids")).order_by(_C.job_id, _C.ordinal.desc())  # the first one comes last
+)
 _DEFER: Final = Statement(
     update(ASKS).where(_C.id == bindparam("id")).values(not_before=bindparam("not_before")), table=ASKS
 )
@@ -72,6 +75,16 @@ class Asks:
     def of_job(self, job_id: JobId) -> Ask | None:
         row = self._link.row(_OF_JOB, {"id": job_id})
         return None if row is None else _ask(row)
+
+    def many(self, ask_ids: Sequence[AskId]) -> dict[AskId, Ask]:
+        """Unknown ones are left out."""
+        found = map(_ask, self._link.rows(_MANY, {"ids": listed(ask_ids)}))
+        return {ask.id: ask for ask in found}
+
+    def of_jobs(self, job_ids: Sequence[JobId]) -> dict[JobId, Ask]:
+        """The first ask of each."""
+        found = map(_ask, self._link.rows(_OF_JOBS, {"ids": listed(job_ids)}))
+        return {ask.job_id: ask for ask in found}
 
     def defer_until(self, ask_id: AskId, at: datetime | None) -> None:
         self._link.change(_DEFER, {"id": ask_id, "not_before": micros_or_none(at)})

@@ -64,16 +64,18 @@ _OF_JOBS: Final = Statement(_ATTEMPT.where(is_in(_C.job_id, "ids")).order_by(_C.
 _NUMBERS: Final = Statement(
     select(_C.job_id, func.max(_C.number)).where(is_in(_C.job_id, "ids")).group_by(_C.job_id)
 )
+_LIVE_IDS: Final = Statement(select(_C.id).where(_IS_LIVE, _C.cluster_id == bindparam("id")).order_by(_C.id))
 _COUNT_LIVE: Final = Statement(
     select(func.count()).select_from(ATTEMPTS).where(_IS_LIVE, _C.cluster_id == bindparam("id"))
 )
 _WAITING: Final = Statement(
     select(_C.id)
-    .join(WORK, (WORK.c.noun == fixed("attempt")) & (WORK.c.id == _C.id))
     .where(
         _IS_LIVE,
         _C.cluster_id == bindparam("id"),
         _C.state == fixed(AttemptState.PLACED),
+        WORK.c.noun == fixed("attempt"),
+        WORK.c.id == _C.id,
         WORK.c.holder.is_(None),
         WORK.c.due_at > bound("now"),
     )
@@ -208,6 +210,9 @@ class Attempts:
     def live(self, cluster_id: ClusterId | None = None) -> list[Attempt]:
         rows = self._link.rows(_live(of_a_cluster=cluster_id is not None), {"id": cluster_id})
         return [_attempt(row) for row in rows]
+
+    def live_ids(self, cluster_id: ClusterId) -> list[AttemptId]:
+        return [AttemptId(row[0]) for row in self._link.rows(_LIVE_IDS, {"id": cluster_id})]
 
     def count_live(self, cluster_id: ClusterId) -> int:
         row = self._link.row(_COUNT_LIVE, {"id": cluster_id})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, exists, or_, select
 
 from controlplane.domain.errors import NotFound
 from controlplane.domain.ids import JobId
@@ -13,8 +13,8 @@ from controlplane.store.events import Events
 from controlplane.store.links import Link
 from controlplane.store.moves import Moves
 from controlplane.store.new_jobs import NewJob, NewRows, rows_of
-from controlplane.store.schema import ASKS, DEPENDENCIES, JOB_LABELS, JOBS
-from controlplane.store.statements import Statement, fixed, inserted, is_in, listed
+from controlplane.store.schema import ASKS, DEPENDENCIES, JOB_LABELS, JOBS, WORK
+from controlplane.store.statements import Statement, bound, fixed, inserted, is_in, listed
 from controlplane.store.views import JobFilter, JobPage, JobPlace, JobView
 
 _C: Final = JOBS.c
@@ -40,6 +40,7 @@ _ADD_LABEL: Final = inserted(JOB_LABELS)
 _ADD_DEPENDENCY: Final = inserted(DEPENDENCIES)
 _GET: Final = Statement(_JOB.where(_C.id == bindparam("id")))
 _MANY: Final = Statement(_JOB.where(is_in(_C.id, "ids")))
+_SPECS: Final = Statement(select(_C.id, _C.spec).where(is_in(_C.id, "ids")))
 _SPEC: Final = Statement(select(_C.spec, _C.schema_version).where(_C.id == bindparam("id")))
 _HELD_ON: Final = Statement(
     select(_C.id)
@@ -48,13 +49,20 @@ _HELD_ON: Final = Statement(
     .where(is_in(DEPENDENCIES.c.needs_id, "ids"), _C.state == fixed(JobState.HELD))
     .order_by(_C.id)
 )
-_UNSETTLED: Final = Statement(
+_IS_UNSETTLED: Final = (
+    _C.state.in_([fixed(state) for state in (JobState.HELD, JobState.QUEUED, JobState.ACTIVE)]),
+    or_(_C.state != fixed(JobState.QUEUED), _C.cancel_requested_at.is_not(None)),
+)
+_UNSETTLED: Final = Statement(select(_C.id).where(*_IS_UNSETTLED).order_by(_C.id))
+_UNWATCHED: Final = Statement(
     select(_C.id)
     .where(
-        _C.state.in_([fixed(state) for state in (JobState.HELD, JobState.QUEUED, JobState.ACTIVE)]),
-        or_(_C.state != fixed(JobState.QUEUED), _C.cancel_requested_at.is_not(None)),
+        *_IS_UNSETTLED,
+        _C.id > bindparam("after"),
+        ~exists().where(WORK.c.noun == fixed("job"), WORK.c.id == _C.id),
     )
     .order_by(_C.id)
+    .limit(bound("limit"))
 )
 
 
@@ -109,6 +117,10 @@ class Jobs:
             raise NotFound(f"there is no job {job_id}")
         return row[0], row[1]
 
+    def specs(self, job_ids: Sequence[JobId]) -> dict[JobId, str]:
+        """As submitted; unknown jobs are left out."""
+        return {JobId(row[0]): row[1] for row in self._link.rows(_SPECS, {"ids": listed(job_ids)})}
+
     def view(self, job_id: JobId) -> JobView | None:
         return job_views.view(self._link, job_id)
 
@@ -123,6 +135,10 @@ class Jobs:
     def unsettled(self) -> list[JobId]:
         """Held and active ones, and the queued ones that somebody wants cancelled."""
         return [JobId(row[0]) for row in self._link.rows(_UNSETTLED)]
+
+    def unwatched(self, after: str, limit: int) -> list[JobId]:
+        """Those of the unsettled that no loop will ever look at, by id; `after` is the id last seen."""
+        return [JobId(row[0]) for row in self._link.rows(_UNWATCHED, {"after": after, "limit": limit})]
 
     def list(self, job_filter: JobFilter, after: JobPlace | None, limit: int) -> JobPage:
         """Newest first, from behind `after`."""

@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, bindparam, func, select, update
 from sqlalchemy.sql.expression import cast
 
 from controlplane.domain.amounts import Amounts, total
+from controlplane.domain.attempts import AttemptState
 from controlplane.domain.clusters import Node
 from controlplane.domain.events import Event
 from controlplane.domain.ids import ClusterId, NodeId
@@ -25,8 +26,8 @@ from controlplane.store.rows import (
     packed,
     pairs,
 )
-from controlplane.store.schema import NODES, SEATS
-from controlplane.store.statements import Statement, bound, inserted, is_in, listed
+from controlplane.store.schema import ATTEMPTS, NODES, SEATS
+from controlplane.store.statements import Statement, bound, fixed, inserted, is_in, listed
 
 _C: Final = NODES.c
 _S: Final = SEATS.c
@@ -59,6 +60,22 @@ _SAVE: Final = Statement(
     .where(_C.id == bindparam("id"))
     .values({column: bindparam(column.name) for column in _C if column.name not in {"id", "cluster_id"}}),
     table=NODES,
+)
+
+# Grouped by custom amounts too: those are JSON, and there are few kinds of them.
+_BOOKED: Final = (
+    select(
+        _S.node_id,
+        *(cast(func.sum(column), BigInteger) for column in (_S.cpu_milli, _S.memory_bytes, _S.gpu_milli)),
+        _S.custom_milli,
+        func.count(),
+    )
+    .where(_S.released_at.is_(None))
+    .group_by(_S.node_id, _S.custom_milli)
+)
+_OF_CLUSTER: Final = _BOOKED.where(_C.id == _S.node_id, _C.cluster_id == bindparam("cluster_id"))
+_RESERVED: Final = Statement(
+    _OF_CLUSTER.where(ATTEMPTS.c.id == _S.attempt_id, ATTEMPTS.c.state != fixed(AttemptState.PLACED))
 )
 
 
@@ -94,13 +111,11 @@ class Nodes:
 
     def booked(self, cluster_id: ClusterId | None = None) -> dict[NodeId, Amounts]:
         """The sum of the seats that are not released; nodes without any are left out."""
-        rows = self._link.rows(_booked(of_a_cluster=cluster_id is not None), {"cluster_id": cluster_id})
-        sums: dict[NodeId, list[Amounts]] = {}
-        for node_id, cpu_milli, memory_bytes, gpu_milli, custom, seats in rows:
-            plain = Amounts(cpu_milli=cpu_milli, memory_bytes=memory_bytes, gpu_milli=gpu_milli)
-            each = Amounts(custom_milli=tuple((name, n * seats) for name, n in custom_of(custom)))
-            sums.setdefault(node_id, []).append(plain.plus(each))
-        return {node_id: total(parts) for node_id, parts in sums.items()}
+        return self._sums(_booked(of_a_cluster=cluster_id is not None), cluster_id)
+
+    def reserved(self, cluster_id: ClusterId) -> dict[NodeId, Amounts]:
+        """As `booked`, of the started attempts: a placed one has not taken anything yet."""
+        return self._sums(_RESERVED, cluster_id)
 
     def list(self, cluster_id: ClusterId | None, after: NodeId | None, limit: int) -> list[Node]:
         """A page of the present ones, by id; `after` is the id last seen."""
@@ -109,6 +124,15 @@ class Nodes:
             _node(row)
             for row in self._link.rows(_present(of_a_cluster=cluster_id is not None, is_page=True), params)
         ]
+
+    def _sums(self, statement: Statement, cluster_id: ClusterId | None) -> dict[NodeId, Amounts]:
+        rows = self._link.rows(statement, {"cluster_id": cluster_id})
+        sums: dict[NodeId, list[Amounts]] = {}
+        for node_id, cpu_milli, memory_bytes, gpu_milli, custom, seats in rows:
+            plain = Amounts(cpu_milli=cpu_milli, memory_bytes=memory_bytes, gpu_milli=gpu_milli)
+            each = Amounts(custom_milli=tuple((name, n * seats) for name, n in custom_of(custom)))
+            sums.setdefault(node_id, []).append(plain.plus(each))
+        return {node_id: total(parts) for node_id, parts in sums.items()}
 
 
 @cache
@@ -123,16 +147,7 @@ def _present(*, of_a_cluster: bool, is_page: bool) -> Statement:
 
 @cache
 def _booked(*, of_a_cluster: bool) -> Statement:
-    """Grouped by custom amounts too: those are JSON, and there are few kinds of them."""
-    numbers = [cast(func.sum(column), BigInteger) for column in (_S.cpu_milli, _S.memory_bytes, _S.gpu_milli)]
-    booked = (
-        select(_S.node_id, *numbers, _S.custom_milli, func.count())
-        .where(_S.released_at.is_(None))
-        .group_by(_S.node_id, _S.custom_milli)
-    )
-    if of_a_cluster:
-        booked = booked.join(NODES, _C.id == _S.node_id).where(_C.cluster_id == bindparam("cluster_id"))
-    return Statement(booked)
+    return Statement(_OF_CLUSTER if of_a_cluster else _BOOKED)
 
 
 def _what_happened(known: Node | None, node: Node) -> str | None:

@@ -12,7 +12,7 @@ from controlplane.domain.ids import AttemptId, JobId
 from controlplane.store.links import Link
 from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none, packed, unpacked
 from controlplane.store.schema import ATTEMPTS, CHECKPOINTS, LOG_CHUNKS, METRICS, RANKS
-from controlplane.store.statements import Statement, bound, inserted
+from controlplane.store.statements import Statement, bound, inserted, is_in, listed
 from controlplane.store.views import CheckpointRow, MetricRow, NumberedMetric, RankRow
 
 _R: Final = RANKS.c
@@ -33,6 +33,9 @@ _RANK: Final = select(
 _OF_ATTEMPT: Final = _R.attempt_id == bindparam("attempt_id")
 _GET_RANK: Final = Statement(_RANK.where(_OF_ATTEMPT, _R.rank == bound("rank")))
 _RANKS: Final = Statement(_RANK.where(_OF_ATTEMPT).order_by(_R.rank))
+_RANKS_OF_MANY: Final = Statement(
+    _RANK.add_columns(_R.attempt_id).where(is_in(_R.attempt_id, "ids")).order_by(_R.attempt_id, _R.rank)
+)
 _NEW_RANK: Final = insert_or_update(RANKS).values({column: bindparam(column.name) for column in _R})
 _SAVE_RANK: Final = Statement(
     _NEW_RANK.on_conflict_do_update(
@@ -60,6 +63,25 @@ _CHECKPOINTS: Final = Statement(
     .join(ATTEMPTS, ATTEMPTS.c.id == _P.attempt_id)
     .where(ATTEMPTS.c.job_id == bindparam("job_id"))
     .order_by(ATTEMPTS.c.number.desc(), _P.step.desc(), _P.rank, _P.seq.desc())
+)
+_NEWEST: Final = (
+    select(
+        *(_P.attempt_id, ATTEMPTS.c.job_id, _P.rank, _P.seq, _P.step, _P.uri, _P.sha256, _P.at),
+        func.row_number()
+        .over(
+            partition_by=ATTEMPTS.c.job_id,
+            order_by=(ATTEMPTS.c.number.desc(), _P.step.desc(), _P.rank, _P.seq.desc()),
+        )
+        .label("place"),
+    )
+    .join(ATTEMPTS, ATTEMPTS.c.id == _P.attempt_id)
+    .where(is_in(ATTEMPTS.c.job_id, "ids"))
+    .subquery("newest")
+)
+_NEWEST_CHECKPOINTS: Final = Statement(
+    select(*(column for column in _NEWEST.c if column.name != "place")).where(
+        _NEWEST.c.place == bound("first")
+    )
 )
 
 _OF_RANK: Final = (_L.attempt_id == bindparam("attempt_id"), _L.rank == bound("rank"))
@@ -91,6 +113,13 @@ class Records:
     def ranks(self, attempt_id: AttemptId) -> dict[int, RankRow]:
         return {row[0]: _rank(row) for row in self._link.rows(_RANKS, {"attempt_id": attempt_id})}
 
+    def ranks_of(self, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, dict[int, RankRow]]:
+        """Each attempt's; attempts that never reported are left out."""
+        found: dict[AttemptId, dict[int, RankRow]] = {}
+        for *row, attempt_id in self._link.rows(_RANKS_OF_MANY, {"ids": listed(attempt_ids)}):
+            found.setdefault(attempt_id, {})[row[0]] = _rank(tuple(row))
+        return found
+
     def save_rank(self, attempt_id: AttemptId, rank: int, row: RankRow) -> None:
         self._link.change(_SAVE_RANK, _rank_params(attempt_id, rank, row))
 
@@ -120,6 +149,11 @@ class Records:
         """The furthest step of the newest attempt that has one."""
         row = self._link.row(_CHECKPOINTS, {"job_id": job_id})
         return None if row is None else _checkpoint(row)
+
+    def newest_checkpoints(self, job_ids: Sequence[JobId]) -> dict[JobId, CheckpointRow]:
+        """As `newest_checkpoint`; jobs without one are left out."""
+        rows = self._link.rows(_NEWEST_CHECKPOINTS, {"ids": listed(job_ids), "first": 1})
+        return {each.job_id: each for each in map(_checkpoint, rows)}
 
     def checkpoints(self, job_id: JobId) -> list[CheckpointRow]:
         """The newest first."""

@@ -1,6 +1,6 @@
 """The loops, step by step and on both databases: real operations, store, policy and reconcilers around fakes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,18 +20,15 @@ from controlplane.operations import jobs, records, submission
 from controlplane.operations.ids import RandomIds
 from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
-from controlplane.runtime.attempts import AttemptStep
-from controlplane.runtime.bell import Bell
-from controlplane.runtime.clusters import ClusterStep
-from controlplane.runtime.jobs import JobStep
-from controlplane.runtime.scheduling import SchedulingLoop
+from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
 from controlplane.storage.file import FileStore
-from controlplane.store import Store, Tx, WorkItem
+from controlplane.store import Store, Tx
 from controlplane.wire.jobspec import JobSpec
 from controlplane.wire.protocol import RecordBatch
 from schedulers.priority import Priority
+from tests.inline_pool import InlinePool
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ADMIN = Principal(token_id=TokenId("token"), name="admin", role=Role.ADMIN, project_id=None)
@@ -63,34 +60,24 @@ class World:
     now: datetime = START
 
     def __post_init__(self) -> None:
-        store = self.services.store
-        self.steps: dict[str, Callable[[WorkItem], None]] = {
-            "cluster": ClusterStep(self.services, {"ray": self.lab}),
-            "attempt": AttemptStep(self.services, self.executor),
-            "job": JobStep(store),
-        }
-        self.scheduling = SchedulingLoop(
-            store=store, policy=Priority(), bell=Bell(store.change_marker), holder="me", leader_seconds=600
+        self.loops = Loops(
+            self.services,
+            adapters={"ray": self.lab},
+            executor=self.executor,
+            policy=Priority(),
+            holder="me",
         )
 
-    steps: dict[str, Callable[[WorkItem], None]] = field(init=False)
-    scheduling: SchedulingLoop = field(init=False)
+    loops: Loops = field(init=False)
 
     def settle(self) -> None:
         """Runs every loop until nothing is due."""
-        while True:
-            self.scheduling.step()
-            due = [item for noun in self.steps for item in self._claim(noun)]
-            for item in due:
-                self.steps[item.noun](item)
-            if not due:
-                return
-
-    def _claim(self, noun: str) -> list[WorkItem]:
-        def unit(tx: Tx) -> list[WorkItem]:
-            return tx.work.claim(noun, "me", 10, 60)
-
-        return self.services.store.write(unit)
+        pool, store = InlinePool(), self.services.store
+        seen: object = None
+        while seen != (seen := store.change_marker()):
+            self.loops.scheduling.step()
+            for loop in self.loops.reconciling.values():
+                loop.drain(pool)
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

@@ -1,0 +1,109 @@
+"""Attempt views: all that the decisions about many attempts need, loaded in one read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Self
+
+from controlplane.domain.attempts import Attempt, AttemptState, Seat
+from controlplane.domain.clusters import Cluster, Node
+from controlplane.domain.ids import AttemptId, ClusterId, NodeId
+from controlplane.reconcilers import attempts
+from controlplane.settings import Settings
+from controlplane.store import RankRow, Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """Rows of one moment."""
+
+    now: datetime
+    rows: tuple[Attempt, ...]
+    """In the order asked for; those that are not there are left out."""
+
+    clusters: Mapping[ClusterId, Cluster]
+    seats: Mapping[AttemptId, Sequence[Seat]]
+    nodes: Mapping[NodeId, Node]
+    ranks: Mapping[AttemptId, Mapping[int, RankRow]]
+    starting: Mapping[ClusterId, int]
+    """How many the executor was told to start and nobody has heard of yet; where one waits for its start."""
+
+    @classmethod
+    def load(cls, tx: Tx, ids: Sequence[AttemptId]) -> Self:
+        found = tx.attempts.many(ids)
+        rows = tuple(found[each] for each in ids if each in found)
+        live = [attempt.id for attempt in rows if attempt.is_live]
+        seats = tx.attempts.seats_of(live)
+        node_ids = dict.fromkeys(seat.node_id for attempt_id in live for seat in seats.get(attempt_id, ()))
+        placed = dict.fromkeys(each.cluster_id for each in rows if each.state is AttemptState.PLACED)
+        return cls(
+            now=tx.now,
+            rows=rows,
+            clusters=_clusters(tx, rows),
+            seats=seats,
+            nodes=tx.nodes.by_ids(list(node_ids)),
+            ranks=tx.records.ranks_of(live),
+            starting={cluster_id: tx.attempts.count_starting(cluster_id) for cluster_id in placed},
+        )
+
+    def views(
+        self, settings: Settings, *, starts_under_way: Mapping[ClusterId, int]
+    ) -> dict[AttemptId, attempts.AttemptView]:
+        """`starts_under_way`: by this process, not recorded yet."""
+        room = _Room(
+            left={
+                each: settings.starts_in_flight - count - starts_under_way.get(each, 0)
+                for each, count in self.starting.items()
+            }
+        )
+        return {
+            attempt.id: self._view(attempt, self.clusters[attempt.cluster_id], settings, room)
+            for attempt in self.rows
+            if attempt.cluster_id in self.clusters
+        }
+
+    def _view(
+        self, attempt: Attempt, cluster: Cluster, settings: Settings, room: "_Room"
+    ) -> attempts.AttemptView:
+        nodes = (self.nodes[seat.node_id] for seat in self.seats.get(attempt.id, ()))
+        return attempts.AttemptView(
+            attempt=attempt,
+            cluster=cluster,
+            ranks=_ranks(self.ranks.get(attempt.id, {})),
+            node_gone=next((node.name for node in nodes if node.gone_at is not None), None),
+            may_start=attempt.state is AttemptState.PLACED and room.take(cluster.id),
+            lease_seconds=settings.lease_seconds,
+            skew=timedelta(seconds=settings.clock_skew_seconds),
+            start_timeout=timedelta(seconds=settings.start_timeout_seconds),
+            poll=timedelta(seconds=settings.poll_seconds),
+            now=self.now,
+        )
+
+
+@dataclass(slots=True)
+class _Room:
+    """For further starts, by cluster."""
+
+    left: dict[ClusterId, int]
+
+    def take(self, cluster_id: ClusterId) -> bool:
+        if self.left[cluster_id] <= 0:
+            return False
+        self.left[cluster_id] -= 1
+        return True
+
+
+def _clusters(tx: Tx, rows: Sequence[Attempt]) -> dict[ClusterId, Cluster]:
+    ids = dict.fromkeys(attempt.cluster_id for attempt in rows)
+    found = [tx.clusters.get(cluster_id) for cluster_id in ids]
+    return {cluster.id: cluster for cluster in found if cluster is not None}
+
+
+def _ranks(rows: Mapping[int, RankRow]) -> tuple[attempts.RankView, ...]:
+    return tuple(
+        attempts.RankView(
+            rank=rank, heartbeat_at=spoke_at, exit_code=row.exit_code, exit_reason=row.exit_reason
+        )
+        for rank, row in sorted(rows.items())
+        if (spoke_at := row.heartbeat_at or row.exited_at) is not None
+    )
