@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from controlplane.api import (
+    bulk,
     clusters,
     events,
     health,
@@ -28,6 +29,7 @@ from controlplane.operations.services import Services
 
 ROUTERS: Final = (
     jobs.deeds,
+    bulk.router,
     records.router,
     jobs.router,
     stories.router,

@@ -6,8 +6,9 @@ A call is authenticated in that hop, not before: a second hop would cost more th
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import BoundedSemaphore
 from typing import Annotated, Any, Final, Generic, TypeVar, cast
 
 from fastapi import Depends, Request, Response
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 MAX_BODY_BYTES: Final = 4 * 1024**2
 LONGEST_KEY: Final = 255
+MOST_BULK_CALLS: Final = 4
+"""That are worked on at once: each holds a thread, and all its jobs in memory."""
+
 BEARER: Final = "Bearer "
 
 
@@ -42,6 +46,7 @@ class Site:
     authenticator: Authenticator
     cursors: Cursors
     streams: Streams
+    bulk_calls: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_BULK_CALLS))
 
 
 class Empty(Document):
@@ -79,18 +84,22 @@ class Call:
 
     def parse(self, model: type[D]) -> D:
         """Straight from the bytes. Raises what becomes a problem that names every field that is refused."""
+        document = self.parse_but_texts(model)
+        if b"\\u0000" in self.body:
+            check_text("", json.loads(self.body))
+        return document
+
+    def parse_but_texts(self, model: type[D]) -> D:
+        """The same, for those who look for NUL characters themselves."""
         kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise UnsupportedMediaType(
                 "send application/json", field="Content-Type", value=kind, limit="application/json"
             )
         try:
-            document = model.model_validate_json(self.body)
+            return model.model_validate_json(self.body)
         except ValidationError as error:
             raise refused(error, self.body) from error
-        if b"\\u0000" in self.body:
-            _check_text("", json.loads(self.body))
-        return document
 
     def parse_nothing(self) -> None:
         """A body that says something would be ignored, so it is refused."""
@@ -100,6 +109,11 @@ class Call:
     def deed(self, principal: Principal, code: int, document: Callable[[T], Answer]) -> "Deed[T]":
         """`document` makes the answer of what the operation returns."""
         return Deed(code=code, document=document, names=self._names(principal))
+
+    def once(self, principal: Principal, code: int) -> Once[str] | None:
+        """For an operation that returns its answer, or parts of it, as text."""
+        names = self._names(principal)
+        return None if names is None else _once(names, code, str)
 
     def _names(self, principal: Principal) -> tuple[Principal, str, bytes] | None:
         key = self.request.headers.get("idempotency-key")
@@ -127,16 +141,7 @@ class Deed(Generic[T]):
 
     @property
     def once(self) -> Once[T] | None:
-        if self._names is None:
-            return None
-        principal, key, request_hash = self._names
-        return Once(
-            token_id=principal.token_id,
-            key=key,
-            request_hash=request_hash,
-            code=self._code,
-            render=self._render,
-        )
+        return None if self._names is None else _once(self._names, self._code, self._render)
 
     def answer(self, result: T) -> Response:
         if self._rendered is None:
@@ -147,6 +152,11 @@ class Deed(Generic[T]):
         self._rendered = self._document(result)
         self._body = self._rendered.model_dump_json()
         return self._body
+
+
+def _once(names: tuple[Principal, str, bytes], code: int, render: Callable[[T], str]) -> Once[T]:
+    principal, key, request_hash = names
+    return Once(token_id=principal.token_id, key=key, request_hash=request_hash, code=code, render=render)
 
 
 def respond(document: BaseModel, *, code: int = 200, body: str | None = None) -> Response:
@@ -164,8 +174,12 @@ async def read_call(request: Request) -> Call:
 
 
 async def whole_call(request: Request) -> Call:
+    return await call_of(request, MAX_BODY_BYTES)
+
+
+async def call_of(request: Request, limit_bytes: int) -> Call:
     _check_parameters(request)
-    pieces = [piece async for piece in limited(request, MAX_BODY_BYTES)]
+    pieces = [piece async for piece in limited(request, limit_bytes)]
     return Call(site=request.app.state.site, request=request, body=b"".join(pieces))
 
 
@@ -212,21 +226,22 @@ def _check_parameters(request: Request) -> None:
     for name, value in request.query_params.multi_items():
         if name not in known:
             raise Invalid("unknown parameter", field=name, limit=", ".join(sorted(known)) or None)
-        _check_text(name, value)
+        check_text(name, value)
     for name, value in request.path_params.items():
-        _check_text(name, value)
+        check_text(name, value)
 
 
-def _check_text(path: str, value: Any) -> None:  # noqa: ANN401 - JSON values
+def check_text(path: str, value: Any) -> None:  # noqa: ANN401 - JSON values
+    """Raises `Invalid` where a text holds what no database takes."""
     match value:
         case str() if "\0" in value:
             raise Invalid("holds a NUL character", field=path, value=value.replace("\0", "\\0"))
         case dict():
             for name, each in value.items():
-                _check_text(path, name)
-                _check_text(f"{path}.{name}".lstrip("."), each)
+                check_text(path, name)
+                check_text(f"{path}.{name}".lstrip("."), each)
         case list():
             for position, each in enumerate(value):
-                _check_text(f"{path}.{position}", each)
+                check_text(f"{path}.{position}", each)
         case _:
             pass

@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from controlplane.wire.admin import ClusterCreate, ProjectCreate, QueueCreate, TokenCreate
 from controlplane.wire.base import Problem
-from controlplane.wire.jobs import JobBatch
+from controlplane.wire.jobs import JobBatch, JobBulk
 from controlplane.wire.jobspec import JobSpec
 from controlplane.wire.protocol import FACTS, RecordBatch
 
@@ -21,6 +21,7 @@ REFERENCE: Final = "#/components/schemas/{model}"
 BODIES: Final[tuple[type[BaseModel], ...]] = (
     ClusterCreate,
     JobBatch,
+    JobBulk,
     JobSpec,
     Problem,
     ProjectCreate,

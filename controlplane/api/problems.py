@@ -45,7 +45,7 @@ class UnsupportedMediaType(UserError):
 
 
 class TooBusy(Unavailable):
-    """There are too many open streams."""
+    """There are too many of these calls under way."""
 
 
 def install(app: FastAPI) -> None:
@@ -67,7 +67,7 @@ def refused(error: ValidationError, body: bytes) -> Refused:
 
 
 async def _user_error(request: Request, error: Exception) -> Response:
-    return _rendered(request, _of_user_error(cast("UserError", error)))
+    return _rendered(request, problem_of(cast("UserError", error)))
 
 
 async def _bad_parameters(request: Request, error: Exception) -> Response:
@@ -111,7 +111,7 @@ def _rendered(request: Request, problem: Problem, *, headers: Mapping[str, str] 
     return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def _of_user_error(error: UserError) -> Problem:
+def problem_of(error: UserError) -> Problem:
     if isinstance(error, Refused):
         return _problem(error.http_code, error.code, _title(Invalid), error.message, error.fields)
     title = _title(type(error))

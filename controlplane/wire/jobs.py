@@ -5,10 +5,16 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from controlplane.wire.base import Answer, Request
+from controlplane.wire.base import Answer, FieldProblem, Request
 from controlplane.wire.jobspec import JobSpec
 
 JobStateName = Literal["held", "queued", "active", "succeeded", "failed", "cancelled"]
+
+MAX_BULK = 10_000
+"""Jobs of one bulk call."""
+
+MAX_BULK_BYTES = 16 * 1024**2
+"""Of its body."""
 
 
 class JobDocument(Answer):
@@ -48,6 +54,34 @@ class JobList(Answer):
     """The answer to a batch, in the order of the request."""
 
     items: list[JobDocument]
+
+
+class JobBulk(Request):
+    """Many jobs, each accepted or refused by itself; `depends_on` names ids of jobs that exist."""
+
+    jobs: list[JobSpec] = Field(min_length=1, max_length=MAX_BULK)
+
+
+class JobReceipt(Answer):
+    """An accepted job."""
+
+    id: str
+    name: str
+    state: JobStateName
+
+
+class JobRefusal(Answer):
+    """Why a job was not accepted; nothing of it was kept."""
+
+    code: str = Field(description="Stable machine-readable word, e.g. `invalid`.")
+    detail: str
+    fields: list[FieldProblem] = Field(default_factory=list)
+
+
+class JobBulkAnswer(Answer):
+    """A receipt or a refusal for each job, in the order of the request."""
+
+    items: list[JobReceipt | JobRefusal]
 
 
 class SeatDocument(Answer):

@@ -51,6 +51,7 @@ ROUTES = {
     "POST /v1/clusters/{cluster}/undrain",
     "POST /v1/jobs",
     "POST /v1/jobs/batch",
+    "POST /v1/jobs/bulk",
     "POST /v1/jobs/{job_id}/cancel",
     "POST /v1/jobs/{job_id}/retry",
     "POST /v1/projects",
@@ -342,6 +343,7 @@ def test_roles_are_kept_by_every_deed(plane: World, api: Api) -> None:
     forbidden = [
         viewer.post("/v1/jobs", GOOD),
         viewer.post("/v1/jobs/batch", {"jobs": [GOOD]}),
+        viewer.post("/v1/jobs/bulk", {"jobs": [GOOD]}),
         viewer.post(f"/v1/jobs/{job_id}/cancel"),
         submitter.post("/v1/projects", {"name": "mine"}),
         submitter.post("/v1/queues", {"project": "default", "name": "mine"}),
