@@ -1,0 +1,166 @@
+"""The claim loop's step: buys, lists and ends machines through the adapter, as the reconciler decides."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from cloud_adapters.base import (
+    ClusterRef,
+    LaunchOrder,
+    Lends,
+    NoCapacity,
+    PluginError,
+    QuotaExceeded,
+    Rejected,
+    Sells,
+    Throttled,
+)
+from controlplane.domain.claims import Claim
+from controlplane.domain.ids import ClaimId
+from controlplane.operations.cordons import follow_claim, nodes_of
+from controlplane.operations.endpoints import endpoint_of
+from controlplane.operations.services import Services
+from controlplane.reconcilers import claims
+from controlplane.runtime.clusters import cluster_ref
+from controlplane.store import Tx, WorkItem
+
+END_SECONDS = 30.0
+LIST_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimTurn:
+    item: WorkItem
+    view: claims.ClaimView | None
+    """None: there is no such claim."""
+
+    decision: claims.ClaimDecision
+
+    @property
+    def lane(self) -> str | None:
+        if self.view is None or self.decision.call is None:
+            return None
+        return self.view.cluster.id
+
+
+class ClaimStep:
+    def __init__(self, services: Services, adapters: Mapping[str, Lends]) -> None:
+        self._services = services
+        self._sellers = {name: each for name, each in adapters.items() if isinstance(each, Sells)}
+
+    def begin(self, items: Sequence[WorkItem], under_way: Sequence[ClaimTurn]) -> Sequence[ClaimTurn]:
+        del under_way
+        with self._services.store.read() as tx:
+            return [self._turn(tx, item, None) for item in items]
+
+    def act(self, turns: Sequence[ClaimTurn]) -> Sequence[ClaimTurn]:
+        """One list serves all that begin with one: each compares it with rows that it loads afterwards."""
+        views = [
+            turn.view
+            for turn in turns
+            if turn.view is not None and isinstance(turn.decision.call, claims.ListOwned)
+        ]
+        listed = self._heard(min(views, key=lambda view: view.now), claims.ListOwned()) if views else None
+        return [self._carried_on(turn, listed) for turn in turns]
+
+    def record(self, tx: Tx, turns: Sequence[ClaimTurn]) -> None:
+        for turn in turns:
+            if turn.view is not None:
+                _save(tx, turn.view.claim, turn.decision)
+        tx.work.settle_many([(turn.item, turn.decision.look_again_at) for turn in turns])
+
+    def _turn(self, tx: Tx, item: WorkItem, heard: claims.Heard | None) -> ClaimTurn:
+        view = self._view(tx, ClaimId(item.id), heard)
+        decision = claims.ClaimDecision() if view is None else claims.decide(view)
+        return ClaimTurn(item=item, view=view, decision=decision)
+
+    def _view(self, tx: Tx, claim_id: ClaimId, heard: claims.Heard | None) -> claims.ClaimView | None:
+        claim = tx.claims.get(claim_id)
+        cluster = tx.clusters.get(claim.cluster_id) if claim is not None else None
+        if claim is None or cluster is None:
+            return None
+        seller = self._sellers.get(cluster.adapter)
+        return claims.ClaimView(
+            claim=claim,
+            cluster=cluster,
+            launches=tuple(tx.launches.of_claim(claim_id)),
+            has_tasks=any(tx.attempts.on_node(node.id) for node in nodes_of(tx, claim)),
+            sells=seller is not None,
+            list_lag=seller.list_lag if seller is not None else timedelta(),
+            poll=timedelta(seconds=self._services.settings.poll_seconds),
+            now=tx.now,
+            heard=heard,
+        )
+
+    def _carried_on(self, turn: ClaimTurn, listed: claims.Heard | None) -> ClaimTurn:
+        """Until no call is left. Rows are loaded after each answer, so that no answer is older than they are."""
+        answer = listed if isinstance(turn.decision.call, claims.ListOwned) else None
+        while turn.view is not None and turn.decision.call is not None:
+            if turn.decision.save is not None:  # first: whoever comes after a crash must know of the call
+                self._services.store.write(partial(_mark, item=turn.item, claim=turn.decision.save))
+            heard = answer or self._heard(turn.view, turn.decision.call)
+            answer = None
+            with self._services.store.read() as tx:
+                turn = self._turn(tx, turn.item, heard)
+        return turn
+
+    def _heard(self, view: claims.ClaimView, call: claims.Call) -> claims.Heard:
+        seller = self._sellers[view.cluster.adapter]
+        ref = cluster_ref(view.cluster, endpoint_of(self._services, view.cluster))
+        try:
+            match call:
+                case claims.Ensure():
+                    return _bought(seller, _order(view, ref, call))
+                case claims.Release(members=members):
+                    seller.release(ref, view.claim.id, members, deadline=END_SECONDS)
+                    return claims.Released()
+                case claims.Terminate():
+                    return claims.Terminated(
+                        answer=seller.terminate(ref, view.claim.id, deadline=END_SECONDS)
+                    )
+                case claims.ListOwned():
+                    return claims.Listed(
+                        machines=seller.list_owned(ref, deadline=LIST_SECONDS), asked_at=view.now
+                    )
+        except Throttled as busy:
+            wait = timedelta(seconds=busy.retry_after_seconds)
+            return claims.Delayed(message=busy.message, retry_after=wait)
+        except PluginError as problem:
+            return claims.Delayed(message=problem.message)
+
+
+def _bought(seller: Sells, order: LaunchOrder) -> claims.Heard:
+    """Only here a refusal says that nothing was kept; of any other call it says nothing about machines."""
+    try:
+        return claims.Granted(machines=seller.ensure(order, deadline=claims.ENSURE_SECONDS))
+    except (NoCapacity, QuotaExceeded, Rejected) as refused:
+        return claims.Refused(message=refused.message)
+
+
+def _order(view: claims.ClaimView, ref: ClusterRef, call: claims.Ensure) -> LaunchOrder:
+    return LaunchOrder(
+        cluster=ref,
+        claim_id=view.claim.id,
+        launch_id=call.launch.id,
+        zone=call.launch.zone,
+        machine_type=view.claim.machine_type,
+        capacity_type=view.claim.capacity_type,
+        machines=call.launch.machines,
+    )
+
+
+def _mark(tx: Tx, item: WorkItem, claim: Claim) -> None:
+    tx.work.check(item)
+    tx.claims.save(claim)
+
+
+def _save(tx: Tx, claim: Claim, decision: claims.ClaimDecision) -> None:
+    if decision.save is not None:
+        claim = decision.save
+        tx.claims.save(claim)
+    if decision.resolve is not None:
+        tx.launches.resolve(decision.resolve)
+    if decision.add is not None:
+        tx.launches.add(decision.add)
+    follow_claim(tx, claim)
