@@ -1,5 +1,6 @@
 """Reasons' table: why the asks of a class wait."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -37,14 +38,12 @@ class Reasons:
 
     def put(self, class_id: ClassId, code: str, sentence: str, remedy: str, at: datetime) -> bool:
         """Only a change is written, so `at` says since when; returns whether it was one."""
-        params = {
-            "class_id": class_id,
-            "code": code,
-            "sentence": sentence,
-            "remedy": remedy,
-            "at": micros(at),
-        }
-        return self._link.change(_PUT, params) == 1
+        row = ReasonRow(class_id=class_id, code=code, sentence=sentence, remedy=remedy, at=at)
+        return self.put_many([row]) == 1
+
+    def put_many(self, rows: Sequence[ReasonRow]) -> int:
+        """At most one of each class; how many of them were a change."""
+        return self._link.change_all(_PUT, [_params(row) for row in rows])
 
     def get(self, class_id: ClassId) -> ReasonRow | None:
         row = self._link.row(_GET, {"class_id": class_id})
@@ -52,3 +51,13 @@ class Reasons:
             return None
         id_, code, sentence, remedy, at = row
         return ReasonRow(class_id=ClassId(id_), code=code, sentence=sentence, remedy=remedy, at=moment(at))
+
+
+def _params(row: ReasonRow) -> dict[str, object]:
+    return {
+        "class_id": row.class_id,
+        "code": row.code,
+        "sentence": row.sentence,
+        "remedy": row.remedy,
+        "at": micros(row.at),
+    }
