@@ -22,6 +22,7 @@ from controlplane.sdk.errors import (
     Unreachable,
 )
 from controlplane.sdk.job import Job
+from controlplane.wire.jobs import JobReceipt, JobRefusal
 from controlplane.wire.jobspec import JobSpec, Resources, Retry
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "Invalid",
     "Job",
     "JobFailed",
+    "JobReceipt",
+    "JobRefusal",
     "JobSpec",
     "Misconfigured",
     "NotFound",

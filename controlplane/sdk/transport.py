@@ -63,13 +63,18 @@ class Transport:
         return self._send("HEAD", path, accepted=frozenset({404})).is_success
 
     def post(
-        self, path: str, body: Body | None = None, *, media_type: str = "application/json"
+        self,
+        path: str,
+        body: Body | None = None,
+        *,
+        media_type: str = "application/json",
+        patience_seconds: float | None = None,
     ) -> httpx.Response:
         """Each call has one key, sent with every try: the server does it once."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         if body is not None:
             headers["Content-Type"] = media_type
-        return self._send("POST", path, body=body, headers=headers)
+        return self._send("POST", path, body=body, headers=headers, patience_seconds=patience_seconds)
 
     def items(
         self, path: str, page: type[Page[T]], *, params: Params | None = None, after: str | None = None

@@ -121,8 +121,9 @@ class Plane:
         match seen.path.removeprefix("/v1/").split("/"):
             case ["jobs"]:
                 return 201, self.add_job(json.loads(seen.body))
-            case ["jobs", "batch"]:
-                return 201, {"items": [self.add_job(each) for each in json.loads(seen.body)["jobs"]]}
+            case ["jobs", "batch" | "bulk" as how]:
+                code, add = (201, self.add_job) if how == "batch" else (200, self._item)
+                return code, {"items": [add(each) for each in json.loads(seen.body)["jobs"]]}
             case ["uploads"]:
                 digest = f"sha256:{hashlib.sha256(seen.body).hexdigest()}"
                 self.uploads[digest] = seen.body
@@ -165,6 +166,14 @@ class Plane:
         job = job_document(f"job_{len(self.jobs) + 1}", spec=spec, **given)
         self.jobs[job["id"]] = job
         return job
+
+    def _item(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """Of the many reasons to refuse a job, knows one."""
+        if "entrypoint" not in spec:
+            field = {"field": "entrypoint", "message": "is missing"}
+            return {"code": "invalid", "detail": "entrypoint: is missing", "fields": [field]}
+        job = self.add_job(spec)
+        return {name: job[name] for name in ("id", "name", "state")}
 
     def _move(self, job_id: str, state: str) -> dict[str, Any]:
         job = self.jobs[job_id]
