@@ -128,7 +128,7 @@ JOBS: Final = Table(
 IS_RETRY: Final = text("retry_of IS NOT NULL")
 Index("ix_jobs_retry_of", JOBS.c.retry_of, sqlite_where=IS_RETRY, postgresql_where=IS_RETRY)
 OPEN_JOBS: Final = text("state IN ('held', 'queued', 'active')")
-Index("ix_jobs_open", JOBS.c.state, sqlite_where=OPEN_JOBS, postgresql_where=OPEN_JOBS)
+Index("ix_jobs_open", JOBS.c.state, JOBS.c.id, sqlite_where=OPEN_JOBS, postgresql_where=OPEN_JOBS)
 
 # Triggers keep both. SQLite, where writers queue anyway, counts in the first. PostgreSQL adds a row to the second for
 # every change, so that no writer waits for another one's row; `counts` folds them into the first by and by.
