@@ -71,6 +71,7 @@ def register(
         )
         tx.clusters.add(cluster)
         tx.work.poke("cluster", cluster.id)
+        tx.work.poke("orphan", cluster.id)
         return _view(tx, cluster)
 
     return write_once(services.store, unit, once)

@@ -7,6 +7,7 @@ from cloud_adapters.base import Inventory, Machine
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.clusters import Cluster, Node
 from controlplane.domain.ids import NodeId
+from controlplane.operations.cordons import cordoned_by_claim
 from controlplane.operations.ids import Ids
 from controlplane.store import Tx
 
@@ -17,13 +18,15 @@ def fold(tx: Tx, cluster: Cluster, inventory: Inventory, *, ids: Ids, ours_alone
     A node that did not change is not written: an idle cluster costs no disk.
     """
     known = {node.name: node for node in tx.nodes.present(cluster.id)}
+    claims = {claim.id: claim for claim in tx.claims.live(cluster.id)}
     ours = {} if ours_alone else tx.nodes.reserved(cluster.id)
     for machine in inventory.machines:
         old = known.pop(machine.name, None)
         node_id = old.id if old else NodeId(ids.new("node"))
         foreign = Amounts() if ours_alone else machine.used.minus(ours.get(node_id, Amounts()))
         seen = _node(cluster, machine, node_id=node_id, foreign=foreign, at=tx.now)
-        new = replace(seen, cordoned_at=old.cordoned_at) if old else seen
+        kept = replace(seen, cordoned_at=old.cordoned_at) if old else seen
+        new = cordoned_by_claim(kept, claims, at=tx.now)
         if old is None or _differs(old, new):
             tx.nodes.put(new)
     if inventory.complete:

@@ -10,9 +10,11 @@ from controlplane.executors.base import Executor
 from controlplane.operations.services import Services
 from controlplane.runtime.attempts import AttemptStep
 from controlplane.runtime.bell import Bell
+from controlplane.runtime.claims import ClaimStep
 from controlplane.runtime.clusters import ClusterStep
 from controlplane.runtime.jobs import JobStep
 from controlplane.runtime.lanes import Pool
+from controlplane.runtime.orphans import OrphanStep
 from controlplane.runtime.reconcile import Noun, ReconcileLoop, Step, T
 from controlplane.runtime.scheduling import SchedulingLoop
 from controlplane.runtime.sweep import Sweep
@@ -61,6 +63,8 @@ class Loops:
         self.sweep = Sweep(store=store, bell=bell)
         self.reconciling: Mapping[str, Reconciles] = {
             "cluster": reconciles("cluster", ClusterStep(services, adapters), CLUSTER_THREADS),
+            "claim": reconciles("claim", ClaimStep(services, adapters), CLUSTER_THREADS),
+            "orphan": reconciles("orphan", OrphanStep(services, adapters), CLUSTER_THREADS),
             "attempt": reconciles("attempt", AttemptStep(services, executor), ATTEMPT_THREADS),
             "job": reconciles("job", JobStep(), 1),
         }
