@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heapify, heappop, heappush
+from operator import neg
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.ids import AskId, ClassId, ClusterId, NodeId
@@ -29,8 +30,11 @@ from schedulers.base import (
 )
 from schedulers.seating import refusal, seat
 
-Turn = tuple[int, int, AskId]
-"""(-priority, submitted, id): the id makes the order total."""
+Turn = tuple[int, int, AskId, int, ClassId]
+"""(-priority, submitted, id, not_before, class): the id makes the order total, the rest comes along.
+
+All of a turn's parts are plain values, so a million of them cost the garbage collector nothing.
+"""
 
 
 class Priority:
@@ -56,22 +60,7 @@ class Priority:
         return Plan(version=snapshot.version, places=tuple(places), defers=_sorted(refused))
 
     def start(self, snapshot: Snapshot) -> "PriorityEngine":
-        engine = PriorityEngine()
-        asks = snapshot.asks
-        queued = [
-            AskQueued(
-                id=asks.ids[row],
-                ask_class=snapshot.classes[asks.classes[row]],
-                priority=asks.priorities[row],
-                submitted=asks.submitted[row],
-                not_before=asks.not_before[row],
-            )
-            for row in range(len(asks))
-        ]
-        engine.apply(
-            [*queued, CapacityChanged(nodes=tuple(snapshot.nodes), clusters=tuple(snapshot.clusters))]
-        )
-        return engine
+        return PriorityEngine.of(snapshot)
 
 
 @dataclass(slots=True)
@@ -104,10 +93,14 @@ class Floor:
 
 @dataclass(slots=True)
 class _Line:
-    """The asks of one class that may go now, in turn."""
+    """The asks of one class."""
 
     ask_class: AskClass
+    members: int = 0
+    """All of them, also those that may not go yet."""
+
     turns: list[Turn] = field(default_factory=list)
+    """Those that may go now, in turn."""
 
 
 class PriorityEngine:
@@ -115,20 +108,48 @@ class PriorityEngine:
 
     def __init__(self) -> None:
         self._lines: dict[ClassId, _Line] = {}
-        self._asks: dict[AskId, AskQueued] = {}
+        self._asks: dict[AskId, Turn] = {}
         self._waiting: list[tuple[int, AskId]] = []
         """Heap of (not_before, id): back-off. An entry counts only while `_asks` still says the same."""
 
         self._nodes: tuple[NodeView, ...] = ()
         self._clusters: tuple[ClusterView, ...] = ()
 
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> "PriorityEngine":
+        """As if every ask had come as a delta, but from whole columns."""
+        engine, asks = cls(), snapshot.asks
+        turns = list(
+            zip(
+                map(neg, asks.priorities),
+                asks.submitted,
+                asks.ids,
+                asks.not_before,
+                asks.classes,
+                strict=True,
+            )
+        )
+        engine._asks = dict(zip(asks.ids, turns, strict=True))
+        engine._lines = {id_: _Line(snapshot.classes[id_]) for id_ in dict.fromkeys(asks.classes)}
+        for turn in turns:
+            line = engine._lines[turn[4]]
+            line.members += 1
+            if turn[3]:
+                engine._waiting.append((turn[3], turn[2]))
+            else:
+                line.turns.append(turn)
+        for line in engine._lines.values():
+            line.turns.sort()
+        heapify(engine._waiting)
+        engine._nodes, engine._clusters = tuple(snapshot.nodes), tuple(snapshot.clusters)
+        return engine
+
     def apply(self, deltas: Sequence[Delta]) -> None:
         for delta in deltas:
             match delta:
                 case AskQueued():
                     self._leave(delta.id)
-                    self._asks[delta.id] = delta
-                    heappush(self._waiting, (delta.not_before, delta.id))
+                    self._come(delta)
                 case AskLeft():
                     self._leave(delta.id)
                 case CapacityChanged():
@@ -156,27 +177,33 @@ class PriorityEngine:
     def _join_lines(self, now: int) -> None:
         while self._waiting and self._waiting[0][0] <= now:
             not_before, ask_id = heappop(self._waiting)
-            ask = self._asks.get(ask_id)
-            if ask is None or ask.not_before != not_before:
+            turn = self._asks.get(ask_id)
+            if turn is None or turn[3] != not_before:
                 continue  # left, or its back-off was changed since
-            line = self._lines.setdefault(ask.ask_class.id, _Line(ask.ask_class))
-            turn = (-ask.priority, ask.submitted, ask.id)
-            if _position(line.turns, turn) is None:
-                insort(line.turns, turn)
+            turns = self._lines[turn[4]].turns
+            if _position(turns, turn) is None:
+                insort(turns, turn)
+
+    def _come(self, ask: AskQueued) -> None:
+        class_id = ask.ask_class.id
+        self._asks[ask.id] = (-ask.priority, ask.submitted, ask.id, ask.not_before, class_id)
+        self._lines.setdefault(class_id, _Line(ask.ask_class)).members += 1
+        heappush(self._waiting, (ask.not_before, ask.id))
 
     def _leave(self, ask_id: AskId) -> None:
-        ask = self._asks.pop(ask_id, None)
-        line = self._lines.get(ask.ask_class.id) if ask else None
-        if ask is None or line is None:
+        turn = self._asks.pop(ask_id, None)
+        if turn is None:
             return
-        position = _position(line.turns, (-ask.priority, ask.submitted, ask.id))
+        line = self._lines[turn[4]]
+        position = _position(line.turns, turn)
         if position is not None:
             del line.turns[position]
-        if not line.turns:
-            del self._lines[ask.ask_class.id]
+        line.members -= 1
+        if not line.members:
+            del self._lines[turn[4]]
 
 
-def _turn(snapshot: Snapshot, row: int) -> Turn:
+def _turn(snapshot: Snapshot, row: int) -> tuple[int, int, AskId]:
     asks = snapshot.asks
     return (-asks.priorities[row], asks.submitted[row], asks.ids[row])
 

@@ -138,6 +138,18 @@ class PolicyLaws:
             engine.apply(deltas)
             assert engine.plan(version=0, now=EPOCH) == policy.plan(picture.snapshot())
 
+    @given(histories(), st.integers(0, 4))
+    @settings(max_examples=100, deadline=None)
+    def test_an_engine_that_starts_late_has_missed_nothing(
+        self, history: list[list[Delta]], late: int
+    ) -> None:
+        policy, picture = self.policy(), _all(history[:late])
+        engine = policy.start(picture.snapshot(backwards=True))
+        for deltas in ([], *history[late:]):
+            picture.apply(deltas)
+            engine.apply(deltas)
+            assert engine.plan(version=0, now=EPOCH) == policy.plan(picture.snapshot())
+
     @given(histories())
     @settings(max_examples=100, deadline=None)
     def test_the_order_of_rows_changes_nothing(self, history: list[list[Delta]]) -> None:
