@@ -212,6 +212,7 @@ def test_machines_of_a_launch_that_was_refused_are_released_and_do_not_count() -
     ("missing_since", "asked", "bought"),
     [
         (None, SETTLED - 1, False),  # the last launch may not be listed yet
+        (0, SETTLED - 1, False),  # likewise, however often it was not listed
         (None, SETTLED, False),  # one witness
         (SETTLED, SETTLED + LAG - 1, False),  # both may be the same old picture
         (SETTLED, SETTLED + LAG, True),
@@ -223,6 +224,7 @@ def test_a_missing_machine_is_bought_again_when_two_lists_agree(
     claim = replace(READY, missing_since=None if missing_since is None else after(missing_since))
     decision = decide(view(claim, GRANTED, heard=listed(BOTH[0], at=asked), at=asked))
     assert (decision.add is not None) is bought
+    assert (decision.save is not None) is (bought or (missing_since is None and asked >= SETTLED))
     if decision.add is not None:
         assert (decision.add.id, decision.add.machines) == ("claim-1-g2-l1", 1)
 

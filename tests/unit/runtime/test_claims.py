@@ -13,7 +13,7 @@ from cloud_adapters.fake_cloud import FakeCloud
 from controlplane.domain.attempts import Attempt, AttemptState
 from controlplane.domain.claims import Claim, ClaimState, LaunchOutcome
 from controlplane.domain.clusters import Cluster, ClusterState, Node
-from controlplane.domain.errors import Conflict, Invalid, NotFound
+from controlplane.domain.errors import Conflict, Invalid, NotFound, StaleWrite
 from controlplane.domain.ids import ClusterId, JobId, TokenId
 from controlplane.executors.base import Phase
 from controlplane.executors.fake import FakeExecutor
@@ -23,6 +23,7 @@ from controlplane.operations import claims, clusters, records, submission
 from controlplane.operations.ids import RandomIds
 from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
+from controlplane.runtime.claims import ClaimStep
 from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
@@ -286,6 +287,22 @@ def test_whichever_call_goes_wrong_once_nothing_is_bought_twice_and_nothing_stay
         _live_once(world)
         assert len(world.cloud.bill) == bought + 2
         assert world.cloud.machines == ()
+
+
+def test_a_replica_that_was_taken_over_buys_nothing(world: World) -> None:
+    world.cloud.is_unreachable = True
+    claim = world.request()
+    world.cloud.is_unreachable = False
+    world.now += timedelta(seconds=30)
+    asleep = ClaimStep(world.services, {"burst": world.cloud})
+    items = world.services.store.write(lambda tx: tx.work.claim("claim", "asleep", 1, 120))
+    turns = asleep.begin(items, [])
+    assert [turn.lane for turn in turns] == [BURST]
+    world.until(world.is_in(claim, ClaimState.READY))
+    calls = [call for call in world.cloud.calls if call[0] == "ensure"]
+    with pytest.raises(StaleWrite):
+        asleep.act(turns)
+    assert [call for call in world.cloud.calls if call[0] == "ensure"] == calls
 
 
 def test_the_nodes_of_a_claim_that_is_not_ready_take_no_tasks(world: World) -> None:
