@@ -28,15 +28,14 @@ class Papers:
     resume_from: str | None
 
 
-def papers_for(
-    tx: Tx,
-    attempts: Sequence[Attempt],
-    seats: Mapping[AttemptId, Sequence[Seat]],
-    nodes: Mapping[NodeId, Node],
-) -> dict[AttemptId, Papers]:
+def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
+    if not attempts:
+        return {}
     jobs = [attempt.job_id for attempt in attempts]
-    specs = tx.jobs.specs(jobs)
-    checkpoints = tx.records.newest_checkpoints(jobs)
+    specs, checkpoints = tx.jobs.specs(jobs), tx.records.newest_checkpoints(jobs)
+    seats = tx.attempts.seats_of([attempt.id for attempt in attempts])
+    node_ids = dict.fromkeys(seat.node_id for each in seats.values() for seat in each)
+    nodes = tx.nodes.by_ids(list(node_ids))
     return {
         attempt.id: Papers(
             attempt=attempt,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
-from controlplane.domain.attempts import Attempt, AttemptState, Seat
-from controlplane.domain.clusters import Cluster, Node
-from controlplane.domain.ids import AttemptId, ClusterId, NodeId
+from controlplane.domain.attempts import Attempt, AttemptState
+from controlplane.domain.clusters import Cluster
+from controlplane.domain.ids import AttemptId, ClusterId
 from controlplane.reconcilers import attempts
 from controlplane.settings import Settings
 from controlplane.store import RankRow, Tx
@@ -22,8 +22,9 @@ class Picture:
     """In the order asked for; those that are not there are left out."""
 
     clusters: Mapping[ClusterId, Cluster]
-    seats: Mapping[AttemptId, Sequence[Seat]]
-    nodes: Mapping[NodeId, Node]
+    nodes_gone: Mapping[AttemptId, str]
+    """Name of a booked node that is no longer there, of those that have one."""
+
     ranks: Mapping[AttemptId, Mapping[int, RankRow]]
     starting: Mapping[ClusterId, int]
     """How many the executor was told to start and nobody has heard of yet; where one waits for its start."""
@@ -33,15 +34,12 @@ class Picture:
         found = tx.attempts.many(ids)
         rows = tuple(found[each] for each in ids if each in found)
         live = [attempt.id for attempt in rows if attempt.is_live]
-        seats = tx.attempts.seats_of(live)
-        node_ids = dict.fromkeys(seat.node_id for attempt_id in live for seat in seats.get(attempt_id, ()))
         placed = dict.fromkeys(each.cluster_id for each in rows if each.state is AttemptState.PLACED)
         return cls(
             now=tx.now,
             rows=rows,
             clusters=_clusters(tx, rows),
-            seats=seats,
-            nodes=tx.nodes.by_ids(list(node_ids)),
+            nodes_gone=tx.attempts.nodes_gone(live),
             ranks=tx.records.ranks_of(live),
             starting={cluster_id: tx.attempts.count_starting(cluster_id) for cluster_id in placed},
         )
@@ -65,12 +63,11 @@ class Picture:
     def _view(
         self, attempt: Attempt, cluster: Cluster, settings: Settings, room: "_Room"
     ) -> attempts.AttemptView:
-        nodes = (self.nodes[seat.node_id] for seat in self.seats.get(attempt.id, ()))
         return attempts.AttemptView(
             attempt=attempt,
             cluster=cluster,
             ranks=_ranks(self.ranks.get(attempt.id, {})),
-            node_gone=next((node.name for node in nodes if node.gone_at is not None), None),
+            node_gone=self.nodes_gone.get(attempt.id),
             may_start=attempt.state is AttemptState.PLACED and room.take(cluster.id),
             lease_seconds=settings.lease_seconds,
             skew=timedelta(seconds=settings.clock_skew_seconds),

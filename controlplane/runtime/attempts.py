@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from controlplane.domain.attempts import AttemptState
 from controlplane.domain.clusters import Endpoint
@@ -21,6 +22,9 @@ STOP_SECONDS = 10.0
 LOOK_SECONDS = 10.0
 WOKEN_AT_ONCE = 16
 """Placed attempts that are woken when a start is over; more than may start would only queue up again."""
+
+NOTHING: Final = attempts.AttemptDecision()
+"""About an attempt that is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,8 @@ class AttemptTurn:
     def hears(self, heard: attempts.Heard) -> "AttemptTurn":
         if self.view is None:
             return self
-        return replace(self, decision=attempts.decide(replace(self.view, heard=heard)))
+        decision = attempts.decide(replace(self.view, heard=heard))
+        return AttemptTurn(item=self.item, view=self.view, decision=decision, papers=self.papers)
 
 
 class AttemptStep:
@@ -58,14 +63,22 @@ class AttemptStep:
         with self._services.store.read() as tx:
             picture = Picture.load(tx, [AttemptId(item.id) for item in items])
             views = picture.views(self._services.settings, starts_under_way=starts)
-            turns = [_begun(item, views.get(AttemptId(item.id))) for item in items]
+            decisions = {each: attempts.decide(view) for each, view in views.items()}
             starting = [
-                turn.view.attempt
-                for turn in turns
-                if turn.view is not None and isinstance(turn.decision.call, attempts.Start)
+                views[each].attempt
+                for each, decision in decisions.items()
+                if isinstance(decision.call, attempts.Start)
             ]
-            papers = papers_for(tx, starting, picture.seats, picture.nodes)
-        return [replace(turn, papers=papers.get(AttemptId(turn.item.id))) for turn in turns]
+            papers = papers_for(tx, starting)
+        return [
+            AttemptTurn(
+                item=item,
+                view=views.get(id_ := AttemptId(item.id)),
+                decision=decisions.get(id_, NOTHING),
+                papers=papers.get(id_),
+            )
+            for item in items
+        ]
 
     def act(self, turns: Sequence[AttemptTurn]) -> Sequence[AttemptTurn]:
         endpoint = self._endpoint(turns)
@@ -134,11 +147,6 @@ class AttemptStep:
         except PluginError:
             return attempts.StopTold()  # asked again at the next look; evidence decides, not this answer
         return attempts.StopTold()
-
-
-def _begun(item: WorkItem, view: attempts.AttemptView | None) -> AttemptTurn:
-    decision = attempts.AttemptDecision() if view is None else attempts.decide(view)
-    return AttemptTurn(item=item, view=view, decision=decision)
 
 
 def _started_on(turns: Iterable[AttemptTurn]) -> Iterable[ClusterId]:

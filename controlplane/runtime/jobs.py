@@ -68,10 +68,16 @@ def _save(tx: Tx, decisions: dict[JobId, jobs.JobDecision]) -> None:
     changed = {each: decision for each, decision in decisions.items() if decision.job is not None}
     if not changed:
         return
-    for ask in tx.asks.of_jobs(list(changed)).values():
-        not_before = changed[ask.job_id].not_before
-        if ask.not_before != not_before:
-            tx.asks.defer_until(ask.id, not_before)
+    deferred = tx.asks.deferred(list(changed))
+    for job_id, decision in changed.items():
+        if decision.not_before is not None or job_id in deferred:
+            _defer(tx, job_id, decision.not_before)
     saved = [decision.job for decision in changed.values() if decision.job is not None]
     tx.jobs.save_many(saved)
     tx.work.poke_many("job", tx.jobs.held_on_any([job.id for job in saved if job.is_finished]))
+
+
+def _defer(tx: Tx, job_id: JobId, not_before: datetime | None) -> None:
+    ask = tx.asks.of_job(job_id)
+    if ask is not None and ask.not_before != not_before:
+        tx.asks.defer_until(ask.id, not_before)

@@ -9,7 +9,6 @@ from functools import partial
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.clusters import Cluster
 from controlplane.domain.errors import StaleWrite, Unavailable
-from controlplane.domain.events import Event
 from controlplane.domain.ids import JobId
 from controlplane.domain.jobs import Ask, ask_id
 from controlplane.domain.leases import Lease
@@ -117,8 +116,8 @@ class SchedulingLoop:
 
     def _follow(self, leading: _Leadership) -> datetime:
         with self._store.read() as tx:
-            events, cursor = tx.events.after(leading.cursor, FEED_PAGE)
-            deltas = _deltas(tx, [event for _, event in events])
+            events, cursor = tx.events.subjects_after(leading.cursor, FEED_PAGE)
+            deltas = _deltas(tx, events)
             now = tx.now
         leading.engine.apply(deltas)
         leading.cursor = cursor
@@ -165,13 +164,13 @@ def _snapshot(tx: Tx) -> Snapshot:
     )
 
 
-def _deltas(tx: Tx, events: Sequence[Event]) -> list[Delta]:
+def _deltas(tx: Tx, events: Sequence[tuple[str, str]]) -> list[Delta]:
     """Rows as they are now, for what the events name: an event says where to look, never what is there."""
-    jobs = sorted({JobId(event.subject) for event in events if event.kind.startswith("job.")})
+    jobs = sorted({JobId(subject) for kind, subject in events if kind.startswith("job.")})
     queued = {ask.job_id: ask for ask in tx.asks.queued_of_jobs(jobs)} if jobs else {}
     deltas: list[Delta] = [_queued(ask) for ask in queued.values()]
     deltas.extend(AskLeft(id=ask_id(job)) for job in jobs if job not in queued)
-    if any(event.kind.startswith(("attempt.", "cluster.", "node.")) for event in events):
+    if any(kind.startswith(("attempt.", "cluster.", "node.")) for kind, _ in events):
         deltas.append(_capacity(tx))
     return deltas
 

@@ -47,9 +47,7 @@ _IS_QUEUED: Final = JOBS.c.state == fixed(JobState.QUEUED)
 _GET: Final = Statement(_ASK.where(_C.id == bindparam("id")))
 _MANY: Final = Statement(_ASK.where(is_in(_C.id, "ids")).order_by(_C.id))
 _OF_JOB: Final = Statement(_ASK.where(_C.job_id == bindparam("id")).order_by(_C.ordinal))
-_OF_JOBS: Final = Statement(
-    _ASK.where(is_in(_C.job_id, "ids")).order_by(_C.job_id, _C.ordinal.desc())  # the first one comes last
-)
+_DEFERRED: Final = Statement(select(_C.job_id).where(is_in(_C.job_id, "ids"), _C.not_before.is_not(None)))
 _DEFER: Final = Statement(
     update(ASKS).where(_C.id == bindparam("id")).values(not_before=bindparam("not_before")), table=ASKS
 )
@@ -95,10 +93,9 @@ class Asks:
         found = map(_ask, self._link.rows(_MANY, {"ids": listed(ask_ids)}))
         return {ask.id: ask for ask in found}
 
-    def of_jobs(self, job_ids: Sequence[JobId]) -> dict[JobId, Ask]:
-        """The first ask of each."""
-        found = map(_ask, self._link.rows(_OF_JOBS, {"ids": listed(job_ids)}))
-        return {ask.job_id: ask for ask in found}
+    def deferred(self, job_ids: Sequence[JobId]) -> set[JobId]:
+        """Those whose ask is in its back-off, or was."""
+        return {JobId(row[0]) for row in self._link.rows(_DEFERRED, {"ids": listed(job_ids)})}
 
     def defer_until(self, ask_id: AskId, at: datetime | None) -> None:
         self._link.change(_DEFER, {"id": ask_id, "not_before": micros_or_none(at)})

@@ -22,7 +22,7 @@ from controlplane.store.rows import (
     moment,
     moment_or_none,
 )
-from controlplane.store.schema import ATTEMPTS, SEATS, WORK
+from controlplane.store.schema import ATTEMPTS, NODES, SEATS, WORK
 from controlplane.store.statements import Statement, bound, fixed, inserted, is_in, listed
 
 _C: Final = ATTEMPTS.c
@@ -131,6 +131,11 @@ _SEATS: Final = Statement(
     )
     .where(is_in(_S.attempt_id, "ids"))
     .order_by(_S.attempt_id, _S.rank)
+)
+_NODES_GONE: Final = Statement(
+    select(_S.attempt_id, NODES.c.name)
+    .where(is_in(_S.attempt_id, "ids"), NODES.c.id == _S.node_id, NODES.c.gone_at.is_not(None))
+    .order_by(_S.attempt_id, _S.rank.desc())  # the lowest rank's comes last
 )
 _ON_NODE: Final = Statement(
     select(_S.attempt_id)
@@ -246,6 +251,11 @@ class Attempts:
             seat = _seat(row)
             found.setdefault(seat.attempt_id, []).append(seat)
         return found
+
+    def nodes_gone(self, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, str]:
+        """Name of the first booked node that is gone, of those that have one."""
+        rows = self._link.rows(_NODES_GONE, {"ids": listed(attempt_ids)})
+        return {AttemptId(attempt_id): name for attempt_id, name in rows}
 
     def failures(self, job_id: JobId) -> int:
         """How many consumed the retry budget."""

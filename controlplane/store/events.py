@@ -39,6 +39,18 @@ _HORIZON: Final = Statement(
 )
 
 
+_BETWEEN: Final = (
+    tuple_(_C.xid, _C.seq) > tuple_(bound("xid"), bound("seq")),
+    tuple_(_C.xid, _C.seq) <= tuple_(bound("head_xid"), bound("head_seq")),
+)
+_SUBJECTS: Final = Statement(
+    select(_C.xid, _C.seq, _C.kind, _C.subject)
+    .where(*_BETWEEN)
+    .order_by(_C.xid, _C.seq)
+    .limit(bound("limit"))
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
     """A place between two events."""
@@ -99,6 +111,22 @@ class Events:
         is_more = len(found) == limit
         return found, found[-1][0] if is_more and found else str(max(start, head, key=_place))
 
+    def subjects_after(self, cursor: str, limit: int) -> tuple[list[tuple[str, str]], str]:
+        """As `after`, of each event only what kind it is and what it speaks of: for who looks at the rows anyway."""
+        start, head = Cursor.parse(cursor), self._head()
+        params = {
+            "xid": start.xid,
+            "seq": start.seq,
+            "head_xid": head.xid,
+            "head_seq": head.seq,
+            "limit": limit,
+        }
+        rows = self._link.rows(_SUBJECTS, params)
+        last = (
+            Cursor(xid=rows[-1][0], seq=rows[-1][1]) if len(rows) == limit else max(start, head, key=_place)
+        )
+        return [(row[2], row[3]) for row in rows], str(last)
+
     def head(self) -> str:
         """The cursor of now: behind all that `after` would give."""
         return str(self._head())
@@ -117,8 +145,7 @@ def _place(cursor: Cursor) -> tuple[int, int]:
 def _after(*, of_projects: bool, of_a_job: bool) -> Statement:
     query = (
         select(_C.xid, _C.seq, _C.kind, _C.subject, _C.at, _C.project_id, _C.job_id, _C.data)
-        .where(tuple_(_C.xid, _C.seq) > tuple_(bound("xid"), bound("seq")))
-        .where(tuple_(_C.xid, _C.seq) <= tuple_(bound("head_xid"), bound("head_seq")))
+        .where(*_BETWEEN)
         .order_by(_C.xid, _C.seq)
         .limit(bound("limit"))
     )

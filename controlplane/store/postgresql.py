@@ -61,9 +61,9 @@ class PostgresqlDriver:
 
     def execute_all(self, statement: Statement, many: Sequence[Params]) -> int:
         """In one statement over all rows, planned anew: the plan for a table as it was may be a bad one by now."""
-        text, constants = statement.over_many()
-        params = {**constants, ROWS: packed(many)}
-        return self._connection.execute(text, params, prepare=False).rowcount
+        over = statement.over_many(POSTGRESQL)
+        params = {**over.constants, ROWS: packed(many)}
+        return self._connection.execute(over.text, params, prepare=False).rowcount
 
     def begin(self, text: str) -> int:
         """Returns the database's time in microseconds: one trip for both.

@@ -121,7 +121,11 @@ class Records:
         return found
 
     def save_rank(self, attempt_id: AttemptId, rank: int, row: RankRow) -> None:
-        self._link.change(_SAVE_RANK, _rank_params(attempt_id, rank, row))
+        self.save_ranks([(attempt_id, rank, row)])
+
+    def save_ranks(self, rows: Sequence[tuple[AttemptId, int, RankRow]]) -> None:
+        """Each rank at most once."""
+        self._link.change_all(_SAVE_RANK, [_rank_params(*each) for each in rows])
 
     def add_metrics(self, metrics: Sequence[MetricRow]) -> None:
         self._link.change_all(_ADD_METRIC, [_metric_params(metric) for metric in metrics])

@@ -14,6 +14,7 @@ Row = tuple[Any, ...]
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECONDS_PER_SECOND: Final = 1_000_000
 SECONDS_PER_DAY: Final = 86_400
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 def micros(at: datetime) -> int:
@@ -37,7 +38,7 @@ def moment_or_none(column: int | None) -> datetime | None:
 def packed(value: object) -> str:
     """Strict JSON: NaN, infinities and objects of ours are mistakes of the caller."""
     try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return _ENCODER.encode(value)
     except (TypeError, ValueError) as mistake:
         raise Bug(f"not a JSON value: {mistake}") from mistake
 

@@ -6,7 +6,8 @@ it compiles to costs nothing extra.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Table, bindparam, insert, literal_column
@@ -33,9 +34,12 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
 
 
 ROWS: Final = "rows"
-"""The one parameter of a statement over many rows: a JSON array of objects."""
+"""The one parameter of a statement over many rows: a JSON array."""
 
-_PARAMETER: Final = re.compile(r"%\((\w+)\)s")
+_PARAMETERS: Final[Mapping[str, re.Pattern[str]]] = {
+    SQLITE: re.compile(r":(\w+)"),
+    POSTGRESQL: re.compile(r"%\((\w+)\)s"),
+}
 
 
 class Statement:
@@ -46,7 +50,7 @@ class Statement:
     def __init__(self, clause: ClauseElement, *, table: Table | None = None) -> None:
         self._clause = clause
         self._texts: dict[str, tuple[str, dict[str, object]]] = {}
-        self._over_many: tuple[str, dict[str, object]] | None = None
+        self._over_many: dict[str, OverMany] = {}
         self.table = table
         """The one it writes to, if it writes: names what a violated foreign key belongs to."""
 
@@ -60,28 +64,32 @@ class Statement:
             made = self._texts[dialect] = (str(compiled), constants)
         return made
 
-    def over_many(self) -> tuple[str, dict[str, object]]:
-        """PostgreSQL's text that does the same for every object in `rows`, in one go; constants stay parameters.
-
-        Run once per row, it would cost the client and the server several times as much.
-        """
-        if self._over_many is None:
-            text, constants = self.text(POSTGRESQL)
-            compiled = DIALECTS[POSTGRESQL].statement_compiler(DIALECTS[POSTGRESQL], self._clause)
-            types = {
-                name: DIALECTS[POSTGRESQL].type_compiler_instance.process(bind.type)
-                for name, bind in compiled.binds.items()
-                if bind.required
-            }
-            self._over_many = (_over_rows(text, types), constants)
-        return self._over_many
+    def over_many(self, dialect: str) -> "OverMany":
+        """Does the same for each of many rows in one go: run once per row it costs both sides several times as much."""
+        made = self._over_many.get(dialect)
+        if made is None:
+            text, constants = self.text(dialect)
+            kinds = DIALECTS[dialect].type_compiler_instance
+            compiled = DIALECTS[dialect].statement_compiler(DIALECTS[dialect], self._clause)
+            binds = {name: kinds.process(bind.type) for name, bind in compiled.binds.items() if bind.required}
+            made = OverMany(text=_over_rows(text, dialect, binds), constants=constants, columns=tuple(binds))
+            self._over_many[dialect] = made
+        return made
 
 
-def _over_rows(text: str, types: Mapping[str, str]) -> str:
-    """Takes each parameter that `types` names from a column of the rows."""
-    columns = ", ".join(f'"{name}" {kind}' for name, kind in types.items())
-    source = f"json_to_recordset((%({ROWS})s)::json) AS b({columns})"
-    text = _PARAMETER.sub(lambda found: f'b."{found[1]}"' if found[1] in types else found[0], text)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverMany:
+    """A statement that takes its parameters from the rows of a JSON array."""
+
+    text: str
+    constants: Mapping[str, object]
+    columns: tuple[str, ...]
+
+
+def _over_rows(text: str, dialect: str, kinds: Mapping[str, str]) -> str:
+    """Takes each parameter that `kinds` names from a column of the rows."""
+    source = _SOURCES[dialect](kinds)
+    text = _PARAMETERS[dialect].sub(lambda found: f'b."{found[1]}"' if found[1] in kinds else found[0], text)
     match text.partition(" ")[0]:
         case "INSERT":
             into, _, rest = text.partition(" VALUES ")
@@ -93,6 +101,21 @@ def _over_rows(text: str, types: Mapping[str, str]) -> str:
         case _:
             removed, _, where = text.partition(" WHERE ")
             return f"{removed} USING {source} WHERE {where}"
+
+
+def _arrays(kinds: Mapping[str, str]) -> str:
+    """SQLite's way: a row is an array of values, which keep the type that they have as JSON."""
+    columns = ", ".join(f'value ->> {place} AS "{name}"' for place, name in enumerate(kinds))
+    return f"(SELECT {columns} FROM json_each(:{ROWS})) AS b"  # noqa: S608 - names of parameters
+
+
+def _records(kinds: Mapping[str, str]) -> str:
+    """PostgreSQL's: a row is an object, and the columns say their types."""
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
+    return f"json_to_recordset((%({ROWS})s)::json) AS b({columns})"
+
+
+_SOURCES: Final[Mapping[str, Callable[[Mapping[str, str]], str]]] = {SQLITE: _arrays, POSTGRESQL: _records}
 
 
 def _closing(text: str) -> int:

@@ -60,7 +60,7 @@ _CLAIMS: Final = Statement(
     .order_by(_C.id)
     .with_for_update()
 )
-_FINISH: Final = Statement(delete(WORK).where(*_IS_OURS, _C.poked_for.is_(None)), table=WORK)
+_FINISH: Final = Statement(delete(WORK).where(_C.noun == bindparam("noun"), is_in(_C.id, "ids")), table=WORK)
 _NEXT: Final = bound("next_at")
 _SETTLE: Final = Statement(
     update(WORK)
@@ -146,18 +146,19 @@ class Work:
     def settle_many(self, items: Sequence[tuple[WorkItem, datetime | None]]) -> None:
         """All of one noun. Raises `StaleWrite` unless every claim stands."""
         claims = self._claims([item for item, _ in items])
-        finished: list[Params] = []
+        finished: list[str] = []
         settled: list[Params] = []
         for item, next_at in items:
             token, poked_for = claims.get(item.id, (None, None))
             if token != item.token:
                 raise _lost(item)
             if next_at is None and poked_for is None:
-                finished.append(_claim_params(item))
+                finished.append(item.id)
             else:
                 next_us = None if next_at is None else micros(next_at)
                 settled.append(_claim_params(item) | {"next_at": next_us})
-        self._link.change_all(_FINISH, finished)
+        if finished:
+            self._link.change(_FINISH, {"noun": items[0][0].noun, "ids": listed(finished)})
         self._link.change_all(_SETTLE, settled)
 
     def free(self, holder: str) -> int:
