@@ -56,6 +56,15 @@ class Settings:
     leader_seconds: float = 10.0
     """Length of the scheduling loop's lease."""
 
+    retention_days: float = 90.0
+    """Finished jobs are kept this long; then they go to the archive. See docs/retention.md."""
+
+    event_days: float = 30.0
+    """The change feed reaches back this far."""
+
+    log_days: float = 30.0
+    """Output of finished jobs is kept this long, if the jobs themselves are not archived before."""
+
     local_cluster: bool = True
     """Whether `server init` registers the embedded Ray cluster."""
 

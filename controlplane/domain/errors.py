@@ -10,6 +10,7 @@ ControlPlaneError
 │   │   ├── StaleWrite         another writer was first
 │   │   └── KeyReused          an idempotency key came back with another body
 │   ├── Gone               410, the attempt is over or fenced
+│   │   └── NoLongerKept       it was there, and was pruned
 │   └── TooLarge           413
 ├── PluginError      an adapter, executor or object store failed
 │   ├── Transient          try again
@@ -111,6 +112,12 @@ class Gone(UserError):
 
     code = "gone"
     http_code = 410
+
+
+class NoLongerKept(Gone):
+    """What was asked for is older than what is kept."""
+
+    code = "no_longer_kept"
 
 
 class TooLarge(UserError):

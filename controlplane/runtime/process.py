@@ -16,6 +16,7 @@ from controlplane.runtime.jobs import JobStep
 from controlplane.runtime.lanes import Pool
 from controlplane.runtime.orphans import OrphanStep
 from controlplane.runtime.reconcile import Noun, ReconcileLoop, Step, T
+from controlplane.runtime.retention import RetentionLoop
 from controlplane.runtime.scheduling import SchedulingLoop
 from controlplane.runtime.sweep import Sweep
 from schedulers.base import Policy
@@ -61,6 +62,7 @@ class Loops:
             leader_seconds=services.settings.leader_seconds,
         )
         self.sweep = Sweep(store=store, bell=bell)
+        self.retention = RetentionLoop(services, bell=bell, holder=holder)
         self.reconciling: Mapping[str, Reconciles] = {
             "cluster": reconciles("cluster", ClusterStep(services, adapters), CLUSTER_THREADS),
             "claim": reconciles("claim", ClaimStep(services, adapters), CLUSTER_THREADS),
@@ -72,6 +74,7 @@ class Loops:
             ("bell", bell.run),
             ("scheduling", self.scheduling.run),
             ("sweep", self.sweep.run),
+            ("retention", self.retention.run),
             *((name, loop.run) for name, loop in self.reconciling.items()),
         )
         self._threads: list[threading.Thread] = []

@@ -25,7 +25,7 @@ from controlplane.domain.jobs import JobKind, JobState
 from controlplane.store.links import Link
 from controlplane.store.rows import Row
 from controlplane.store.schema import JOB_COUNT_CHANGES, JOB_COUNTS, JOBS
-from controlplane.store.statements import Statement, is_in, listed
+from controlplane.store.statements import Statement, bound, is_in, listed
 from controlplane.store.views import Bucket, JobFilter, MiscountedBucket
 
 EVERYWHERE: Final = JobFilter()
@@ -34,6 +34,11 @@ _KEY: Final = ("project_id", "queue_id", "state", "kind")
 
 _TRUTH: Final = Statement(
     select(*(JOBS.c[name] for name in _KEY), func.count()).group_by(*(JOBS.c[name] for name in _KEY))
+)
+_WAITING: Final = Statement(
+    select(func.count()).select_from(
+        select(JOB_COUNT_CHANGES.c.jobs).limit(bound("most")).subquery("waiting")
+    )
 )
 _TAKE_CHANGES: Final = Statement(
     delete_from(JOB_COUNT_CHANGES).returning(*JOB_COUNT_CHANGES.c), table=JOB_COUNT_CHANGES
@@ -63,6 +68,11 @@ class Counts:
         }
         params = {name: value for name, value in given.items() if value is not None}
         return [_bucket(row) for row in self._link.rows(_sum(frozenset(params)), params)]
+
+    def changes(self, most: int) -> int:
+        """How many changes wait to be folded, not counted further than `most`."""
+        row = self._link.row(_WAITING, {"most": most})
+        return 0 if row is None else int(row[0])
 
     def fold(self) -> int:
         """Adds up the changes since the last time, and says how many; the counts stay what they are.

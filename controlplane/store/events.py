@@ -11,9 +11,10 @@ from typing import Final, Self
 
 from sqlalchemy import bindparam, func, insert, select, tuple_
 
-from controlplane.domain.errors import Invalid
+from controlplane.domain.errors import Invalid, NoLongerKept
 from controlplane.domain.events import Event
 from controlplane.domain.ids import ProjectId
+from controlplane.store import feed_floor
 from controlplane.store.links import Link
 from controlplane.store.rows import Row, micros, moment, packed, unpacked
 from controlplane.store.schema import EVENTS
@@ -94,8 +95,19 @@ class Events:
         project_ids: tuple[ProjectId, ...] | None = None,
         job_id: str | None = None,
     ) -> tuple[list[tuple[str, Event]], str]:
-        """Events with the cursor behind each, and the cursor to go on from, also where the filter left none."""
-        start = Cursor(xid=0, seq=0) if cursor is None else Cursor.parse(cursor)
+        """Events with the cursor behind each, and the cursor to go on from, also where the filter left none.
+
+        Without a cursor from the oldest event that is kept. Raises `NoLongerKept` where some behind it were pruned.
+        """
+        floor = self._floor()
+        start = floor if cursor is None else Cursor.parse(cursor)
+        if _place(start) < _place(floor):
+            raise NoLongerKept(
+                f"events up to {floor} were pruned; read on from there, or from the beginning without a cursor",
+                field="after",
+                value=cursor,
+                limit=str(floor),
+            )
         head = self._head()
         params: dict[str, object] = {
             "xid": start.xid,
@@ -130,6 +142,10 @@ class Events:
     def head(self) -> str:
         """The cursor of now: behind all that `after` would give."""
         return str(self._head())
+
+    def _floor(self) -> Cursor:
+        xid, seq = feed_floor.height(self._link)
+        return Cursor(xid=xid, seq=seq)
 
     def _head(self) -> Cursor:
         row = self._link.row(_HORIZON)

@@ -66,6 +66,16 @@ class JobPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OldJob:
+    """As much of a job as says whether it may go."""
+
+    place: JobPlace
+    is_finished: bool
+    since: datetime
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
     """How many jobs of a project and queue are of one kind and in one state."""
 

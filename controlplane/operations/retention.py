@@ -1,0 +1,122 @@
+"""Retention: puts finished jobs into the archive when they are old, and prunes what nobody will ask for again.
+
+The archive is written before anything is removed, and what is removed is checked again in the transaction that does
+it. So a crash in between leaves jobs in both places, never in none.
+"""
+
+import gzip
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import BinaryIO, Final, cast
+
+from controlplane.domain.ids import JobId
+from controlplane.domain.leases import Lease
+from controlplane.operations.services import Services
+from controlplane.settings import Settings
+from controlplane.store import JobPlace, OldJob, Store, Tx
+
+BATCH: Final = 200
+"""Jobs of one transaction."""
+
+EVENTS_BATCH: Final = 1000
+FORMAT: Final = 1
+"""Of the archive's lines; see docs/retention.md."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """How far a walk over the old jobs has come, and what the last step of it did."""
+
+    after: JobPlace | None = None
+    is_over: bool = False
+    archived: int = 0
+    without_logs: int = 0
+
+
+def step(services: Services, lease: Lease, walk: Walk) -> Walk:
+    """Looks at the next jobs, the oldest first. Raises `StaleWrite` when the lease was lost, with nothing removed."""
+    settings = services.settings
+    days = min(settings.retention_days, settings.log_days)
+    with services.store.read() as tx:
+        now = tx.now
+        jobs = tx.retention.walk(walk.after, now - timedelta(days=days), BATCH)
+        old = [job.place.job_id for job in _finished_before(jobs, _expiry(settings, now))]
+        needed = tx.retention.needed(old)
+        silent_since = now - timedelta(days=settings.log_days)
+        logged = tx.retention.logged([job.place.job_id for job in _finished_before(jobs, silent_since)])
+    going = {job.place.job_id: job for job in jobs if job.place.job_id in set(old) - needed}
+    archived = _archive(services, lease, list(going.values()))
+    silenced = sorted(set(logged) - going.keys())
+    if silenced:
+        services.store.write(partial(_drop_logs, lease=lease, job_ids=silenced))
+    return Walk(
+        after=jobs[-1].place if jobs else walk.after,
+        is_over=len(jobs) < BATCH,
+        archived=len(archived),
+        without_logs=len(silenced),
+    )
+
+
+def prune(services: Services, lease: Lease) -> int:
+    """Takes a bounded number of old events, ended leases and departed nodes away; says how many."""
+    event_days, days = services.settings.event_days, services.settings.retention_days
+
+    def unit(tx: Tx) -> int:
+        tx.leases.fence(lease)
+        return (
+            tx.retention.prune_events(tx.now - timedelta(days=event_days), EVENTS_BATCH)
+            + tx.retention.prune_leases(tx.now - timedelta(days=days))
+            + tx.retention.prune_nodes(tx.now - timedelta(days=days), BATCH)
+        )
+
+    return services.store.write(unit)
+
+
+def archive_key(jobs: Sequence[OldJob], first_at: datetime) -> str:
+    """The same jobs in the same state have the same name, so a repeat after a crash replaces what it repeats."""
+    content = "\n".join(f"{job.place.job_id} {job.version}" for job in jobs)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return f"archive/jobs/{first_at:%Y-%m-%d}/{jobs[0].place.job_id}-{digest}.jsonl.gz"
+
+
+def _archive(services: Services, lease: Lease, jobs: Sequence[OldJob]) -> list[JobId]:
+    """Says which were removed."""
+    if not jobs:
+        return []
+    with tempfile.TemporaryFile() as file:
+        _write(services.store, [job.place.job_id for job in jobs], cast("BinaryIO", file))
+        file.seek(0)
+        services.objects.put(archive_key(jobs, jobs[0].since), cast("BinaryIO", file))
+    versions = {job.place.job_id: job.version for job in jobs}
+
+    def unit(tx: Tx) -> list[JobId]:
+        tx.leases.fence(lease)
+        return tx.retention.remove(versions)
+
+    return services.store.write(unit)
+
+
+def _write(store: Store, job_ids: Sequence[JobId], file: BinaryIO) -> None:
+    # Without a time in its head, the same rows are the same bytes.
+    with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as lines, store.read() as tx:
+        for table, row in tx.retention.rows(job_ids):
+            line = json.dumps({"format": FORMAT, "table": table, "row": row}, separators=(",", ":"))
+            lines.write(line.encode() + b"\n")
+
+
+def _drop_logs(tx: Tx, *, lease: Lease, job_ids: Sequence[JobId]) -> None:
+    tx.leases.fence(lease)
+    tx.retention.drop_logs(job_ids)
+
+
+def _finished_before(jobs: Sequence[OldJob], moment: datetime) -> list[OldJob]:
+    return [job for job in jobs if job.is_finished and job.since < moment]
+
+
+def _expiry(settings: Settings, now: datetime) -> datetime:
+    return now - timedelta(days=settings.retention_days)
