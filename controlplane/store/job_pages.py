@@ -159,7 +159,9 @@ def _newest_of(search: _Search, keys: Sequence[Key], few: int) -> list[Row]:
         part = keys[start : start + MOST_RUNS]
         runs = 1 << (len(part) - 1).bit_length()
         params = search.params() | _bucket_params([*part, *[_NOWHERE] * (runs - len(part))])
-        rows += search.link.rows(_merge(runs, search.range, filters), params | {"limit": few})
+        rows += search.link.rows(
+            _merge(runs, search.range, filters), params | {"limit": few, "most": MOST_WALKED}
+        )
     return sorted(map(tuple, rows), reverse=True)
 
 
@@ -236,8 +238,14 @@ def _merge(runs: int, within: frozenset[str], filters: frozenset[str]) -> Statem
 
 def _bucket(n: int, within: frozenset[str], filters: frozenset[str]) -> Select[Row]:
     key = (_C.queue_id == bindparam(f"q{n}"), _C.state == bindparam(f"s{n}"), _C.kind == bindparam(f"k{n}"))
-    run = _along("all", within, _C.queue_id, _C.state, _C.kind).where(*key, *_conditions(_C, filters))
-    return run.limit(bound("limit"))
+    run = _along("all", within, _C.queue_id, _C.state, _C.kind).where(*key)
+    if not filters:
+        return run.limit(bound("limit"))
+    # Buckets that are filtered hold no more than may be walked. The limit says so to PostgreSQL, which would else take
+    # the index of the names, whatever the name.
+    walked = run.add_columns(_C.name).limit(bound("most")).subquery(f"bucket{n}").c
+    found = select(walked.submitted_at, walked.id, walked.queue_id, walked.state, walked.kind)
+    return found.where(*_conditions(walked, filters)).limit(bound("limit"))
 
 
 @cache

@@ -68,7 +68,7 @@ HOT: Final[dict[str, Statement]] = {
     "nodes by ids": nodes._BY_IDS,
     "reason of a class": reasons._GET,
 }
-SMALL: Final = ("json_each", "CONSTANT ROW", "walked", "run0", "run1", "counted")
+SMALL: Final = ("json_each", "CONSTANT ROW", "walked", "run0", "run1", "bucket0", "bucket1", "counted")
 """May be scanned: the list that was asked for, no table at all, and what a limit bounds."""
 
 
