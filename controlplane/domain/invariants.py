@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import ATTEMPT, Attempt, Outcome
@@ -18,6 +18,9 @@ from controlplane.domain.ids import AttemptId, ClusterId, NodeId
 from controlplane.domain.jobs import JOB, Ask, Job, JobState
 from controlplane.domain.leases import Lease, LeaseState
 from controlplane.domain.lifecycles import Lifecycle
+
+BLAMELESS: Final = frozenset({Outcome.SUCCEEDED, Outcome.PREEMPTED, Outcome.EVICTED, Outcome.LOST})
+"""After these a job never fails: it has succeeded, or it is tried again."""
 
 
 class Rule(StrEnum):
@@ -177,8 +180,10 @@ def _outcome(dossier: Dossier) -> Iterator[Breach]:
         sentence = f"ran again after an attempt that succeeded: {[str(each) for each in outcomes]}"
         yield Breach(rule=Rule.OUTCOME_DECIDES, subject=job.id, sentence=sentence)
     newest = outcomes[-1] if outcomes else None
-    succeeded = job.state is JobState.SUCCEEDED
-    if succeeded and newest is not Outcome.SUCCEEDED:
+    if job.state is JobState.FAILED and newest in BLAMELESS:
+        sentence = f"failed, but its newest attempt ended as {newest}, which is not its own doing"
+        yield Breach(rule=Rule.OUTCOME_DECIDES, subject=job.id, sentence=sentence)
+    if job.state is JobState.SUCCEEDED and newest is not Outcome.SUCCEEDED:
         sentence = f"succeeded, but its newest attempt ended as {newest}"
         yield Breach(rule=Rule.OUTCOME_DECIDES, subject=job.id, sentence=sentence)
     if newest is Outcome.SUCCEEDED and job.state not in (JobState.SUCCEEDED, JobState.ACTIVE):

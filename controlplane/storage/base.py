@@ -1,7 +1,11 @@
 """The ObjectStore port: bytes under keys, written once and whole."""
 
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
+
+from controlplane.domain.errors import Invalid
+
+LONGEST_KEY: Final = 1024
 
 
 class ObjectStore(Protocol):
@@ -20,3 +24,11 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Absent keys are fine."""
+
+
+def check_key(key: str) -> None:
+    """Raises `Invalid`. A key is a key on every store, so that objects can be moved between them."""
+    if len(key) > LONGEST_KEY or "\0" in key or "\\" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
+        raise Invalid(
+            f"{key!r} is not a key: parts joined by '/', none empty, '.' or '..'", field="key", value=key
+        )

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from controlplane.domain.errors import Invalid, NotFound, Transient
+from controlplane.storage.base import check_key
 
 INCOMING: Final = ".incoming"
-LONGEST_KEY: Final = 1024
 
 
 class FileStore:
@@ -55,11 +55,8 @@ class FileStore:
         self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
+        check_key(key)
         parts = key.split("/")
-        if len(key) > LONGEST_KEY or "\0" in key or "\\" in key or not {"", ".", ".."}.isdisjoint(parts):
-            raise Invalid(
-                f"{key!r} is not a key: parts joined by '/', none empty, '.' or '..'", field="key", value=key
-            )
         path = self._root.joinpath(*parts)
         # A link below the root might lead elsewhere.
         if parts[0] == INCOMING or not path.resolve().is_relative_to(self._root.resolve()):

@@ -7,6 +7,7 @@ import pytest
 
 from controlplane.domain.errors import Invalid, Transient
 from controlplane.storage.base import ObjectStore
+from controlplane.storage.fake import FakeStore
 from controlplane.storage.file import FileStore
 from controlplane.storage.testing import ObjectStoreContract
 
@@ -27,3 +28,9 @@ class TestFileStore(ObjectStoreContract):
         with pytest.raises(Transient):
             store.put("a/b", io.BytesIO(b"y"))
         assert list(store.list("")) == ["a"]
+
+
+class TestFakeStore(ObjectStoreContract):
+    @pytest.fixture
+    def store(self) -> ObjectStore:
+        return FakeStore()

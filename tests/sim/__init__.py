@@ -1,0 +1,1 @@
+"""The simulated world: the real control plane on fake clouds, one seed, one thread (docs/reliability.md)."""

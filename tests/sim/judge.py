@@ -1,0 +1,155 @@
+"""The judge: compares the books with themselves and with the truth, after every step and at the end."""
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+from controlplane.domain import invariants
+from controlplane.domain.clusters import ClusterState
+from controlplane.domain.events import Event
+from controlplane.domain.ids import AttemptId, ClusterId, JobId
+from controlplane.domain.jobs import JobState
+from controlplane.operations import explain, uploads
+from controlplane.store import Tx
+from schedulers.base import ReasonCode
+from tests.sim.database import NoFaults
+from tests.sim.replicas import ROOT, services_of
+from tests.sim.truth import Violation
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+MOST_EVENTS: Final = 100_000
+CODES: Final = frozenset(str(code) for code in (*ReasonCode, *explain.Code))
+
+
+class Judge:
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._services = services_of(world, NoFaults(), world.objects)
+        self._cursor: str | None = None
+        self._clusters: dict[ClusterId, str] = {}
+        self._hash = blake2b(digest_size=16)
+        self.events = 0
+        self._born: set[str] = set()
+        self.finished = 0
+        """Jobs that ended, by the events."""
+
+    @property
+    def trace_hash(self) -> str:
+        return self._hash.hexdigest()
+
+    def note(self, line: str) -> None:
+        self._hash.update(line.encode())
+
+    def look(self) -> None:
+        """What was touched since the last look."""
+        with self._services.store.read() as tx:
+            found, self._cursor = tx.events.after(self._cursor, MOST_EVENTS)
+            events = [event for _, event in found]
+            if not events:
+                return
+            self._remember(events)
+            self._raise(invariants.of_placings(events, self._clusters))
+            for event in events:
+                if event.kind.startswith("cluster.") and "from" in event.data:
+                    self._clusters[ClusterId(event.subject)] = event.kind.removeprefix("cluster.")
+            for job_id in sorted({event.job_id for event in events if event.job_id is not None}):
+                self._job(tx, JobId(job_id))
+            self._floor(tx)
+            self._ended(events)
+
+    def look_at_all(self) -> None:
+        self.look()
+        with self._services.store.read() as tx:
+            known = tx.audits.job_ids(None, MOST_EVENTS)
+            if missing := sorted(set(self._world.truth.acknowledged) - set(known)):
+                raise Violation(f"acknowledged jobs are lost: {missing}")
+            for job_id in known:
+                self._job(tx, job_id)
+            self._names(tx, known)
+            self._uploads(tx)
+            self._floor(tx)
+            self._raise(invariants.of_leases(tx.leases.every()))
+            queued = [job.id for job in tx.jobs.many(known) if job.state is JobState.QUEUED]
+        for job_id in queued:
+            self._explained(job_id)
+
+    def look_at_the_end(self) -> None:
+        """Faults stopped long ago: everything has ended, or waits for a reason that is true."""
+        self.look_at_all()
+        with self._services.store.read() as tx:
+            for job in tx.jobs.many(tx.audits.job_ids(None, MOST_EVENTS)):
+                if job.state is JobState.ACTIVE:
+                    raise Violation(f"job {job.id} is active for ever: {tx.attempts.of_job(job.id)[-1:]}")
+                if job.state is JobState.HELD and all(
+                    other.is_finished for other in tx.jobs.many(job.depends_on)
+                ):
+                    raise Violation(f"job {job.id} is held for ever, though all it waits for has ended")
+                if job.state is JobState.QUEUED:
+                    self._waits_rightly(tx, job.id)
+        if self._world.truth.running:
+            raise Violation(f"user code runs for ever: {sorted(self._world.truth.running)}")
+
+    def is_all_ended(self) -> bool:
+        return self.finished >= len(self._born) and not self._world.truth.running
+
+    def _remember(self, events: list[Event]) -> None:
+        self.events += len(events)
+        for event in events:
+            self.note(f"{event.kind} {event.subject} {event.at} {sorted(event.data.items())}\n")
+            if event.kind in ("job.queued", "job.held"):
+                self._born.add(event.subject)
+            ended = event.kind in ("job.succeeded", "job.failed", "job.cancelled")
+            self.finished += ended
+
+    def _job(self, tx: Tx, job_id: JobId) -> None:
+        dossier = tx.audits.dossier(job_id)
+        if dossier is None:
+            raise Violation(f"job {job_id} has events and no row")
+        self._raise(invariants.of_job(dossier))
+
+    def _floor(self, tx: Tx) -> None:
+        floor = tx.audits.floor()
+        self._raise(invariants.of_floor(floor))
+
+    def _names(self, tx: Tx, known: list[JobId]) -> None:
+        """Every submit of ours has a name of its own, and a retry says so: two of a name are one request done twice."""
+        seen: dict[str, JobId] = {}
+        for job in tx.jobs.many(known):
+            if job.retry_of is None and seen.setdefault(job.name, job.id) != job.id:
+                raise Violation(
+                    f"{job.name} was submitted once and is there twice: {job.id}, {seen[job.name]}"
+                )
+
+    def _uploads(self, tx: Tx) -> None:
+        """A row promises that the bytes are there."""
+        for digest in sorted(self._world.truth.uploaded):
+            if tx.uploads.get(digest) and uploads.upload_key(digest) not in self._world.objects.objects:
+                raise Violation(f"upload {digest} has a row and no bytes")
+
+    def _ended(self, events: list[Event]) -> None:
+        for event in events:
+            if event.kind == "attempt.ended" and self._world.truth.runs(AttemptId(event.subject)):
+                raise Violation(f"attempt {event.subject} was ended while its code runs: {event.data}")
+
+    def _explained(self, job_id: JobId) -> None:
+        why = explain.explain(self._services, ROOT, job_id)
+        if why.code not in CODES:
+            raise Violation(f"job {job_id} waits for {why.code!r}, which is not in the closed list")
+
+    def _waits_rightly(self, tx: Tx, job_id: JobId) -> None:
+        ask = tx.asks.of_job(job_id)
+        reason = tx.reasons.get(ask.class_id) if ask else None
+        blocked = [cluster for cluster in tx.clusters.list() if not cluster.takes_tasks]
+        is_full = any(cluster.state is ClusterState.READY for cluster in tx.clusters.list())
+        if reason is None:
+            raise Violation(f"job {job_id} waits for ever and nobody says why")
+        if reason.code == ReasonCode.NO_ROOM and is_full and not tx.attempts.live():
+            raise Violation(f"job {job_id} waits for room on empty clusters: {reason.sentence}")
+        if reason.code == ReasonCode.CLUSTERS_BLOCKED and not blocked:
+            raise Violation(f"job {job_id} waits for clusters that are not blocked: {reason.sentence}")
+
+    @staticmethod
+    def _raise(breaches: object) -> None:
+        for breach in breaches:  # type: ignore[attr-defined]
+            raise Violation(f"{breach.rule}: {breach.subject} {breach.sentence}")

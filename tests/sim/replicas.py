@@ -1,0 +1,91 @@
+"""Replicas: what runs in each process of the control plane, driven by hand. Each may die at any door and come back."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from controlplane.domain.errors import StaleWrite, Unavailable
+from controlplane.domain.ids import TokenId
+from controlplane.identity.principals import Principal, Role
+from controlplane.operations.services import Services
+from controlplane.runtime.process import Loops
+from controlplane.secrets.sealer import Sealer
+from controlplane.storage.base import ObjectStore
+from controlplane.store import Store
+from schedulers.priority import Priority
+from tests.inline_pool import InlinePool
+from tests.sim.database import URL, Gate
+from tests.sim.ports import SimExecutor, SimLender, SimObjects, Way
+from tests.sim.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+ROOT: Final = Principal(token_id=TokenId("token_root"), name="root", role=Role.ADMIN, project_id=None)
+
+
+class CountingIds:
+    """Ids in the order of their birth."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def new(self, prefix: str) -> str:
+        self._count += 1
+        return f"{prefix}_{self._count:05d}"
+
+
+def services_of(world: "World", gate: Gate, objects: ObjectStore) -> Services:
+    return Services(
+        store=Store(URL, world.database.doors(lambda: world.timeline.now_us, gate)),
+        objects=objects,
+        ids=world.ids,
+        sealer=Sealer(b"k" * 32),
+        settings=SETTINGS,
+    )
+
+
+class ApiReplica:
+    """Keeps nothing between two requests, so it dies with one request at most."""
+
+    def __init__(self, world: "World", name: str) -> None:
+        self.name = name
+        way = Way(world, name)
+        self.services = services_of(world, way, SimObjects(world, way))
+
+
+class LoopsReplica:
+    def __init__(self, world: "World", name: str) -> None:
+        self.name = name
+        self.is_up = False
+        self._world = world
+
+    def boot(self) -> None:
+        """A new process: nothing is remembered but its name, and the claims of its dead predecessor are freed."""
+        way = Way(self._world, self.name)
+        services = services_of(self._world, way, SimObjects(self._world, way))
+        services.store.write(lambda tx: tx.work.free(self.name))
+        self._loops = Loops(
+            services,
+            adapters={"ray": SimLender(self._world, way)},
+            executor=SimExecutor(self._world, way),
+            policy=Priority(),
+            holder=self.name,
+        )
+        self.is_up = True
+
+    def turn(self, what: str) -> None:
+        """One round of one loop. Raises `Crash`."""
+        match what:
+            case "scheduling":
+                self._schedule()
+            case "sweep":
+                with suppress(Unavailable):
+                    self._loops.sweep.round()
+            case noun:
+                self._loops.reconciling[noun].drain(InlinePool())
+
+    def _schedule(self) -> None:
+        try:
+            self._loops.scheduling.step()
+        except (StaleWrite, Unavailable):
+            self._loops.scheduling._leading = None

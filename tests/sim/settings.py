@@ -1,0 +1,20 @@
+"""Settings of the simulated control plane: an hour's worth of timeouts in some minutes."""
+
+from pathlib import Path
+from typing import Final
+
+from controlplane.settings import Settings
+from tests.sim.database import URL
+
+SETTINGS: Final = Settings(
+    home=Path("/nowhere"),
+    database_url=URL,
+    lease_seconds=30.0,
+    clock_skew_seconds=5.0,
+    unreachable_after_seconds=20.0,
+    start_timeout_seconds=60.0,
+    starts_in_flight=3,
+    poll_seconds=5.0,
+    leader_seconds=10.0,
+    local_cluster=False,
+)

@@ -1,0 +1,103 @@
+"""Trials: one seed, run to its end, and what came of it; many of them on all cores."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from controlplane.domain.errors import Unavailable
+from tests.sim.chance import Strike
+from tests.sim.truth import Violation
+from tests.sim.world import World
+
+FAILED: Final = frozenset({"step.failed", "scheduling.failed"})
+"""What a loop logs when it caught something that it has no answer to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    seed: int
+    steps: int
+    """As far as it came."""
+
+    trace_hash: str
+    violation: str | None
+    struck: tuple[Strike, ...]
+    story: tuple[str, ...]
+    jobs: int
+    starts: int
+
+    def __str__(self) -> str:
+        told = self.violation or "all is well"
+        return f"seed {self.seed}: {self.steps} steps, {self.jobs} jobs, {self.starts} starts, {told}"
+
+
+def run(seed: int, steps: int, *, only: frozenset[Strike] | None = None) -> Result:
+    """`only`: the faults that may strike; None: all that are drawn."""
+    with _failures_are_violations() as failures:
+        world = World(seed, only=only)
+        violation = None
+        try:
+            for _ in range(steps):
+                world.step()
+                _raise_first(failures)
+            world.calm_down()
+            _raise_first(failures)
+        except Violation as found:
+            violation = str(found)
+        except Exception as broken:  # noqa: BLE001 - whatever it is, the control plane did not bear it
+            violation = f"{type(broken).__name__}: {broken}"
+    return Result(
+        seed=seed,
+        steps=world.steps,
+        trace_hash=world.judge.trace_hash,
+        violation=violation,
+        struck=tuple(world.chance.struck),
+        story=tuple(world.story),
+        jobs=len(world.truth.acknowledged),
+        starts=world.truth.starts,
+    )
+
+
+def run_many(seeds: Iterable[int], steps: int) -> Iterator[Result]:
+    """In the order of the seeds, on every core."""
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(_run, ((seed, steps) for seed in seeds), chunksize=2)
+
+
+def _run(trial: tuple[int, int]) -> Result:
+    return run(*trial)
+
+
+@contextmanager
+def _failures_are_violations() -> Iterator[list[str]]:
+    """A loop survives what it does not understand and tries again; here that counts as a finding."""
+    heard = _Failures()
+    logger = logging.getLogger("controlplane")
+    before = logger.propagate, logger.level
+    logger.propagate = False
+    logger.addHandler(heard)
+    try:
+        yield heard.found
+    finally:
+        logger.removeHandler(heard)
+        logger.propagate, _ = before
+
+
+class _Failures(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raised = record.exc_info[1] if record.exc_info else None
+        if record.getMessage() in FAILED and not isinstance(raised, Unavailable):
+            self.found.append(f"{record.getMessage()}: {type(raised).__name__}: {raised}")
+
+
+def _raise_first(failures: list[str]) -> None:
+    if failures:
+        raise Violation(failures[0])

@@ -1,0 +1,225 @@
+"""Users and operators: what they ask for, through one of the api replicas, until they are answered."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from controlplane.domain.clusters import ClusterState
+from controlplane.domain.errors import PluginError, Unavailable, UserError
+from controlplane.domain.ids import JobId
+from controlplane.operations import batches, clusters, jobs, submission, uploads
+from controlplane.operations.idempotency import Once, Replay
+from controlplane.store import JobView
+from controlplane.wire.admin import ClusterCreate
+from controlplane.wire.jobspec import JobSpec
+from tests.sim.database import Crash
+from tests.sim.replicas import ROOT, ApiReplica
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+Fields = dict[str, Any]  # of a JobSpec
+
+WISHES: Final = {"upload": 0.7, "submit": 10.0, "gang": 4.0, "family": 1.5, "cancel": 3.0, "retry": 1.0}
+WORDS: Final = {"cordon": 2.0, "uncordon": 3.0, "drain": 1.5, "undrain": 3.0, "detach": 0.3, "attach": 1.0}
+MOST_OPEN: Final = 25
+"""Unfinished jobs; whoever has that many waits before submitting more."""
+
+Request = Callable[[ApiReplica], None]
+
+
+class Users:
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._chance = world.chance
+        self._submitted = 0
+        self._known: list[JobId] = []
+        self._uploads: list[str] = []
+
+    def wish(self) -> None:
+        kind = self._chance.weighted("wish", WISHES)
+        match kind:
+            case "cancel":
+                self._about_a_job("cancel", jobs.cancel)
+            case "upload":
+                self._upload()
+            case "retry":
+                self._about_a_job("retry", jobs.retry)
+            case _ if len(self._world.truth.acknowledged) - self._world.judge.finished > MOST_OPEN:
+                return
+            case "family":
+                self._submit_family()
+            case _:
+                self._submit(self._fields(tasks=self._chance.whole("tasks", 2, 4) if kind == "gang" else 1))
+
+    def _submit(self, fields: Fields) -> None:
+        spec = JobSpec.model_validate(fields)
+        text = spec.model_dump_json()
+        once = self._once(fields["name"], lambda view: view.job.id)
+        answered = self._acknowledge
+
+        def request(api: ApiReplica) -> None:
+            try:
+                answered(submission.submit(api.services, ROOT, spec, text, once=once).job.id)
+            except Replay as replay:
+                answered(JobId(replay.remembered.body))
+
+        self._ask(f"submit {fields['name']}", request)
+
+    def _upload(self) -> None:
+        archive = zip_of(f"print({self._chance.whole('archive', 1, 5)})")
+        sha256 = hashlib.sha256(archive).hexdigest()
+
+        self._world.truth.uploaded.add(f"sha256:{sha256}")
+
+        def request(api: ApiReplica) -> None:
+            row = uploads.accept(
+                api.services, ROOT, io.BytesIO(archive), sha256=sha256, size_bytes=len(archive)
+            )
+            self._uploads.append(row.digest)
+
+        self._ask("upload", request)
+
+    def _submit_family(self) -> None:
+        """Two parents and a child that waits for both."""
+        made = [self._fields(tasks=1) for _ in range(3)]
+        made[2]["depends_on"] = [made[0]["name"], made[1]["name"]]
+        batch = [(spec, spec.model_dump_json()) for spec in map(JobSpec.model_validate, made)]
+        once = self._once(made[0]["name"], lambda views: " ".join(view.job.id for view in views))
+
+        def request(api: ApiReplica) -> None:
+            try:
+                ids = [view.job.id for view in batches.submit_many(api.services, ROOT, batch, once=once)]
+            except Replay as replay:
+                ids = [JobId(each) for each in replay.remembered.body.split()]
+            for job_id in ids:
+                self._acknowledge(job_id)
+
+        self._ask(f"submit family {made[0]['name']}", request)
+
+    def _about_a_job(self, verb: str, operation: Callable[..., JobView]) -> None:
+        if not self._known:
+            return
+        job_id = self._chance.pick(verb, self._known)
+        once = self._once(f"{verb} {job_id} {self._world.steps}", lambda view: view.job.id)
+
+        def request(api: ApiReplica) -> None:
+            try:
+                answered = operation(api.services, ROOT, job_id, once=once).job.id
+            except Replay as replay:
+                answered = JobId(replay.remembered.body)
+            if answered != job_id:
+                self._acknowledge(answered)
+
+        self._ask(f"{verb} {job_id}", request)
+
+    def _fields(self, *, tasks: int) -> Fields:
+        self._submitted += 1
+        chance = self._chance
+        fields: Fields = {
+            "name": f"job-{self._submitted}",
+            "entrypoint": "true",
+            "tasks": tasks,
+            "priority": chance.whole("priority", 0, 2),
+            "resources": {
+                "cpus": chance.pick("cpus", (0.5, 1.0, 2.0)),
+                "gpus": chance.pick("gpus", (0.0, 0.5, 1.0, 2.0)),
+            },
+            "retry": {
+                "max_attempts": chance.whole("attempts", 1, 3),
+                "backoff_seconds": chance.pick("backoff", (0.5, 5.0, 30.0)),
+            },
+            "grace_seconds": chance.pick("grace", (1.0, 5.0, 15.0)),
+        }
+        if chance.is_so("has limit", 0.3):
+            fields["max_runtime_seconds"] = chance.between("limit", 5.0, 80.0)
+            if chance.is_so("hangs", 0.4):
+                fields["environment"] = {"HANGS": "1"}
+        if self._uploads and chance.is_so("has code", 0.3):
+            fields["working_dir"] = chance.pick("code", self._uploads)
+        if self._known and chance.is_so("depends", 0.15):
+            fields["depends_on"] = [chance.pick("dependency", self._known)]
+        return fields
+
+    def _acknowledge(self, job_id: JobId) -> None:
+        if job_id not in self._world.truth.acknowledged:
+            self._world.truth.acknowledged[job_id] = self._world.timeline.seconds
+            self._known.append(job_id)
+
+    # `Any`: the operation's own result.
+    def _once(self, key: str, render: Callable[[Any], str]) -> Once[Any]:
+        return Once(token_id=ROOT.token_id, key=key, request_hash=key.encode(), code=201, render=render)
+
+    def _ask(self, what: str, request: Request) -> None:
+        """Asks again, later and perhaps elsewhere, until somebody answers."""
+        api = self._world.some_api("user")
+        try:
+            request(api)
+        except (Unavailable, PluginError, Crash):
+            self._world.tell(f"user: {what}: no answer")
+            seconds = self._chance.between("user patience", 0.5, 10.0)
+            self._world.timeline.after(seconds, lambda: self._ask(what, request))
+        except UserError as refused:
+            self._world.tell(f"user: {what}: {refused.code}")
+        else:
+            self._world.tell(f"user: {what}")
+
+
+class Operators:
+    """Register clusters and speak about them."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def word(self) -> None:
+        world = self._world
+        site = world.chance.pick("word about", world.sites.all)
+        kind = world.chance.weighted("word", WORDS)
+        api = world.some_api("operator")
+        try:
+            self._say(kind, site.name, api)
+        except (Unavailable, Crash, UserError) as problem:
+            world.tell(f"operator: {kind} {site.name}: {type(problem).__name__}")
+        else:
+            world.tell(f"operator: {kind} {site.name}")
+
+    def repair(self) -> None:
+        """Every site is attached again and takes tasks."""
+        api = self._world.some_api("operator")
+        for site in self._world.sites.all:
+            try:
+                for kind in ("uncordon", "undrain"):
+                    self._say(kind, site.name, api)
+            except UserError:
+                self.attach(site.name)
+
+    def attach(self, name: str) -> None:
+        site = next(site for site in self._world.sites.all if site.name == name)
+        wanted = ClusterCreate(name=name, adapter="ray", url=site.url)
+        clusters.register(self._world.some_api("operator").services, ROOT, wanted)
+
+    def _say(self, kind: str, name: str, api: ApiReplica) -> None:
+        match kind:
+            case "attach":
+                self.attach(name)
+            case "detach":
+                self._detach(name, api)
+            case _:
+                getattr(clusters, kind)(api.services, ROOT, name)
+
+    def _detach(self, name: str, api: ApiReplica) -> None:
+        """On a cluster that does not answer this is the operator's oath that nothing runs there: he keeps it."""
+        view = clusters.get(api.services, ROOT, name)
+        if view.cluster.state in (ClusterState.PENDING, ClusterState.UNREACHABLE):
+            next(site for site in self._world.sites.all if site.name == name).restart()
+        clusters.detach(api.services, ROOT, name)
+
+
+def zip_of(code: str) -> bytes:
+    """The same bytes for the same code."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("main.py", (2026, 1, 1, 0, 0, 0)), code)
+    return buffer.getvalue()
