@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from controlplane.api import (
     bulk,
     clusters,
+    counts,
     events,
     health,
     jobs,
@@ -31,6 +32,7 @@ ROUTERS: Final = (
     jobs.deeds,
     bulk.router,
     records.router,
+    counts.router,
     jobs.router,
     stories.router,
     events.router,
@@ -42,7 +44,7 @@ ROUTERS: Final = (
     health.router,
     web.router,
 )
-"""The busiest first: they are tried one after the other."""
+"""The busiest first: they are tried one after the other. `/v1/jobs/counts` before the job of that name."""
 
 DESCRIPTION: Final = "One queue for AI jobs over private clusters and public clouds."
 

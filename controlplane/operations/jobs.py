@@ -41,7 +41,24 @@ def listed(
     """Newest first, from behind `after`."""
     authorize(principal, Action.READ)
     with services.store.read() as tx:
-        return tx.jobs.list(_filter(tx, principal, query), after, limit)
+        return tx.jobs.list(filter_of(tx, principal, query), after, limit)
+
+
+def filter_of(tx: Tx, principal: Principal, query: JobQuery) -> JobFilter:
+    """As the store takes it: no further than the token sees. Raises `NotFound`, or `Invalid` for a queue alone."""
+    project = project_for(tx, principal, query.project) if query.project is not None else None
+    if query.queue is not None and project is None:
+        raise Invalid(
+            "needs project as well: a queue's name is unique inside its project only", field="queue"
+        )
+    return JobFilter(
+        project_ids=(project.id,) if project is not None else principal.visible_projects,
+        queue_id=queue_for(tx, project, query.queue).id if project and query.queue is not None else None,
+        states=tuple(JobState(state) for state in query.states),
+        kind=JobKind(query.kind) if query.kind is not None else None,
+        name=query.name,
+        label=query.label,
+    )
 
 
 def cancel(
@@ -107,19 +124,3 @@ def _view(tx: Tx, job: Job) -> JobView:
     if view is None:
         raise Conflict(f"job {job.id} is gone")
     return view
-
-
-def _filter(tx: Tx, principal: Principal, query: JobQuery) -> JobFilter:
-    project = project_for(tx, principal, query.project) if query.project is not None else None
-    if query.queue is not None and project is None:
-        raise Invalid(
-            "needs project as well: a queue's name is unique inside its project only", field="queue"
-        )
-    return JobFilter(
-        project_ids=(project.id,) if project is not None else principal.visible_projects,
-        queue_id=queue_for(tx, project, query.queue).id if project and query.queue is not None else None,
-        states=tuple(JobState(state) for state in query.states),
-        kind=JobKind(query.kind) if query.kind is not None else None,
-        name=query.name,
-        label=query.label,
-    )

@@ -15,6 +15,8 @@ from controlplane.wire.base import Page
 from controlplane.wire.jobs import (
     JobBatch,
     JobBulkAnswer,
+    JobCount,
+    JobCounts,
     JobDocument,
     JobList,
     JobReceipt,
@@ -29,6 +31,7 @@ Spec = JobSpec | Mapping[str, Any]
 Folder = str | os.PathLike[str]
 Specs = list[JobSpec]
 Handles = list[Job]
+Counts = list[JobCount]
 Answers = list[JobReceipt | JobRefusal]
 
 BULK_PATIENCE_SECONDS: Final = 120.0
@@ -100,6 +103,11 @@ class Jobs:
         }
         for document in self._transport.items("/v1/jobs", Page[JobDocument], params=params):
             yield Job(self._transport, document)
+
+    def counts(self, *, project: str | None = None, queue: str | None = None) -> Counts:
+        """By project, queue and state; what holds no job is left out. `queue` needs `project`."""
+        answer = self._transport.get("/v1/jobs/counts", params={"project": project, "queue": queue})
+        return parse(JobCounts, answer).items
 
     def _ready(self, specs: Sequence[Spec], working_dir: Folder | None) -> Specs:
         checked = [_checked(spec) for spec in specs]

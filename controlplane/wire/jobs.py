@@ -50,6 +50,21 @@ class JobBatch(Request):
     jobs: list[JobSpec] = Field(min_length=1, max_length=1000)
 
 
+class JobCount(Answer):
+    """How many jobs of a queue are in one state."""
+
+    project: str
+    queue: str
+    state: JobStateName
+    jobs: int
+
+
+class JobCounts(Answer):
+    """By project, queue and state; what holds no job is left out."""
+
+    items: list[JobCount]
+
+
 class JobList(Answer):
     """The answer to a batch, in the order of the request."""
 

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ ROUTES = {
     "GET /v1/events",
     "GET /v1/events/stream",
     "GET /v1/jobs",
+    "GET /v1/jobs/counts",
     "GET /v1/jobs/{job_id}",
     "GET /v1/jobs/{job_id}/attempts",
     "GET /v1/jobs/{job_id}/checkpoints",
@@ -162,6 +164,30 @@ def test_filters_of_a_list_combine(plane: World, api: Api) -> None:
     assert names("state=held") == [held.name]
     assert names("label=team%3Da%3Db") == ["two"]
     assert names("project=default&queue=default&kind=command&name=one") == ["one"]
+
+
+@BOTH
+def test_counts_are_by_project_queue_and_state(plane: World, api: Api) -> None:
+    jobs = [plane.submit(name=name).job for name in ("one", "two", "three")]
+    api.post(f"/v1/jobs/{jobs[0].id}/cancel", {})
+
+    where = {"project": "default", "queue": "default"}
+    counts = [{**where, "state": "queued", "jobs": 2}, {**where, "state": "cancelled", "jobs": 1}]
+    assert api.get("/v1/jobs/counts").json() == {"items": counts}
+    assert api.get("/v1/jobs/counts", params=where).json() == {"items": counts}
+    problem(api.get("/v1/jobs/counts?queue=default"), 422, "invalid")
+
+
+@BOTH
+def test_a_cursor_from_before_the_oldest_kept_event_is_gone(plane: World, api: Api) -> None:
+    plane.submit()
+    first = api.get("/v1/events").json()["items"][0]["cursor"]
+    plane.submit()
+    plane.store.write(lambda tx: tx.retention.prune_events(plane.clock.at + timedelta(days=1), 100))
+
+    for path in ("/v1/events", "/v1/events/stream"):
+        oldest = problem(api.get(path, params={"after": first}), 410, "no_longer_kept")["limit"]
+        assert api.get("/v1/events", params={"after": oldest}).json() == api.get("/v1/events").json()
 
 
 @BOTH
