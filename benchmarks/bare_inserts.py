@@ -4,7 +4,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,9 @@ class BareDatabase(Protocol):
 class BareConnection(Protocol):
     def insert(self, body: str) -> None:
         """Returns when the row is durable."""
+
+    def insert_all(self, bodies: Sequence[str]) -> None:
+        """In one commit."""
 
     def close(self) -> None: ...
 
@@ -52,6 +55,11 @@ class SqliteConnection:
         self._connection.execute("INSERT INTO bare VALUES (?, ?)", (uuid.uuid4().hex, body))
         self._connection.execute("COMMIT")
 
+    def insert_all(self, bodies: Sequence[str]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany("INSERT INTO bare VALUES (?, ?)", _rows(bodies))
+        self._connection.execute("COMMIT")
+
     def close(self) -> None:
         self._connection.close()
 
@@ -74,8 +82,17 @@ class PostgresqlConnection:
         self._connection.execute("INSERT INTO bare VALUES (%s, %s)", (uuid.uuid4().hex, body))
         self._connection.commit()
 
+    def insert_all(self, bodies: Sequence[str]) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO bare VALUES (%s, %s)", _rows(bodies))
+        self._connection.commit()
+
     def close(self) -> None:
         self._connection.close()
+
+
+def _rows(bodies: Sequence[str]) -> list[tuple[str, str]]:
+    return [(uuid.uuid4().hex, body) for body in bodies]
 
 
 def rate_of_threads(database: BareDatabase, body: str, *, threads: int, seconds: float) -> float:

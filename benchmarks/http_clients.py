@@ -56,6 +56,11 @@ class HttpClient:
             raise ValueError(f"the server answered {bytes(self._answer[:600])!r}")
         return took_seconds
 
+    @property
+    def answer(self) -> bytes:
+        """The last one, with its head."""
+        return bytes(self._answer)
+
     def exchange(self, request: bytes) -> float:
         self.send(request)
         while (took_seconds := self.receive()) is None:

@@ -13,10 +13,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Literal
 
+from benchmarks import bulk
 from benchmarks.bare_inserts import BareConnection, BareDatabase, BarePostgresql, BareSqlite, rate_of_threads
 from benchmarks.figures import Aim, Figure, Reference, at_least, at_least_times, at_most, main
 from benchmarks.http_clients import HttpClient, Target, rate_of_burst, request_bytes
@@ -171,4 +173,7 @@ def _p99(values: list[float]) -> float:
 
 
 if __name__ == "__main__":
+    if "--bulk" in sys.argv:
+        others = [argument for argument in sys.argv[1:] if argument != "--bulk"]
+        sys.exit(main("Bulk submits over HTTP, beside bare rows.", partial(bulk.measure, SPEC), others))
     sys.exit(main("Submits over HTTP, beside bare inserts and a bare HTTP echo.", measure))

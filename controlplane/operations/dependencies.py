@@ -15,6 +15,8 @@ def settled(
 
     `hint` goes on after the sentence that one is unknown.
     """
+    if not ids:
+        return True
     jobs = [_usable(found.get(each), each, project_id, field=field, hint=hint) for each in ids]
     return all(job.state is JobState.SUCCEEDED for job in jobs)
 

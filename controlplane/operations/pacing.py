@@ -1,5 +1,6 @@
 """Pacing: how the writes of whoever writes in bulk follow each other, beside those of everybody else."""
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,7 +9,7 @@ from typing import Final, Protocol, TypeVar
 T = TypeVar("T")
 
 MOST_WRITES_AT_ONCE: Final = 2
-"""Of bulk writers, where writers do not stand in each other's way."""
+"""Of all bulk writers of a process."""
 
 
 class Pace(Protocol):
@@ -28,7 +29,7 @@ class Inline:
 
 
 class AtOnce:
-    """In threads of its own."""
+    """In threads of its own, where writers do not stand in each other's way."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(MOST_WRITES_AT_ONCE, thread_name_prefix="bulk-writer")
@@ -38,10 +39,12 @@ class AtOnce:
 
 
 class InTurns:
-    """One at a time, each as long after the one before as that took.
+    """One at a time in the calling thread, each as long after the one before as that took.
 
     A database that takes one writer at a time is then free for at least half of the time. Without these pauses
-    writers of other processes starve: they try for the lock now and then, and meet it held.
+    writers of other processes starve: they try for the lock now and then, and meet it held. What a caller does between
+    two writes counts as a pause. It does nothing during them: with two threads at work in one interpreter each row
+    would wait for its turn to run, and the lock with it.
     """
 
     def __init__(
@@ -50,19 +53,17 @@ class InTurns:
         """Both in seconds."""
         self._clock = clock
         self._sleep = sleep
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bulk-writer")
+        self._turn = threading.Lock()
         self._pause_ends_at = 0.0
 
     def write(self, deed: Callable[[], T]) -> Future[T]:
-        return self._thread.submit(self._take_turn, deed)
-
-    def _take_turn(self, deed: Callable[[], T]) -> T:
-        began_at = self._clock()
-        if began_at < self._pause_ends_at:
-            self._sleep(self._pause_ends_at - began_at)
+        with self._turn:
             began_at = self._clock()
-        try:
-            return deed()
-        finally:
-            ended_at = self._clock()
-            self._pause_ends_at = ended_at + (ended_at - began_at)
+            if began_at < self._pause_ends_at:
+                self._sleep(self._pause_ends_at - began_at)
+                began_at = self._clock()
+            try:
+                return Inline().write(deed)
+            finally:
+                ended_at = self._clock()
+                self._pause_ends_at = ended_at + (ended_at - began_at)
