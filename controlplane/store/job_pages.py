@@ -24,7 +24,7 @@ from controlplane.store.views import Bucket, JobFilter, JobPlace
 # `Any`: as in the schema.
 Columns = ReadOnlyColumnCollection[str, Any]
 
-MOST_WALKED: Final = 5_000
+MOST_WALKED: Final = 2_500
 """Candidates that one page looks at; a page that has found too little by then says where to go on."""
 
 MOST_RUNS: Final = 32
