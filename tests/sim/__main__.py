@@ -1,10 +1,13 @@
-"""python -m tests.sim seeds|replay|hashes: the simulated world from the command line."""
+"""python -m tests.sim seeds|replay|hashes|plants|soak: the simulated world from the command line."""
 
 import argparse
 import sys
 import time
 
+from tests.sim.hunt import HEADING, hunt
 from tests.sim.minimise import page
+from tests.sim.plants import PLANTS
+from tests.sim.soak import soak
 from tests.sim.trials import run, run_many
 
 
@@ -19,7 +22,14 @@ def main() -> int:
     replay.add_argument("seed", type=int)
     hashes = verbs.add_parser("hashes", help="prints the trace hash of each seed")
     hashes.add_argument("seeds", type=int, nargs="+")
-    for verb in (seeds, replay, hashes):
+    plants = verbs.add_parser(
+        "plants", help="plants each known bug and tells within how many seeds it is caught"
+    )
+    plants.add_argument("names", nargs="*", help="only plants whose name contains one of these")
+    plants.add_argument("--seeds", type=int, default=200, help="give up after so many")
+    soak = verbs.add_parser("soak", help="goes on where the last soak ended")
+    soak.add_argument("seconds", type=float)
+    for verb in (seeds, replay, hashes, plants, soak):
         verb.add_argument("--steps", type=int, default=500)
     options = parser.parse_args()
     match options.verb:
@@ -27,6 +37,10 @@ def main() -> int:
             return _seeds(options)
         case "replay":
             return _replay(options)
+        case "plants":
+            return _plants(options)
+        case "soak":
+            return _soak(options)
         case _:
             print(*(run(seed, options.steps).trace_hash for seed in options.seeds), sep="\n")
             return 0
@@ -53,6 +67,25 @@ def _replay(options: argparse.Namespace) -> int:
     result = run(options.seed, options.steps)
     print(result if result.violation is None else page(result))
     return 0 if result.violation is None else 1
+
+
+def _plants(options: argparse.Namespace) -> int:
+    chosen = [
+        plant for plant in PLANTS if not options.names or any(name in plant.name for name in options.names)
+    ]
+    missed = 0
+    print(HEADING)
+    for plant in chosen:
+        catch = hunt(plant, seeds=options.seeds, steps=options.steps)
+        missed += not catch.is_caught
+        print(catch, flush=True)
+    print(f"{len(chosen) - missed} of {len(chosen)} planted bugs were caught")
+    return 1 if missed else 0
+
+
+def _soak(options: argparse.Namespace) -> int:
+    record = soak(options.seconds, options.steps, told=print)
+    return 0 if record.violations == 0 else 1
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The judge: compares the books with themselves and with the truth, after every step and at the end."""
 
+from collections import Counter
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
+from cloud_adapters.fake_cloud import Sold
 from controlplane.domain import invariants
+from controlplane.domain.claims import ClaimState
 from controlplane.domain.clusters import ClusterState
 from controlplane.domain.events import Event
-from controlplane.domain.ids import AttemptId, ClusterId, JobId
+from controlplane.domain.ids import AttemptId, ClaimId, ClusterId, JobId
 from controlplane.domain.jobs import JobState
 from controlplane.operations import explain, uploads
 from controlplane.store import Tx
@@ -69,6 +72,7 @@ class Judge:
             self._names(tx, known)
             self._uploads(tx)
             self._floor(tx)
+            self._bought_once()
             self._raise(invariants.of_leases(tx.leases.every()))
             queued = [job.id for job in tx.jobs.many(known) if job.state is JobState.QUEUED]
         for job_id in queued:
@@ -87,8 +91,19 @@ class Judge:
                     raise Violation(f"job {job.id} is held for ever, though all it waits for has ended")
                 if job.state is JobState.QUEUED:
                     self._waits_rightly(tx, job.id)
+            self._machines(tx)
         if self._world.truth.running:
             raise Violation(f"user code runs for ever: {sorted(self._world.truth.running)}")
+
+    def knows_launch(self, launch_id: str) -> bool:
+        """Whether its row is durable."""
+        claim_id = ClaimId(launch_id.rpartition("-g")[0])
+        with self._services.store.read() as tx:
+            return any(launch.id == launch_id for launch in tx.launches.of_claim(claim_id))
+
+    def live_claims(self) -> int:
+        with self._services.store.read() as tx:
+            return len(tx.claims.live())
 
     def is_all_ended(self) -> bool:
         return self.finished >= len(self._born) and not self._world.truth.running
@@ -111,6 +126,30 @@ class Judge:
     def _floor(self, tx: Tx) -> None:
         floor = tx.audits.floor()
         self._raise(invariants.of_floor(floor))
+
+    def _bought_once(self) -> None:
+        """A launch buys what it ordered, once, in one zone."""
+        bought: dict[str, list[Sold]] = {}
+        for sold in self._world.cloud.bill:
+            bought.setdefault(sold.launch_id, []).append(sold)
+        for launch_id, machines in bought.items():
+            zones = sorted({sold.zone for sold in machines})
+            if len(zones) > 1 or len({sold.started_at for sold in machines}) > 1:
+                raise Violation(f"launch {launch_id} bought {len(machines)} machines in zones {zones}")
+
+    def _machines(self, tx: Tx) -> None:
+        """In the end every machine has a live claim, and every claim the machines that it wants."""
+        live = {claim.id: claim for claim in tx.claims.live()}
+        counts = Counter(ClaimId(sold.claim_id) for sold in self._world.cloud.machines)
+        if leaked := sorted(counts.keys() - live.keys()):
+            raise Violation(f"machines are left over from claims that are gone: {leaked}")
+        for claim_id, claim in live.items():
+            has = counts[claim_id]
+            if claim.release_requested_at is not None:
+                raise Violation(f"claim {claim_id} was released and is {claim.state} for ever")
+            if claim.state is ClaimState.READY and not claim.machines_min <= has <= claim.machines_want:
+                wanted = f"{claim.machines_min} to {claim.machines_want}"
+                raise Violation(f"claim {claim_id} has {has} machines for ever; it wants {wanted}")
 
     def _names(self, tx: Tx, known: list[JobId]) -> None:
         """Every submit of ours has a name of its own, and a retry says so: two of a name are one request done twice."""

@@ -47,12 +47,12 @@ class Way:
         self._world = world
         self._who = who
 
-    def deed(self, verb: str, do: Callable[[], T]) -> T:
-        """A call that changes something."""
+    def deed(self, verb: str, do: Callable[[], T], *, longest_lateness: float = 120.0) -> T:
+        """A call that changes something. What is done late is done within `longest_lateness` seconds."""
         kind = self._fault(verb, DEEDS)
         self._strike_before(kind, verb)
         if kind == "done late":
-            seconds = self._world.chance.between(f"{self._who} {verb} lateness", 0.5, 120.0)
+            seconds = self._world.chance.between(f"{self._who} {verb} lateness", 0.5, longest_lateness)
             self._world.timeline.after(seconds, lambda: _whatever(do))
             raise Ambiguous(f"{verb}: no answer in time")
         if kind == "done twice":

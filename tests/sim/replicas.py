@@ -13,6 +13,7 @@ from controlplane.storage.base import ObjectStore
 from controlplane.store import Store
 from schedulers.priority import Priority
 from tests.inline_pool import InlinePool
+from tests.sim.cloud import SimSeller
 from tests.sim.database import URL, Gate
 from tests.sim.ports import SimExecutor, SimLender, SimObjects, Way
 from tests.sim.settings import SETTINGS
@@ -41,6 +42,7 @@ def services_of(world: "World", gate: Gate, objects: ObjectStore) -> Services:
         ids=world.ids,
         sealer=Sealer(b"k" * 32),
         settings=SETTINGS,
+        adapters=frozenset({"ray", "cloud"}),
     )
 
 
@@ -66,7 +68,7 @@ class LoopsReplica:
         services.store.write(lambda tx: tx.work.free(self.name))
         self._loops = Loops(
             services,
-            adapters={"ray": SimLender(self._world, way)},
+            adapters={"ray": SimLender(self._world, way), "cloud": SimSeller(self._world, way)},
             executor=SimExecutor(self._world, way),
             policy=Priority(),
             holder=self.name,

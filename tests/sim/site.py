@@ -4,10 +4,11 @@ It answers the executor's and the adapter's calls truthfully; what goes wrong on
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from cloud_adapters.base import ClusterRef, Inventory, Machine
-from controlplane.domain.amounts import Amounts
+from controlplane.domain.amounts import Amounts, total
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Transient
 from controlplane.domain.ids import AttemptId
@@ -91,6 +92,11 @@ class Site:
     def running_wrappers(self) -> list[Wrapper]:
         return [each for each in self._wrappers.values() if each.phase is Phase.RUNNING]
 
+    def hears_nothing_from(self, order: Order, rank: int) -> bool:
+        """Whether that rank alone is cut off."""
+        del order, rank
+        return False
+
     def start(self, order: Order) -> str:
         self._answer()
         if order.attempt_id not in self._wrappers:
@@ -106,17 +112,28 @@ class Site:
         self._answer()
         return tuple(self._observation(attempt_id) for attempt_id in attempt_ids)
 
+    @property
+    def used(self) -> dict[str, Amounts]:
+        """What Ray has given to running code, by machine."""
+        amounts: dict[str, list[Amounts]] = {}
+        for each in self.truth.running.values():
+            if each.site == self.name:
+                amounts.setdefault(each.machine, []).append(each.amounts)
+        return {machine: total(parts) for machine, parts in amounts.items()}
+
     def inventory(self, *, lag_seconds: float) -> Inventory:
         """As of so long ago, but never of an earlier life."""
         self._answer()
         then = self.timeline.seconds - lag_seconds
         shown = next((listed for at, listed in reversed(self._lists) if at <= then), self._lists[0][1])
-        return Inventory(machines=shown, complete=True, session=self.session)
+        used = self.used
+        machines = tuple(replace(each, used=used.get(each.name, Amounts())) for each in shown)
+        return Inventory(machines=machines, complete=True, session=self.session)
 
     def post(self, order: Order, rank: int, records: list[Record]) -> Answer:
         """One request of a wrapper, over a network that loses, repeats and delays."""
         batch = RecordBatch.model_validate({"rank": rank, "records": records})
-        if self.is_cut_off:
+        if self.is_cut_off or self.hears_nothing_from(order, rank):
             return Silence.NONE
         match self.chance.fault(f"{self.name} network", POSTS):
             case "request lost":

@@ -2,8 +2,9 @@
 
 import logging
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -63,13 +64,19 @@ def run(seed: int, steps: int, *, only: frozenset[Strike] | None = None) -> Resu
 
 
 def run_many(seeds: Iterable[int], steps: int) -> Iterator[Result]:
-    """In the order of the seeds, on every core."""
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(_run, ((seed, steps) for seed in seeds), chunksize=2)
-
-
-def _run(trial: tuple[int, int]) -> Result:
-    return run(*trial)
+    """In the order of the seeds, on every core; seeds are taken only as they are run."""
+    waiting: deque[Future[Result]] = deque()
+    cores = os.cpu_count() or 1
+    with ProcessPoolExecutor(cores) as pool:
+        try:
+            for seed in seeds:
+                waiting.append(pool.submit(run, seed, steps))
+                if len(waiting) > 2 * cores:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

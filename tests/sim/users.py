@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from controlplane.domain.clusters import ClusterState
 from controlplane.domain.errors import PluginError, Unavailable, UserError
 from controlplane.domain.ids import JobId
-from controlplane.operations import batches, clusters, jobs, submission, uploads
+from controlplane.operations import batches, claims, clusters, jobs, submission, uploads
 from controlplane.operations.idempotency import Once, Replay
 from controlplane.store import JobView
 from controlplane.wire.admin import ClusterCreate
 from controlplane.wire.jobspec import JobSpec
+from tests.sim.cloud import CAPACITY_TYPES, ZONES, CloudSite
 from tests.sim.database import Crash
 from tests.sim.replicas import ROOT, ApiReplica
 
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
 Fields = dict[str, Any]  # of a JobSpec
 
 WISHES: Final = {"upload": 0.7, "submit": 10.0, "gang": 4.0, "family": 1.5, "cancel": 3.0, "retry": 1.0}
-WORDS: Final = {"cordon": 2.0, "uncordon": 3.0, "drain": 1.5, "undrain": 3.0, "detach": 0.3, "attach": 1.0}
+WORDS: Final = {
+    "request": 8.0,
+    "release": 4.0,
+    "keep": 1.5,
+    "cordon": 2.0,
+    "uncordon": 3.0,
+    "drain": 1.5,
+    "undrain": 3.0,
+    "detach": 0.3,
+    "attach": 1.0,
+}
+MOST_CLAIMS: Final = 3
 MOST_OPEN: Final = 25
 """Unfinished jobs; whoever has that many waits before submitting more."""
 
@@ -172,6 +184,7 @@ class Operators:
 
     def __init__(self, world: "World") -> None:
         self._world = world
+        self._claims: list[str] = []
 
     def word(self) -> None:
         world = self._world
@@ -197,17 +210,43 @@ class Operators:
 
     def attach(self, name: str) -> None:
         site = next(site for site in self._world.sites.all if site.name == name)
-        wanted = ClusterCreate(name=name, adapter="ray", url=site.url)
+        adapter = "cloud" if isinstance(site, CloudSite) else "ray"
+        wanted = ClusterCreate(name=name, adapter=adapter, url=site.url)
         clusters.register(self._world.some_api("operator").services, ROOT, wanted)
 
     def _say(self, kind: str, name: str, api: ApiReplica) -> None:
         match kind:
+            case "request":
+                self._request(api)
+            case "release" | "keep":
+                self._about_a_claim(kind, api)
             case "attach":
                 self.attach(name)
             case "detach":
                 self._detach(name, api)
             case _:
                 getattr(clusters, kind)(api.services, ROOT, name)
+
+    def _request(self, api: ApiReplica) -> None:
+        chance = self._world.chance
+        if self._world.judge.live_claims() >= MOST_CLAIMS:
+            return
+        first = chance.whole("first zone", 0, len(ZONES) - 1)
+        least = chance.whole("machines", 1, 2)
+        wanted = claims.ClaimRequest(
+            cluster=self._world.sky.name,
+            machine_type=chance.pick("machine type", ("small", "large")),
+            capacity_type=chance.pick("capacity type", CAPACITY_TYPES),
+            zones=(*ZONES[first:], *ZONES[:first])[: chance.whole("zones", 1, len(ZONES))],
+            machines_min=least,
+            machines_want=least + chance.whole("more machines", 0, 1),
+        )
+        self._claims.append(claims.request(api.services, ROOT, wanted).claim.id)
+
+    def _about_a_claim(self, kind: str, api: ApiReplica) -> None:
+        if self._claims:
+            operation = claims.release if kind == "release" else claims.keep
+            operation(api.services, ROOT, self._world.chance.pick(kind, self._claims))
 
     def _detach(self, name: str, api: ApiReplica) -> None:
         """On a cluster that does not answer this is the operator's oath that nothing runs there: he keeps it."""

@@ -1,8 +1,10 @@
 """The world: two replicas of each role, sites, users and operators; drawn from one seed, stepped by one thread."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
+from cloud_adapters.fake_cloud import FakeCloud
+from controlplane.domain.claims import CapacityType
 from controlplane.domain.errors import Gone, NotFound, Unavailable
 from controlplane.executors.base import Order
 from controlplane.identity.attempt_tokens import attempt_token
@@ -11,6 +13,7 @@ from controlplane.operations.setting_up import set_up
 from controlplane.storage.fake import FakeStore
 from controlplane.wire.protocol import RecordAnswer, RecordBatch
 from tests.sim.chance import Chance, Strike
+from tests.sim.cloud import ZONES, CloudSite
 from tests.sim.database import Crash, NoFaults, SimDatabase
 from tests.sim.judge import Judge
 from tests.sim.replicas import ApiReplica, CountingIds, LoopsReplica, services_of
@@ -20,14 +23,18 @@ from tests.sim.truth import Truth
 from tests.sim.users import Operators, Users
 from tests.sim.wrappers import Silence
 
+S = TypeVar("S", bound=Site)
+
 ACTORS: Final = {
     "scheduling": 14.0,
     "attempt": 26.0,
     "job": 16.0,
     "cluster": 6.0,
+    "claim": 5.0,
+    "orphan": 0.7,
     "sweep": 1.5,
     "user": 14.0,
-    "operator": 1.5,
+    "operator": 4.0,
     "nobody": 10.0,
 }
 PAUSES: Final = {"short": 0.75, "long": 0.2, "very long": 0.05}
@@ -49,7 +56,9 @@ class World:
         self.story: list[str] = []
         self.steps = 0
         self.database_is_away = False
-        self.sites = Sites([self._site("east", 3), self._site("west", 2)])
+        self.cloud = FakeCloud(now=lambda: self.timeline.now)
+        self.sky = self._site(CloudSite, "sky", 0)
+        self.sites = Sites([self._site(Site, "east", 3), self._site(Site, "west", 2), self.sky])
         self.apis = [ApiReplica(self, f"api-{number}") for number in (1, 2)]
         self.loops = [LoopsReplica(self, f"loops-{number}") for number in (1, 2)]
         self.judge = Judge(self)
@@ -65,6 +74,7 @@ class World:
         low, high = LENGTHS[self.chance.weighted("pause", PAUSES)]
         self.timeline.pass_seconds(self.chance.between("pause length", low, high))
         self._mishap()
+        self.sky.follow(self.cloud)
         self._act(self.chance.weighted("actor", ACTORS), excluded=None)
         if self.steps % 50 == 0:
             self.judge.look_at_all()
@@ -89,8 +99,10 @@ class World:
         self.database_is_away = self.objects.is_away = False
         for site in self.sites.all:
             site.is_unreachable = site.is_cut_off = False
+        for site in self._attached:
             while len(site.machines) < MOST_MACHINES:
                 site.add_machine()
+        self._heal_cloud()
         self.operators.repair()
         end = self.timeline.seconds + END_SECONDS
         while self.timeline.seconds < end:
@@ -105,10 +117,18 @@ class World:
         due = self.timeline.next_in_seconds
         return CALM_ROUND_SECONDS if due is None else min(max(due, 0.5), CALM_ROUND_SECONDS)
 
+    def _heal_cloud(self) -> None:
+        self.cloud.cut_zones.clear()
+        self.cloud.sold_out.clear()
+        self.cloud.throttled_seconds = None
+        self.cloud.partial = 0
+        self.cloud.is_unreachable = False
+
     def _calm_round(self) -> None:
+        self.sky.follow(self.cloud)
         self._calm_rounds += 1
         replica = self.loops[self._calm_rounds % len(self.loops)]
-        whats = ("cluster", "scheduling", "attempt", "job")
+        whats = ("cluster", "claim", "orphan", "scheduling", "attempt", "job")
         # One sweep finds what was lost when replicas died. From then on nothing may depend on it any more.
         for what in ("sweep", *whats) if self._calm_rounds == 1 else whats:
             self._turn(replica, what)
@@ -137,8 +157,8 @@ class World:
                 self.truth.told_success.add(order.job_id)
         return answer
 
-    def _site(self, name: str, machines: int) -> Site:
-        return Site(
+    def _site(self, kind: type[S], name: str, machines: int) -> S:
+        return kind(
             name,
             machines=machines,
             timeline=self.timeline,
@@ -194,11 +214,15 @@ class World:
         except (Crash, Unavailable):
             self.timeline.after(2.0, lambda: self._reboot(replica))
 
+    @property
+    def _attached(self) -> tuple[Site, ...]:
+        return tuple(site for site in self.sites.all if site is not self.sky)
+
     def _mishap(self) -> None:
         kind = self.chance.fault("mishap", {kind: probability for kind, (probability, _) in MISHAPS.items()})
         if kind is None:
             return
-        site = self.chance.pick("mishap at", self.sites.all)
+        site = self.chance.pick("mishap at", self.sites.all if kind in EVERYWHERE else self._attached)
         seconds = self.chance.between("mishap lasts", 2.0, 90.0)
         self.tell(f"{kind}: {site.name} {seconds:.0f} s")
         MISHAPS[kind][1](self, site, seconds)
@@ -234,6 +258,33 @@ class World:
         self.objects.is_away = True
         self.timeline.after(seconds, lambda: setattr(self.objects, "is_away", False))
 
+    def _reclaim(self, _site: Site, _seconds: float) -> None:
+        """Spot machines first, but any machine may break."""
+        sold = self.cloud.machines
+        spot = [each for each in sold if each.capacity_type is CapacityType.SPOT] or list(sold)
+        if spot:
+            self.cloud.reclaim(self.chance.pick("reclaimed", spot).name)
+
+    def _cut_zone(self, _site: Site, seconds: float) -> None:
+        zone = self.chance.pick("cut zone", ZONES)
+        self.cloud.cut_zones.add(zone)
+        self.timeline.after(seconds, lambda: self.cloud.cut_zones.discard(zone))
+
+    def _sell_out(self, _site: Site, seconds: float) -> None:
+        offer = (self.chance.pick("sold type", ("small", "large")), self.chance.pick("sold zone", ZONES))
+        self.cloud.sold_out.add(offer)
+        self.timeline.after(5 * seconds, lambda: self.cloud.sold_out.discard(offer))
+
+    def _throttle(self, _site: Site, seconds: float) -> None:
+        self.cloud.throttled_seconds = 5.0
+        self.timeline.after(seconds, lambda: setattr(self.cloud, "throttled_seconds", None))
+
+    def _give_part(self, _site: Site, _seconds: float) -> None:
+        self.cloud.partial += 1
+
+    def _lag(self, _site: Site, _seconds: float) -> None:
+        self.cloud.list_lag_seconds = self.chance.between("list lag", 0.0, 30.0)
+
     def _kill_replica(self, _site: Site, _seconds: float) -> None:
         self._crash(self.chance.pick("mishap replica", self.loops))
 
@@ -249,4 +300,12 @@ MISHAPS: Final[Mapping[str, tuple[float, Callable[[World, Site, float], None]]]]
     "database away": (0.004, World._take_database_away),
     "objects away": (0.004, World._take_objects_away),
     "replica killed": (0.01, World._kill_replica),
+    "machine reclaimed": (0.008, World._reclaim),
+    "zone cut": (0.003, World._cut_zone),
+    "sold out": (0.006, World._sell_out),
+    "cloud throttles": (0.003, World._throttle),
+    "gang sold in part": (0.004, World._give_part),
+    "lists lag": (0.01, World._lag),
 }
+EVERYWHERE: Final = frozenset({"site unreachable", "site cut off", "wrapper killed"})
+"""What happens at the cloud's site as well."""

@@ -1,0 +1,240 @@
+"""Planted bugs: each is a mistake that somebody made, here or elsewhere, as an edit of our source.
+
+`python -m tests.sim plants` applies them one at a time to a copy of the tree and reports within how many seeds each is
+caught. A plant whose text is no longer found has to be planted anew: the net is only as good as the fish it was shown.
+Issue numbers are of the projects named; what is planted is the same mistake in our terms.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+ATTEMPTS: Final = "controlplane/reconcilers/attempts.py"
+CLAIMS: Final = "controlplane/reconcilers/claims.py"
+JOBS: Final = "controlplane/reconcilers/jobs.py"
+PLACEMENTS: Final = "controlplane/operations/placements.py"
+RECORDS: Final = "controlplane/operations/records.py"
+SCHEDULING: Final = "controlplane/runtime/scheduling.py"
+STORED_ATTEMPTS: Final = "controlplane/store/attempts.py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plant:
+    name: str
+    edits: tuple[Edit, ...]
+    seen_in: str = ""
+    """An upstream issue with the same mistake."""
+
+    net: str = "seeds"
+    """Which test has to catch it: `seeds`, `hashes` or a test file."""
+
+
+def plant(name: str, path: str, old: str, new: str, *, seen_in: str = "", net: str = "seeds") -> Plant:
+    return Plant(name=name, edits=(Edit(path=path, old=old, new=new),), seen_in=seen_in, net=net)
+
+
+PLANTS: Final = (
+    plant(
+        "unreachable treated as failed",
+        ATTEMPTS,
+        "        case Looked(observation=seen) if seen.phase is Phase.EXITED:\n            return _end_by_executor",
+        "        case SawNothing():\n            return _end(view, Outcome.LOST, 'unreachable')\n"
+        "        case Looked(observation=seen) if seen.phase is Phase.EXITED:\n            return _end_by_executor",
+        seen_in="skypilot #10123, #10157; dstack #2346",
+    ),
+    plant(
+        "a stop that was told counts as done",
+        ATTEMPTS,
+        "        case StopTold():\n            return AttemptDecision(call=Look())",
+        "        case StopTold():\n            return _end(view, outcome, attempt.reason)",
+        seen_in="dstack #4285",
+    ),
+    plant(
+        "clock skew forgotten",
+        "controlplane/domain/attempts.py",
+        "else self.lease_until + skew",
+        "else self.lease_until - skew",
+    ),
+    plant(
+        "one rank's exit ends the gang",
+        ATTEMPTS,
+        "if each.rank == COORDINATOR and each.exit_reason is not None",
+        "if each.exit_reason is not None",
+        seen_in="dstack #3130, #4146",
+    ),
+    plant(
+        "late start not fenced",
+        RECORDS,
+        "        if not batch.is_known(row):\n            raise Gone",
+        "        if not batch.is_known(row) and not batch.says_hello:\n            raise Gone",
+        seen_in="skypilot #6133",
+    ),
+    plant(
+        "exit record dropped",
+        RECORDS,
+        "tx.records.save_rank(attempt.id, COORDINATOR, ended)",
+        "pass",
+        seen_in="skypilot #9189, #6133",
+    ),
+    plant(
+        "exit believed to be a failure of the user's code",
+        JOBS,
+        "    if outcome in FREE_OF_CHARGE:",
+        "    if outcome is Outcome.PREEMPTED:",
+        seen_in="skypilot #5031",
+    ),
+    plant(
+        "forgotten requeue",
+        JOBS,
+        "        return _again(view, attempt, view.now + waits if waits else None)",
+        "        return JobDecision()",
+        seen_in="armada #4340",
+    ),
+    plant(
+        "retry budget not counted",
+        JOBS,
+        "if view.job.retry.wants_another(failures=view.failures,",
+        "if view.job.retry.wants_another(failures=0,",
+        seen_in="dstack #3130",
+    ),
+    plant(
+        "terminal state left",
+        JOBS,
+        "    if view.job.is_finished:\n        return JobDecision()\n    match",
+        "    match",
+    ),
+    plant(
+        "plan applied without looking at the rows again",
+        PLACEMENTS,
+        "            if not ask.amounts.fits_in(free):",
+        "            if False:",
+        seen_in="karmada #6518",
+    ),
+    plant(
+        "placed on a cluster that is being left",
+        PLACEMENTS,
+        "if cluster is None or not cluster.takes_tasks:",
+        "if cluster is None:",
+        seen_in="dstack #3449",
+    ),
+    plant(
+        "placed though it was cancelled meanwhile",
+        PLACEMENTS,
+        "job.state is JobState.QUEUED and job.cancel_requested_at is None",
+        "True",
+        seen_in="skypilot #4410",
+    ),
+    Plant(
+        name="half a gang is placed",
+        edits=(
+            Edit(
+                path="schedulers/seating.py",
+                old="    return ()\n\n\ndef carries",
+                new="    return tuple(Placement(rank=rank, node_id=each) for rank, each in enumerate(seats))\n\n\n"
+                "def carries",
+            ),
+            Edit(path=PLACEMENTS, old="!= list(range(ask.tasks)):", new="!= list(range(len(place.seats))):"),
+        ),
+        seen_in="kai-scheduler #500, kuberay #4066, yunikorn #234",
+    ),
+    plant(
+        "seats released before the attempt ended",
+        STORED_ATTEMPTS,
+        "ended = [(each.id, each.ended_at) for each in attempts if each.ended_at is not None]",
+        "ended = [(each.id, each.since) for each in attempts if each.stop_requested_at or each.ended_at]",
+        seen_in="volcano #5805",
+    ),
+    plant(
+        "ended in silence though the lease was renewed meanwhile",
+        STORED_ATTEMPTS,
+        "if not each.is_live and each.exit_code is None])",
+        "if False])",
+        seen_in="skypilot #10155",
+    ),
+    plant(
+        "a move without its event",
+        STORED_ATTEMPTS,
+        "for each, origin in moved if origin is not None))",
+        "for each, origin in moved if origin is not None and each.is_live))",
+    ),
+    plant(
+        "lost wake-up: a poke during a claim is dropped",
+        "controlplane/store/work.py",
+        "            if next_at is None and poked_for is None:",
+        "            if next_at is None:",
+        seen_in="dstack #4293",
+    ),
+    plant(
+        "wrong read order: rows before the feed's cursor, in two reads",
+        SCHEDULING,
+        "        with self._store.read() as tx:  # one snapshot: rows and cursor belong together\n"
+        "            snapshot, cursor = _snapshot(tx), tx.events.head()",
+        "        with self._store.read() as tx:\n            snapshot = _snapshot(tx)\n"
+        "        with self._store.read() as tx:\n            cursor = tx.events.head()",
+    ),
+    plant(
+        "set iteration in a plan",
+        "schedulers/priority.py",
+        "return tuple(refused[class_id] for class_id in sorted(refused))",
+        "return tuple(refused[class_id] for class_id in frozenset(refused))",
+        net="hashes",
+    ),
+    plant(
+        "an answered request is not remembered",
+        "controlplane/operations/idempotency.py",
+        "        if before is not None:\n            return before, None",
+        "        if before is not None and once.key == '':\n            return before, None",
+    ),
+    plant(
+        "the row before the bytes",
+        "controlplane/operations/uploads.py",
+        "    services.objects.put(upload_key(digest), file)\n",
+        "    services.store.write(lambda tx: tx.uploads.add(digest, size_bytes, tx.now))\n"
+        "    services.objects.put(upload_key(digest), file)\n",
+    ),
+    plant(
+        "launch before its row is durable",
+        CLAIMS,
+        "def _requested(view: ClaimView) -> ClaimDecision:\n",
+        "def _requested(view: ClaimView) -> ClaimDecision:\n"
+        "    if view.heard is None:\n"
+        "        first = _buy(view, view.claim.machines_min).add\n"
+        "        return ClaimDecision(call=Ensure(launch=first))\n",
+        seen_in="dstack #3453",
+    ),
+    plant(
+        "launch id reused in another zone",
+        "controlplane/domain/claims.py",
+        'return LaunchId(f"{claim_id}-g{generation}-l{ordinal}")',
+        'return LaunchId(f"{claim_id}-g{generation}-l{min(ordinal, 1)}")',
+    ),
+    plant(
+        "a lost answer is taken for a refusal",
+        "controlplane/runtime/claims.py",
+        "    except (NoCapacity, QuotaExceeded, Rejected) as refused:",
+        "    except PluginError as refused:",
+        seen_in="skypilot #4431",
+    ),
+    plant(
+        "termination given up",
+        CLAIMS,
+        "        case Terminated(answer=Termination.GOING):\n            return _later(view)",
+        "        case Terminated(answer=Termination.GOING) if view.now < view.claim.since:\n"
+        "            return _later(view)\n"
+        "        case Terminated() | Delayed() if view.claim.version > 0:\n            return _gone(view)",
+        seen_in="dstack #1551",
+    ),
+    plant(
+        "absence from a lagging list believed at once",
+        CLAIMS,
+        "    if listed.asked_at < agreed_at or not",
+        "    if not",
+        seen_in="skypilot #4443",
+    ),
+)
