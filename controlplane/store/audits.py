@@ -1,29 +1,60 @@
-"""Audits: what the invariants need to see of the books, gathered by job and by floor."""
+"""Audits: what the invariants need to see of the books, many jobs at a time and with few queries."""
 
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, case, exists, func, or_, select, text
 
+from controlplane.domain.clusters import ClusterState
 from controlplane.domain.events import Event
-from controlplane.domain.ids import AttemptId, JobId, NodeId
-from controlplane.domain.invariants import BookedSeat, Dossier, Floor
+from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClassId, ClusterId, JobId, NodeId, ProjectId
+from controlplane.domain.invariants import BookedRank, BookedSeat, ClaimFile, Dossier, Floor, WaitingClass
+from controlplane.domain.jobs import Ask, JobState
+from controlplane.store import feed_floor
 from controlplane.store.asks import Asks
 from controlplane.store.attempts import Attempts
+from controlplane.store.claims import Claims, Launches
 from controlplane.store.clusters import Clusters
-from controlplane.store.events import Events
 from controlplane.store.jobs import Jobs
 from controlplane.store.links import Link
 from controlplane.store.nodes import Nodes
-from controlplane.store.rows import Row, amounts_of, moment_or_none
-from controlplane.store.schema import ATTEMPTS, JOBS, SEATS
-from controlplane.store.statements import Statement, bound
+from controlplane.store.rows import Row, amounts_of, moment, moment_or_none, unpacked
+from controlplane.store.schema import (
+    ASKS,
+    ATTEMPTS,
+    CLUSTERS,
+    EDGES,
+    EVENTS,
+    JOBS,
+    LOG_CHUNKS,
+    OPEN_JOBS,
+    RANKS,
+    REASONS,
+    SEATS,
+    WORK,
+)
+from controlplane.store.statements import SQLITE, Statement, bound, fixed, is_in, listed
 
-MOST_EVENTS: Final = 100_000
-"""Of one job: its own and its attempts' moves, checkpoints and so on."""
+T = TypeVar("T")
 
+DISORDER: Final = timedelta(hours=1)
+"""The feed is pruned in its own order, which may differ from that of the moments by less than this."""
+
+_A: Final = ATTEMPTS.c
+_E: Final = EVENTS.c
+_L: Final = LOG_CHUNKS.c
+_R: Final = RANKS.c
 _S: Final = SEATS.c
+_OF_JOBS: Final = is_in(_A.job_id, "ids")
+
+_JOB_IDS: Final = Statement(
+    select(JOBS.c.id).where(JOBS.c.id > bindparam("after")).order_by(JOBS.c.id).limit(bound("limit"))
+)
+_ASK_IDS: Final = Statement(select(ASKS.c.id).where(is_in(ASKS.c.job_id, "ids")))
 _SEATS: Final = Statement(
     select(
+        _A.job_id,
         _S.attempt_id,
         _S.rank,
         _S.node_id,
@@ -33,13 +64,56 @@ _SEATS: Final = Statement(
         _S.gpu_milli,
         _S.custom_milli,
     )
-    .join(ATTEMPTS, ATTEMPTS.c.id == _S.attempt_id)
-    .where(ATTEMPTS.c.job_id == bindparam("job_id"))
+    .join(ATTEMPTS, _A.id == _S.attempt_id)
+    .where(_OF_JOBS)
     .order_by(_S.attempt_id, _S.rank)
 )
-_JOB_IDS: Final = Statement(
-    select(JOBS.c.id).where(JOBS.c.id > bindparam("after")).order_by(JOBS.c.id).limit(bound("limit"))
+_RANKS: Final = Statement(
+    select(_A.job_id, _R.attempt_id, _R.rank, _R.log_offset)
+    .join(ATTEMPTS, _A.id == _R.attempt_id)
+    .where(_OF_JOBS)
+    .order_by(_R.attempt_id, _R.rank)
 )
+_LOG_BYTES: Final = Statement(
+    select(_L.attempt_id, _L.rank, func.sum(func.length(_L.data)))
+    .join(ATTEMPTS, _A.id == _L.attempt_id)
+    .where(_OF_JOBS)
+    .group_by(_L.attempt_id, _L.rank)
+)
+_EVENT: Final = select(_E.kind, _E.subject, _E.at, _E.project_id, _E.job_id, _E.data)
+# By number, not in the feed's order: who moves a row writes its event before anybody else can move it.
+_MOVES_OF_JOBS: Final = Statement(
+    _EVENT.where(is_in(_E.job_id, "ids"), or_(_E.kind.like("job.%"), _E.kind.like("attempt.%"))).order_by(
+        _E.seq
+    )
+)
+_STORIES: Final = Statement(_EVENT.where(_E.job_id.is_(None), is_in(_E.subject, "subjects")).order_by(_E.seq))
+_OLDEST: Final = Statement(select(_E.at).order_by(_E.xid, _E.seq).limit(bound("one")))
+
+_MAY_GO_AT: Final = case(
+    (ASKS.c.not_before > JOBS.c.since, ASKS.c.not_before),
+    else_=JOBS.c.since,
+)
+_WAITING: Final = Statement(
+    select(ASKS.c.class_id, REASONS.c.code, func.count(), func.min(_MAY_GO_AT))
+    .select_from(JOBS)
+    .join(ASKS, ASKS.c.job_id == JOBS.c.id)
+    .outerjoin(REASONS, REASONS.c.class_id == ASKS.c.class_id)
+    # The second condition says nothing new, but SQLite finds its partial index by it.
+    .where(JOBS.c.state == fixed(JobState.QUEUED), OPEN_JOBS)
+    .group_by(ASKS.c.class_id, REASONS.c.code)
+    .order_by(ASKS.c.class_id)
+)
+_UNWATCHED_CLUSTERS: Final = Statement(
+    select(CLUSTERS.c.id)
+    .where(
+        CLUSTERS.c.state != fixed(ClusterState.DETACHED),
+        ~exists().where(WORK.c.noun == fixed("cluster"), WORK.c.id == CLUSTERS.c.id),
+    )
+    .order_by(CLUSTERS.c.id)
+)
+_EDGES: Final = Statement(select(EDGES.c.noun, EDGES.c.from_state, EDGES.c.to_state))
+_DANGLING: Final = Statement(text("PRAGMA foreign_key_check"))
 
 
 class Audits:
@@ -53,17 +127,27 @@ class Audits:
         return [JobId(row[0]) for row in self._link.rows(_JOB_IDS, {"after": after or "", "limit": limit})]
 
     def dossier(self, job_id: JobId) -> Dossier | None:
-        job = Jobs(self._link).get(job_id)
-        if job is None:
-            return None
-        ask = Asks(self._link).of_job(job_id)
-        return Dossier(
-            job=job,
-            asks=() if ask is None else (ask,),
-            attempts=tuple(Attempts(self._link).of_job(job_id)),
-            seats=tuple(_seat(row) for row in self._link.rows(_SEATS, {"job_id": job_id})),
-            events=self._events(job_id),
-        )
+        return next(iter(self.dossiers([job_id])), None)
+
+    def dossiers(self, job_ids: Sequence[JobId]) -> list[Dossier]:
+        """In the order asked for, unknown ones left out. Raises `ValueError` on a row that holds no value of ours."""
+        ids = {"ids": listed(job_ids)}
+        asks, events = self._asks(ids), self._moves(ids)
+        attempts = Attempts(self._link).of_jobs(job_ids)
+        seats = _grouped((row[0], _seat(row)) for row in self._link.rows(_SEATS, ids))
+        ranks, kept_since = self._ranks(ids), self.kept_since()
+        return [
+            Dossier(
+                job=job,
+                asks=asks.get(job.id, ()),
+                attempts=tuple(attempts.get(job.id, ())),
+                seats=seats.get(job.id, ()),
+                ranks=ranks.get(job.id, ()),
+                events=events.get(job.id, ()),
+                kept_since=kept_since,
+            )
+            for job in Jobs(self._link).many(job_ids)
+        ]
 
     def floor(self) -> Floor:
         nodes = Nodes(self._link)
@@ -73,17 +157,104 @@ class Audits:
             booked=nodes.booked(),
         )
 
-    def _events(self, job_id: JobId) -> tuple[Event, ...]:
-        found, _ = Events(self._link).after(None, MOST_EVENTS, job_id=job_id)
-        return tuple(event for _, event in found)
+    def claims(self, after: ClaimId | None, limit: int) -> list[ClaimFile]:
+        """A page of all, gone ones too, by id, from behind `after`."""
+        claims = Claims(self._link).list(after, limit)
+        events = self.stories([claim.id for claim in claims])
+        kept_since = self.kept_since()
+        return [
+            ClaimFile(
+                claim=claim,
+                launches=tuple(Launches(self._link).of_claim(claim.id)),
+                events=events.get(claim.id, ()),
+                kept_since=kept_since,
+            )
+            for claim in claims
+        ]
+
+    def stories(self, subjects: Sequence[str]) -> Mapping[str, tuple[Event, ...]]:
+        """What happened to nouns that belong to no job. Reads the whole feed, so many are asked for at once."""
+        if not subjects:
+            return {}
+        rows = self._link.rows(_STORIES, {"subjects": listed(subjects)})
+        return _grouped((row[1], _event(row)) for row in rows)
+
+    def kept_since(self) -> datetime | None:
+        """All events from this moment on are kept; None: none was ever pruned."""
+        if feed_floor.height(self._link) == (0, 0):
+            return None
+        row = self._link.row(_OLDEST, {"one": 1})
+        return self._link.now if row is None else moment(row[0]) + DISORDER
+
+    def waiting(self) -> list[WaitingClass]:
+        """Every class of queued asks, by id."""
+        return [
+            WaitingClass(class_id=ClassId(row[0]), code=row[1], asks=row[2], waits_since=moment(row[3]))
+            for row in self._link.rows(_WAITING)
+        ]
+
+    def unwatched_clusters(self) -> list[ClusterId]:
+        """All but the detached that no loop will ever look at."""
+        return [ClusterId(row[0]) for row in self._link.rows(_UNWATCHED_CLUSTERS)]
+
+    def edges(self) -> frozenset[tuple[str, str, str]]:
+        """Noun, old and new state of every legal move."""
+        return frozenset((noun, old, new) for noun, old, new in self._link.rows(_EDGES))
+
+    def dangling(self) -> list[tuple[str, str, str]]:
+        """Table, row and the table it refers to in vain. PostgreSQL lets nobody make such rows, so it is not asked."""
+        if self._link.dialect != SQLITE:
+            return []
+        return [(table, str(row), parent) for table, row, parent, _ in self._link.rows(_DANGLING)]
+
+    def _asks(self, ids: Mapping[str, str]) -> dict[str, tuple[Ask, ...]]:
+        found = Asks(self._link).many([AskId(row[0]) for row in self._link.rows(_ASK_IDS, ids)])
+        return _grouped((ask.job_id, ask) for ask in found.values())
+
+    def _moves(self, ids: Mapping[str, str]) -> dict[str, tuple[Event, ...]]:
+        return _grouped((row[4], _event(row)) for row in self._link.rows(_MOVES_OF_JOBS, ids))
+
+    def _ranks(self, ids: Mapping[str, str]) -> dict[str, tuple[BookedRank, ...]]:
+        kept = {(row[0], row[1]): int(row[2]) for row in self._link.rows(_LOG_BYTES, ids)}
+        return _grouped(
+            (
+                job_id,
+                BookedRank(
+                    attempt_id=AttemptId(attempt_id),
+                    rank=rank,
+                    log_offset=log_offset,
+                    log_bytes=kept.get((attempt_id, rank), 0),
+                ),
+            )
+            for job_id, attempt_id, rank, log_offset in self._link.rows(_RANKS, ids)
+        )
+
+
+def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, tuple[T, ...]]:
+    groups: dict[str, list[T]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return {key: tuple(values) for key, values in groups.items()}
 
 
 def _seat(row: Row) -> BookedSeat:
-    attempt_id, rank, node_id, released_at, *amounts = row
+    _, attempt_id, rank, node_id, released_at, *amounts = row
     return BookedSeat(
         attempt_id=AttemptId(attempt_id),
         rank=rank,
         node_id=NodeId(node_id),
         amounts=amounts_of(*amounts),
         released_at=moment_or_none(released_at),
+    )
+
+
+def _event(row: Row) -> Event:
+    kind, subject, at, project_id, job_id, data = row
+    return Event(
+        kind=kind,
+        subject=subject,
+        at=moment(at),
+        project_id=None if project_id is None else ProjectId(project_id),
+        job_id=job_id,
+        data=unpacked(data),
     )
