@@ -15,8 +15,8 @@ from controlplane.domain.leases import Lease
 from controlplane.store import ReasonRow, Tx
 from schedulers.base import Defer, Place
 
-BATCH = 200
-"""Placings per transaction: more would keep other writers of SQLite waiting."""
+BATCH = 50
+"""Placings per transaction: more would cost hardly less for each, and keep other writers of SQLite waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

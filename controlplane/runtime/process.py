@@ -1,6 +1,7 @@
 """The loops process: every loop in a thread of its own, until it is told to stop."""
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -23,6 +24,10 @@ from schedulers.base import Policy
 
 CLUSTER_THREADS = 4
 ATTEMPT_THREADS = 16
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread may compute while another wants to. Who writes lets go of the interpreter at every step of the
+database, and keeps the file locked until it gets it back."""
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +85,7 @@ class Loops:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
         for name, run in self._runs:
             thread = threading.Thread(target=run, name=name, daemon=True)
             thread.start()

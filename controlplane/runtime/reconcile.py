@@ -23,8 +23,8 @@ CLAIM_SECONDS: Final = 120.0
 """Longer than any step: another replica takes over an item only when its claimer is gone."""
 
 RETRY_SECONDS: Final = 2.0
-BATCH: Final = 200
-"""Items per transaction: more would keep other writers of SQLite waiting."""
+BATCH: Final = 50
+"""Items per transaction: more would cost hardly less for each, and keep other writers of SQLite waiting."""
 
 log = logging.getLogger(__name__)
 

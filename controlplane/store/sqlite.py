@@ -8,6 +8,7 @@ import json
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -18,10 +19,14 @@ from controlplane.store.links import Link
 from controlplane.store.pools import Pool
 from controlplane.store.rows import micros
 from controlplane.store.statements import ROWS, SQLITE, OverMany, Params, Statement
+from controlplane.store.turnstiles import Turnstile
 
 T = TypeVar("T")
 
 LARGEST_GROUP: Final = 200
+LONGEST_GROUP_SECONDS: Final = 0.01
+"""Large units are not made one larger: another process may be waiting."""
+
 MOST_READERS: Final = 64
 MOST_IDLE_READERS: Final = 4
 MOST_STATEMENTS: Final = 512
@@ -92,6 +97,16 @@ class SqliteDriver:
         packed = json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
         return self._connection.execute(over.text, {**over.constants, ROWS: packed}).rowcount
 
+    def try_to_begin(self) -> bool:
+        """False: somebody else is writing."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as raised:
+            if getattr(raised, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                return False
+            raise self._always_meaning(raised) from raised
+        return True
+
     def control(self, text: str) -> sqlite3.Cursor:
         """Begins, ends or asks about a transaction: what fails here is the database's own affair."""
         try:
@@ -126,6 +141,8 @@ class SqliteDriver:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA foreign_keys = ON")
+        # Only BEGIN ever waits for another writer, and that is done in turns.
+        self._connection.execute("PRAGMA busy_timeout = 0")
 
 
 class _Request:
@@ -177,6 +194,7 @@ class SqliteDoors:
             most_idle=MOST_IDLE_READERS,
             wait_seconds=busy_timeout_seconds,
         )
+        self._turnstile = Turnstile(f"{path}-waiting")
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._writer: SqliteDriver | None = None
         self._watcher: SqliteDriver | None = None
@@ -232,13 +250,16 @@ class SqliteDoors:
 
     def _serve(self) -> None:
         while (first := self._requests.get()) is not None:
-            self._commit_together(first)
+            self._turnstile.give_way(self._commit_together(first))
         self._drop_writer()
+        self._turnstile.close()
 
-    def _commit_together(self, first: _Request) -> None:
-        group = [first]
+    def _commit_together(self, first: _Request) -> float:
+        """For how many seconds it kept other processes from writing."""
+        group, began_at = [first], time.monotonic()
         try:
             driver = self._begin()
+            began_at = time.monotonic()
             first.attempt(driver, micros(self._now()))
             for request in self._more():
                 group.append(request)
@@ -248,18 +269,22 @@ class SqliteDoors:
             self._drop_writer()
             for request in group:
                 request.lose(raised)
+            return 0.0
         finally:
             for request in group:
                 request.release()
+        return time.monotonic() - began_at
 
     def _begin(self) -> SqliteDriver:
         if self._writer is None:
             self._writer = self._connect(reads_only=False)
-        self._writer.control("BEGIN IMMEDIATE")
+        if not self._turnstile.pass_through(self._writer.try_to_begin, self._busy_timeout_seconds):
+            raise Unavailable("the database is away: somebody else is writing")
         return self._writer
 
     def _more(self) -> Iterator[_Request]:
         """Those who came meanwhile; the end mark stays for the next look."""
+        ends_at = time.monotonic() + LONGEST_GROUP_SECONDS
         for _ in range(LARGEST_GROUP - 1):
             try:
                 request = self._requests.get(block=False)
@@ -269,6 +294,8 @@ class SqliteDoors:
                 self._requests.put(None)
                 return
             yield request
+            if time.monotonic() > ends_at:
+                return
 
     def _drop_writer(self) -> None:
         """Closing rolls back; the next group begins on a fresh connection."""

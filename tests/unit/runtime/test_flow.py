@@ -239,3 +239,39 @@ def test_a_retried_failure_waits_for_its_back_off(world: World) -> None:
     assert len(world.attempts(job_id)) == 1
     world.pass_time(2)
     assert len(world.attempts(job_id)) == 2
+
+
+def test_few_start_at_once_and_the_next_begins_as_soon_as_one_is_over(world: World) -> None:
+    limit = world.services.settings.starts_in_flight
+    job_ids = [world.submit(resources={"cpus": 0.25}) for _ in range(limit + 2)]
+    first = world.attempts(job_ids[0])[0]
+    assert len(world.executor.starts) == limit
+
+    world.hello(first.id)
+
+    states = [world.attempts(job_id)[0].state for job_id in job_ids]
+    placed, starting = AttemptState.PLACED, AttemptState.STARTING
+    assert states == [AttemptState.RUNNING, *[starting] * limit, placed]
+
+
+def test_the_sweep_wakes_what_nobody_will_look_at(world: World) -> None:
+    job_id = world.submit()
+    (attempt,) = world.attempts(job_id)
+    world.hello(attempt.id)
+    world.services.store.write(lambda tx: _forget(tx, attempt.id))
+    world.executor.phases[attempt.id] = Phase.EXITED
+    world.executor.exit_codes[attempt.id] = 0
+    world.pass_time(60)
+    assert world.job(job_id).state is JobState.ACTIVE
+
+    world.loops.sweep.round()
+    world.settle()
+
+    assert world.job(job_id).state is JobState.SUCCEEDED
+
+
+def _forget(tx: Tx, attempt_id: AttemptId) -> None:
+    """As if a wake-up had been lost for good."""
+    tx.work.poke("attempt", attempt_id, tx.now)
+    items = tx.work.claim("attempt", "me", 10, 60)
+    tx.work.settle_many([(item, None) for item in items])
