@@ -7,7 +7,7 @@ Thin, stateless and synchronous: never sleeps, retries, caches or logs secrets; 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.clusters import Endpoint
@@ -111,3 +111,14 @@ class Executor(Protocol):
         self, endpoint: Endpoint, attempt_ids: Sequence[AttemptId], *, deadline: float
     ) -> tuple[Observation, ...]:
         """One observation per id, in the same order. Raises `Transient` when the cluster does not answer."""
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """An executor that can say what it runs, whoever asked for it."""
+
+    def listed(self, endpoint: Endpoint, *, deadline: float) -> tuple[AttemptId, ...]:
+        """Ids, sorted, of all attempts that it believes to be alive; those of other control planes may be among them.
+
+        Complete, or raises: `Transient` when the cluster does not answer.
+        """

@@ -77,6 +77,12 @@ class FakeExecutor:
             for each in attempt_ids
         )
 
+    def listed(self, endpoint: Endpoint, *, deadline: float) -> tuple[AttemptId, ...]:
+        del endpoint
+        self._answer_at_all(deadline)
+        alive = (Phase.PENDING, Phase.RUNNING)
+        return tuple(sorted(each for each, phase in self.phases.items() if phase in alive))
+
     def restart_cluster(self) -> None:
         """Another life: nothing of the earlier one is known."""
         self.session = f"life-{int(self.session.rpartition('-')[2]) + 1}"

@@ -1,5 +1,6 @@
 """The contract of every executor, as a suite to inherit: give `executor` and `endpoint`, and the rest is tested."""
 
+import time
 from abc import ABC, abstractmethod
 
 import pytest
@@ -8,9 +9,11 @@ from controlplane.domain.amounts import Amounts
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Transient
 from controlplane.domain.ids import AttemptId, JobId
-from controlplane.executors.base import Executor, Launch, Order, OrderSeat, Phase
+from controlplane.executors.base import Executor, Launch, Lists, Order, OrderSeat, Phase
 
 DEADLINE_SECONDS = 30.0
+END_SECONDS = 90.0
+PAUSE_SECONDS = 0.1
 DEAD_PORT = "http://127.0.0.1:9"
 """The discard port, where nobody listens."""
 
@@ -32,6 +35,10 @@ class ExecutorContract(ABC):
         """An endpoint at which the given executor gets no answer."""
         del executor
         return Endpoint(url=DEAD_PORT)
+
+    def end(self, executor: Executor, attempt_id: AttemptId) -> None:
+        """Plays the task that ends. Nothing to do where tasks are real: without a control plane they give up."""
+        del executor, attempt_id
 
     def order(self, attempt: str) -> Order:
         return Order(
@@ -79,6 +86,24 @@ class ExecutorContract(ABC):
         away = self.unreachable(executor)
         with pytest.raises(Transient):
             executor.observe(away, [AttemptId("attempt_any")], deadline=2.0)
+
+    def test_what_lives_is_listed_until_it_has_ended(self) -> None:
+        executor, order = self.executor(), self.order("attempt_listed")
+        if not isinstance(executor, Lists):
+            return
+        executor.start(order, deadline=DEADLINE_SECONDS)
+        assert order.attempt_id in executor.listed(order.endpoint, deadline=DEADLINE_SECONDS)
+        self.end(executor, order.attempt_id)
+        until = time.monotonic() + END_SECONDS
+        while order.attempt_id in executor.listed(order.endpoint, deadline=DEADLINE_SECONDS):
+            assert time.monotonic() < until, "it is listed for ever"
+            time.sleep(PAUSE_SECONDS)
+
+    def test_a_list_is_whole_or_there_is_none(self) -> None:
+        executor = self.executor()
+        if isinstance(executor, Lists):
+            with pytest.raises(Transient):
+                executor.listed(self.unreachable(executor), deadline=2.0)
 
     def test_nothing_printable_shows_a_token(self) -> None:
         order = self.order("attempt_quiet")

@@ -4,6 +4,7 @@ import pytest
 
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Ambiguous
+from controlplane.domain.ids import AttemptId
 from controlplane.executors.base import Executor, Phase
 from controlplane.executors.fake import FakeExecutor, Vice
 from controlplane.executors.testing import DEAD_PORT, DEADLINE_SECONDS, ExecutorContract
@@ -23,6 +24,10 @@ class TestFakeExecutor(ExecutorContract):
         assert isinstance(executor, FakeExecutor)
         executor.is_cut_off = True
         return self.endpoint()
+
+    def end(self, executor: Executor, attempt_id: AttemptId) -> None:
+        assert isinstance(executor, FakeExecutor)
+        executor.phases[attempt_id] = Phase.EXITED
 
     def test_a_lost_answer_means_that_it_may_have_happened_and_asking_again_is_safe(self) -> None:
         executor, order = FakeExecutor(vices=[Vice.LOSE_ANSWER]), self.order("attempt_lost")

@@ -104,7 +104,9 @@ def _records(dossier: Dossier, attempt: Attempt, ask: Ask | None) -> Iterator[Br
             sentence = f"has records of rank {told.rank}, but its ask has {ask.tasks} tasks"
             yield Breach(rule=Rule.RANKS_OF_ASK, subject=attempt.id, sentence=sentence)
         if told.log_offset != told.log_bytes:
-            sentence = f"rank {told.rank} was told that {told.log_offset} bytes are kept, not {told.log_bytes}"
+            sentence = (
+                f"rank {told.rank} was told that {told.log_offset} bytes are kept, not {told.log_bytes}"
+            )
             yield Breach(rule=Rule.LOG_IS_WHOLE, subject=attempt.id, sentence=sentence)
 
 

@@ -27,6 +27,15 @@ class JobInfo:
     message: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedJob:
+    """A job that was submitted through the Jobs API, by whomever."""
+
+    id: str
+    state: str
+    entrypoint: str
+
+
 class RayJobs:
     """One cluster's Jobs API. Holds one kept-alive client; safe for threads."""
 
@@ -83,6 +92,15 @@ class RayJobs:
             error_type=found.get("error_type"),
             message=found.get("message"),
         )
+
+    def listed(self, *, deadline: float) -> list[ListedJob]:
+        """All that Ray still knows, ended ones included."""
+        rows = cast("list[dict[str, Any]]", self._call("GET", "/api/jobs/", deadline=deadline).json())
+        return [
+            ListedJob(id=row["submission_id"], state=row["status"], entrypoint=row["entrypoint"])
+            for row in rows
+            if row.get("submission_id")  # others joined the cluster as drivers of their own
+        ]
 
     def close(self) -> None:
         self._http.close()

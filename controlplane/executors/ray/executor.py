@@ -7,6 +7,7 @@ other tasks join through a placement group that the wrapper makes on exactly the
 import io
 import json
 import math
+import re
 import threading
 import zipfile
 from collections.abc import Sequence
@@ -17,11 +18,14 @@ from controlplane.domain.amounts import MILLI, Amounts
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.ids import AttemptId
 from controlplane.executors.base import Launch, Observation, Order, OrderSeat, Phase
-from controlplane.executors.ray.client import JobInfo, RayJobs
+from controlplane.executors.ray.client import JobInfo, ListedJob, RayJobs
 
 ENTRYPOINT: Final = "exec python -m crossdock_wrapper"  # a shell between would turn a kill into an exit code
 STOP_MARGIN_SECONDS = 5
 """On top of the grace and of the time in which the wrapper tries to deliver its exit record."""
+
+ATTEMPT_ID: Final = re.compile(r"job_\w+-a\d+")
+"""What our ids look like: whatever runs under such a name was meant to pass for an attempt."""
 
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
@@ -61,6 +65,10 @@ class RayExecutor:
         infos = [(attempt_id, jobs.info(attempt_id, deadline=deadline)) for attempt_id in attempt_ids]
         session = jobs.session(deadline=deadline)
         return tuple(observation(attempt_id, info, session) for attempt_id, info in infos)
+
+    def listed(self, endpoint: Endpoint, *, deadline: float) -> tuple[AttemptId, ...]:
+        jobs = self._jobs(endpoint).listed(deadline=deadline)
+        return tuple(sorted(AttemptId(job.id) for job in jobs if _is_alive(job) and _is_attempt(job)))
 
     def close(self) -> None:
         """Closes the kept connections; nothing on the clusters changes."""
@@ -172,6 +180,15 @@ def _phase(info: JobInfo) -> Phase:
             return Phase.EXITED
         case _:
             return Phase.DIED  # killed, or its supervisor is lost: tasks may still run until their lease ends
+
+
+def _is_alive(job: ListedJob) -> bool:
+    return job.state in ("PENDING", "RUNNING")
+
+
+def _is_attempt(job: ListedJob) -> bool:
+    """Others may use the cluster too."""
+    return job.entrypoint == ENTRYPOINT or ATTEMPT_ID.fullmatch(job.id) is not None
 
 
 def _message(info: JobInfo) -> str | None:
