@@ -68,11 +68,20 @@ PLANTS: Final = (
         "if each.exit_reason is not None",
         seen_in="dstack #3130, #4146",
     ),
-    plant(
-        "late start not fenced",
-        RECORDS,
-        "        if not batch.is_known(row):\n            raise Gone",
-        "        if not batch.is_known(row) and not batch.says_hello:\n            raise Gone",
+    Plant(
+        name="late start not fenced",
+        edits=(
+            Edit(
+                path=RECORDS,
+                old="    if not attempt.is_live:\n        if not batch",
+                new="    if not attempt.is_live and not batch.says_hello:\n        if not batch",
+            ),
+            Edit(
+                path=RECORDS,
+                old="    if row.acked_seq and not tx",
+                new="    if not batch.says_hello and not tx",
+            ),
+        ),
         seen_in="skypilot #6133",
     ),
     plant(
@@ -236,5 +245,19 @@ PLANTS: Final = (
         "    if listed.asked_at < agreed_at or not",
         "    if not",
         seen_in="skypilot #4443",
+    ),
+    plant(
+        "feed cursor by seq alone",
+        "controlplane/store/events.py",
+        "        return Cursor(xid=oldest_open - 1, seq=newest_seq)",
+        "        return Cursor(xid=2**62, seq=newest_seq)",
+        net="tests/store/test_events.py",
+    ),
+    plant(
+        "missing fencing check",
+        PLACEMENTS,
+        "    tx.leases.fence(lease)\n    seen = _Seen.load",
+        "    seen = _Seen.load",
+        net="tests/races/test_takeover.py",
     ),
 )

@@ -243,8 +243,9 @@ class World:
         self.timeline.after(seconds, lambda: setattr(site, "is_unreachable", False))
 
     def _cut_off(self, site: Site, seconds: float) -> None:
+        """Longer than a lease, more often than not."""
         site.is_cut_off = True
-        self.timeline.after(seconds, lambda: setattr(site, "is_cut_off", False))
+        self.timeline.after(2 * seconds, lambda: setattr(site, "is_cut_off", False))
 
     def _kill_wrapper(self, site: Site, _seconds: float) -> None:
         if running := site.running_wrappers():
@@ -295,7 +296,7 @@ MISHAPS: Final[Mapping[str, tuple[float, Callable[[World, Site, float], None]]]]
     "machine added": (0.006, World._add_machine),
     "site restarts": (0.004, World._restart),
     "site unreachable": (0.006, World._hide),
-    "site cut off": (0.006, World._cut_off),
+    "site cut off": (0.012, World._cut_off),
     "wrapper killed": (0.01, World._kill_wrapper),
     "database away": (0.004, World._take_database_away),
     "objects away": (0.004, World._take_objects_away),

@@ -20,8 +20,8 @@ COORDINATOR: Final = -1
 GAVE_UP: Final = 75
 TERMINATED: Final = 143
 STAMP: Final = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
-CLOCK_DRIFT: Final = 0.1
-"""A keeper's clock may run so much slower or faster; within a lease that stays below `clock_skew_seconds`."""
+CLOCKS: Final = (0.9, 1.0, 1.0, 1.12)
+"""How long a keeper's second is; within a lease it gains or loses less than `clock_skew_seconds`."""
 
 
 Record = dict[str, object]
@@ -61,7 +61,7 @@ class Keeper:
         self._lease_until = 0.0
         self._give_up_at = 0.0
         self._name = f"{wrapper.order.attempt_id} {seat.rank}"
-        self._slowness = wrapper.site.chance.between(f"clock {self._name}", 1 - CLOCK_DRIFT, 1 + CLOCK_DRIFT)
+        self._slowness = wrapper.site.chance.pick(f"clock {self._name}", CLOCKS)
 
     def begin(self) -> None:
         self.seq = 1
@@ -117,7 +117,7 @@ class Keeper:
         self._later(order.lease_seconds / 4, self._beat)
         self._watch_lease()
         if "HANGS" not in order.environment:
-            seconds = self._chance.between(f"length {self._name}", 0.5, 60.0)
+            seconds = self._chance.between(f"length {self._name}", 0.5, 90.0)
             fails = self._chance.is_so(f"verdict {self._name}", 0.15)
             self._later(seconds, lambda: self._finish(int(fails), "failed" if fails else "completed"))
 
