@@ -19,6 +19,7 @@ for group in (jobs.app, clusters.app, tenants.projects, tenants.queues, tenants.
 app.command("events")(events.events)
 app.command("whoami")(tenants.whoami)
 app.command("demo")(server.demo)
+app.command("doctor")(server.doctor)
 
 
 def _show_version(wanted: bool) -> None:

@@ -74,6 +74,20 @@ def demo(
     raise typer.Exit(code)
 
 
+def doctor(
+    *,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put right what is safe to; each repair is told as an event.")
+    ] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare database and clusters with all that must hold, and tell what is wrong. Reads only, unless told."""
+    with _server_parts():
+        code = _part("controlplane.admin.doctor").doctor(_settings(home=home), repair=repair, as_json=as_json)
+    raise typer.Exit(code)
+
+
 def _settings(*, home: Path | None = None, host: str | None = None, port: int | None = None) -> object:
     given = {"CROSSDOCK_HOME": home, "CROSSDOCK_HOST": host, "CROSSDOCK_PORT": port}
     overrides = {name: str(value) for name, value in given.items() if value is not None}

@@ -19,6 +19,7 @@ from controlplane.store.nodes import Nodes
 from controlplane.store.projects import Projects, Queues
 from controlplane.store.reasons import Reasons
 from controlplane.store.records import Records
+from controlplane.store.repairs import Repairs
 from controlplane.store.retention import Retention
 from controlplane.store.tokens import Tokens
 from controlplane.store.uploads import Uploads
@@ -125,6 +126,10 @@ class Tx:
     @property
     def audits(self) -> Audits:
         return Audits(self._link)
+
+    @property
+    def repairs(self) -> Repairs:
+        return Repairs(self._link)
 
     @property
     def retention(self) -> Retention:

@@ -99,4 +99,4 @@ class Breach:
     """Whose next look would put it right, if a look can."""
 
     cluster_id: ClusterId | None = None
-    """Where something that should not run was seen."""
+    """Where something of ours runs that should not."""

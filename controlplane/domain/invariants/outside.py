@@ -40,15 +40,14 @@ def of_processes(
     """`listed`: what the cluster believes to be alive. What ended later than `ended_before` may still be on its way."""
     for attempt_id in listed:
         attempt = attempts.get(attempt_id)
-        sentence = None
         if attempt is None:
-            sentence = f"runs on cluster {cluster.name}, and no attempt is called so"
+            sentence = f"runs on cluster {cluster.name}, and no attempt of ours is called so"
+            yield Breach(rule=Rule.PROCESS_OF_NOBODY, subject=attempt_id, sentence=sentence)
         elif attempt.ended_at is not None and attempt.ended_at < ended_before:
             ended = f"{attempt.ended_at:%Y-%m-%dT%H:%M:%SZ}"
             sentence = (
                 f"runs on cluster {cluster.name}, but the attempt ended at {ended} as {attempt.outcome}"
             )
-        if sentence is not None:
             yield Breach(
                 rule=Rule.PROCESS_OF_NOBODY, subject=attempt_id, sentence=sentence, cluster_id=cluster.id
             )
