@@ -75,33 +75,46 @@ def request_bytes(method: str, path: str, body: bytes, **headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burst:
+    rate: float
+    """Requests per second."""
+
+    latencies: list[float]
+    """Seconds, of each request."""
+
+
 def rate_of_burst(target: Target, *, clients: int, seconds: float) -> float:
     """Requests per second of so many clients, each of which sends its next request when the last is answered."""
+    return burst(target, clients=clients, seconds=seconds).rate
+
+
+def burst(target: Target, *, clients: int, seconds: float) -> Burst:
     open_clients = [HttpClient.connect(target) for _ in range(clients)]
     try:
         with selectors.DefaultSelector() as selector:
             for client in open_clients:
                 selector.register(client.connection, selectors.EVENT_READ, client)
-            return _rate(selector, open_clients, target.make_request, seconds)
+            return _burst(selector, open_clients, target.make_request, seconds)
     finally:
         for client in open_clients:
             client.connection.close()
 
 
-def _rate(
+def _burst(
     selector: selectors.BaseSelector, clients: list[HttpClient], make_request: RequestMaker, seconds: float
-) -> float:
+) -> Burst:
     started_at = time.perf_counter()
     for client in clients:
         client.send(make_request())
-    answered = 0
+    latencies: list[float] = []
     while time.perf_counter() - started_at < seconds:
         for key, _ in selector.select(SILENCE_SECONDS):
             client = key.data
-            if client.receive() is not None:
-                answered += 1
+            if (took_seconds := client.receive()) is not None:
+                latencies.append(took_seconds)
                 client.send(make_request())
-    return answered / (time.perf_counter() - started_at)
+    return Burst(rate=len(latencies) / (time.perf_counter() - started_at), latencies=latencies)
 
 
 def _is_whole(answer: bytearray) -> bool:
