@@ -139,6 +139,8 @@ class SqliteDriver:
             self._connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIBIBYTES}")
             return
         self._connection.execute("PRAGMA journal_mode = WAL")
+        # Savepoints keep the pages that triggers change aside; in a file that costs more than the change.
+        self._connection.execute("PRAGMA temp_store = MEMORY")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA foreign_keys = ON")
         # Only BEGIN ever waits for another writer, and that is done in turns.

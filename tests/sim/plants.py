@@ -15,6 +15,7 @@ PLACEMENTS: Final = "controlplane/operations/placements.py"
 RECORDS: Final = "controlplane/operations/records.py"
 SCHEDULING: Final = "controlplane/runtime/scheduling.py"
 STORED_ATTEMPTS: Final = "controlplane/store/attempts.py"
+FENCED_APPLY: Final = "    tx.leases.fence(lease)\n    seen = _Seen.load"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +92,18 @@ PLANTS: Final = (
         "pass",
         seen_in="skypilot #9189, #6133",
     ),
-    plant(
-        "exit believed to be a failure of the user's code",
-        JOBS,
-        "    if outcome in FREE_OF_CHARGE:",
-        "    if outcome is Outcome.PREEMPTED:",
+    Plant(
+        name="an eviction uses up the user's retry budget",
+        edits=(
+            Edit(
+                path=JOBS, old="    if outcome in FREE_OF_CHARGE:", new="    if outcome is Outcome.PREEMPTED:"
+            ),
+            Edit(
+                path="controlplane/runtime/jobs.py",
+                old="failures=outcomes.count(Outcome.FAILED),",
+                new="failures=len(outcomes),",
+            ),
+        ),
         seen_in="skypilot #5031",
     ),
     plant(
@@ -118,11 +126,16 @@ PLANTS: Final = (
         "    if view.job.is_finished:\n        return JobDecision()\n    match",
         "    match",
     ),
-    plant(
-        "plan applied without looking at the rows again",
-        PLACEMENTS,
-        "            if not ask.amounts.fits_in(free):",
-        "            if False:",
+    Plant(
+        name="a stale plan applied without a second look",
+        edits=(
+            Edit(path=PLACEMENTS, old=FENCED_APPLY, new="    seen = _Seen.load"),
+            Edit(
+                path=PLACEMENTS,
+                old="            if not ask.amounts.fits_in(free):",
+                new="            if False:",
+            ),
+        ),
         seen_in="karmada #6518",
     ),
     plant(
@@ -256,7 +269,7 @@ PLANTS: Final = (
     plant(
         "missing fencing check",
         PLACEMENTS,
-        "    tx.leases.fence(lease)\n    seen = _Seen.load",
+        FENCED_APPLY,
         "    seen = _Seen.load",
         net="tests/races/test_takeover.py",
     ),

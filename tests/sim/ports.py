@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, TypeVar
 
 from cloud_adapters.base import ClusterRef, Inventory
 from controlplane.domain.clusters import Endpoint
@@ -46,6 +46,7 @@ class Way:
     def __init__(self, world: "World", who: str) -> None:
         self._world = world
         self._who = who
+        self.is_dead = False
 
     def deed(self, verb: str, do: Callable[[], T], *, longest_lateness: float = 120.0) -> T:
         """A call that changes something. What is done late is done within `longest_lateness` seconds."""
@@ -95,16 +96,22 @@ class Way:
         if kind == "not committed":
             raise away("the connection broke before the commit")
         if kind is not None:
-            raise Crash(self._who)
+            self._die()
 
     def after_commit(self) -> None:
         kind = self._fault("committed", AFTER_COMMITS)
         if kind == "answer of commit lost":
             raise away("the connection broke during the commit")
         if kind is not None:
-            raise Crash(self._who)
+            self._die()
+
+    def _die(self) -> NoReturn:
+        self.is_dead = True
+        raise Crash(self._who)
 
     def _fault(self, verb: str, probabilities: dict[str, float]) -> str | None:
+        if self.is_dead:
+            raise Crash(self._who)  # on its way out: no `finally` of a dead process does anything
         kind = self._world.chance.fault(f"{self._who} {verb}", probabilities)
         if kind is not None:
             self._world.tell(f"{self._who} {verb}: {kind}")
@@ -114,14 +121,14 @@ class Way:
         if kind == "refused":
             raise Transient(f"{verb}: refused")
         if kind == "crash before":
-            raise Crash(self._who)
+            self._die()
         if kind == "others act before":
             self._world.let_others_act(self._who)
 
     def _strike_after(self, kind: str | None, verb: str) -> None:
         del verb
         if kind == "crash after":
-            raise Crash(self._who)
+            self._die()
         if kind == "others act after":
             self._world.let_others_act(self._who)
 

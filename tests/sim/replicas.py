@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from controlplane.domain.errors import StaleWrite, Unavailable
+from controlplane.domain.errors import ControlPlaneError, StaleWrite, Unavailable
 from controlplane.domain.ids import TokenId
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations.services import Services
@@ -51,7 +51,7 @@ class ApiReplica:
 
     def __init__(self, world: "World", name: str) -> None:
         self.name = name
-        way = Way(world, name)
+        self.way = way = Way(world, name)
         self.services = services_of(world, way, SimObjects(world, way))
 
 
@@ -73,6 +73,7 @@ class LoopsReplica:
             policy=Priority(),
             holder=self.name,
         )
+        self._loops.retention._pause = lambda _: None
         self.is_up = True
 
     def turn(self, what: str) -> None:
@@ -80,6 +81,9 @@ class LoopsReplica:
         match what:
             case "scheduling":
                 self._schedule()
+            case "retention":
+                with suppress(ControlPlaneError):
+                    self._loops.retention.round()
             case "sweep":
                 with suppress(Unavailable):
                     self._loops.sweep.round()

@@ -6,6 +6,8 @@ from typing import Final
 from controlplane.settings import Settings
 from tests.sim.database import URL
 
+MINUTE_DAYS: Final = 1 / 24 / 60
+
 SETTINGS: Final = Settings(
     home=Path("/nowhere"),
     database_url=URL,
@@ -16,5 +18,8 @@ SETTINGS: Final = Settings(
     starts_in_flight=3,
     poll_seconds=5.0,
     leader_seconds=10.0,
+    retention_days=MINUTE_DAYS * 12,
+    event_days=MINUTE_DAYS * 20,
+    log_days=MINUTE_DAYS * 12,
     local_cluster=False,
 )

@@ -3,13 +3,14 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from controlplane.domain.clusters import ClusterState
 from controlplane.domain.errors import PluginError, Unavailable, UserError
 from controlplane.domain.ids import JobId
-from controlplane.operations import batches, claims, clusters, jobs, submission, uploads
+from controlplane.domain.jobs import Job
+from controlplane.operations import batches, bulk, claims, clusters, jobs, submission, uploads
 from controlplane.operations.idempotency import Once, Replay
 from controlplane.store import JobView
 from controlplane.wire.admin import ClusterCreate
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
 
 Fields = dict[str, Any]  # of a JobSpec
 
-WISHES: Final = {"upload": 0.7, "submit": 10.0, "gang": 4.0, "family": 1.5, "cancel": 3.0, "retry": 1.0}
+WISHES: Final = {
+    "upload": 0.7,
+    "submit": 10.0,
+    "gang": 4.0,
+    "family": 1.5,
+    "bulk": 0.7,
+    "cancel": 3.0,
+    "retry": 1.0,
+}
 WORDS: Final = {
     "request": 8.0,
     "release": 4.0,
@@ -63,6 +72,8 @@ class Users:
                 return
             case "family":
                 self._submit_family()
+            case "bulk":
+                self._submit_bulk()
             case _:
                 self._submit(self._fields(tasks=self._chance.whole("tasks", 2, 4) if kind == "gang" else 1))
 
@@ -110,6 +121,24 @@ class Users:
                 self._acknowledge(job_id)
 
         self._ask(f"submit family {made[0]['name']}", request)
+
+    def _submit_bulk(self) -> None:
+        """Each by itself; one of them can never run."""
+        made = [self._fields(tasks=1) for _ in range(4)]
+        made[1]["resources"] = {"cpus": 1000.0}
+        entries = [(spec, spec.model_dump_json()) for spec in map(JobSpec.model_validate, made)]
+        once: Once[str] = self._once(made[0]["name"], str)
+
+        def render(verdicts: Sequence[Job | UserError]) -> str:
+            return " ".join("-" if isinstance(each, UserError) else each.id for each in verdicts)
+
+        def request(api: ApiReplica) -> None:
+            for part in bulk.submit_each(api.services, ROOT, entries, render, once=once):
+                for job_id in part.split():
+                    if job_id != "-":
+                        self._acknowledge(JobId(job_id))
+
+        self._ask(f"submit bulk {made[0]['name']}", request)
 
     def _about_a_job(self, verb: str, operation: Callable[..., JobView]) -> None:
         if not self._known:

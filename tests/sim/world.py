@@ -33,6 +33,7 @@ ACTORS: Final = {
     "claim": 5.0,
     "orphan": 0.7,
     "sweep": 1.5,
+    "retention": 0.7,
     "user": 14.0,
     "operator": 4.0,
     "nobody": 10.0,
@@ -43,6 +44,8 @@ MOST_MACHINES: Final = 4
 END_SECONDS: Final = 6 * 3600.0
 CALM_ROUND_SECONDS: Final = 6.0
 CALM_STRIDE_SECONDS: Final = 1200.0
+QUIET_ROUNDS: Final = 60
+"""Without an event; longer than anything that is under way keeps silent."""
 
 
 class World:
@@ -65,7 +68,7 @@ class World:
         self.users = Users(self)
         self.operators = Operators(self)
         self._depth = 0
-        self._calm_rounds = 0
+        self._calm_rounds = self._quiet_rounds = 0
         self._begin()
 
     def step(self) -> None:
@@ -112,7 +115,7 @@ class World:
 
     def _until_something_is_due(self) -> float:
         """While jobs are under way; afterwards hours pass in strides."""
-        if self.judge.is_all_ended():
+        if self.judge.is_all_ended() or self._quiet_rounds > QUIET_ROUNDS:
             return CALM_STRIDE_SECONDS
         due = self.timeline.next_in_seconds
         return CALM_ROUND_SECONDS if due is None else min(max(due, 0.5), CALM_ROUND_SECONDS)
@@ -132,7 +135,9 @@ class World:
         # One sweep finds what was lost when replicas died. From then on nothing may depend on it any more.
         for what in ("sweep", *whats) if self._calm_rounds == 1 else whats:
             self._turn(replica, what)
+        before = self.judge.events
         self.judge.look()
+        self._quiet_rounds = 0 if self.judge.events > before else self._quiet_rounds + 1
 
     def tell(self, line: str) -> None:
         told = f"{self.steps:4d} {self.timeline.seconds:8.1f}  {line}"
@@ -140,7 +145,10 @@ class World:
         self.judge.note(told)
 
     def some_api(self, who: str) -> ApiReplica:
-        return self.chance.pick(f"api of {who}", self.apis)
+        number = self.chance.whole(f"api of {who}", 0, len(self.apis) - 1)
+        if self.apis[number].way.is_dead:
+            self.apis[number] = ApiReplica(self, self.apis[number].name)
+        return self.apis[number]
 
     def ingest(self, order: Order, batch: RecordBatch) -> RecordAnswer | Silence:
         """A request of a wrapper that arrived at one of the api replicas."""
