@@ -122,7 +122,7 @@ def _times(attempt: Attempt) -> Iterator[Breach]:
 def _events(dossier: Dossier) -> Iterator[Breach]:
     job, since = dossier.job, dossier.kept_since
     born_at = job.submitted_at if is_kept_whole(job.submitted_at, since) else None
-    yield from walk(JOB, job, dossier.events, born_at=born_at)
+    yield from walk(JOB, job, dossier.events, born_at=born_at, born_moved=str(JOB.initial))
     for attempt in dossier.attempts:
         born_at = attempt.placed_at if is_kept_whole(attempt.placed_at, since) else None
         yield from walk(ATTEMPT, attempt, dossier.events, born_at=born_at)

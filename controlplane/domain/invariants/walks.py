@@ -25,9 +25,17 @@ class Moving(Protocol):
 
 # `Any`: the lifecycle of any noun.
 def walk(
-    lifecycle: Lifecycle[Any], noun: Moving, events: Sequence[Event], *, born_at: datetime | None
+    lifecycle: Lifecycle[Any],
+    noun: Moving,
+    events: Sequence[Event],
+    *,
+    born_at: datetime | None,
+    born_moved: str | None = None,
 ) -> Iterator[Breach]:
-    """Moves are the events that carry `from`. With `born_at` they go back to its birth; else older ones are pruned."""
+    """Moves are the events that carry `from`. With `born_at` they go back to its birth; else older ones are pruned.
+
+    `born_moved`: where a first move that was made together with the birth may come from.
+    """
     moves = [event for event in events if _is_move(event, noun.id, f"{lifecycle.noun}.")]
     edges = frozenset(lifecycle.pairs())
     at: str | None = None
@@ -36,7 +44,7 @@ def walk(
         if (old, new) not in edges or old != (at or old):
             yield _breach(noun, f"an event says {old} -> {new} while it was {at or 'not born'}")
         at = new
-    if born_at is not None and not _begins_with_birth(moves, born_at):
+    if born_at is not None and not _begins_with_birth(moves, born_moved, born_at):
         first = f"the first of its events is {moves[0].kind}" if moves else "it has no event"
         yield _breach(noun, f"{first}: that of its birth is missing")
     if moves:
@@ -54,9 +62,11 @@ def _is_move(event: Event, subject: str, prefix: str) -> bool:
     return event.subject == subject and event.kind.startswith(prefix) and "from" in event.data
 
 
-def _begins_with_birth(moves: Sequence[Event], born_at: datetime) -> bool:
-    """A job may be born a state further: then its first move is as old as the job itself."""
-    return bool(moves) and (moves[0].data["from"] == BIRTH or moves[0].at <= born_at)
+def _begins_with_birth(moves: Sequence[Event], born_moved: str | None, born_at: datetime) -> bool:
+    if not moves:
+        return False
+    first = moves[0]
+    return first.data["from"] == BIRTH or (first.data["from"] == born_moved and first.at <= born_at)
 
 
 def _breach(noun: Moving, sentence: str) -> Breach:
