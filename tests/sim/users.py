@@ -45,7 +45,7 @@ WORDS: Final = {
     "attach": 1.0,
 }
 MOST_CLAIMS: Final = 3
-MOST_OPEN: Final = 25
+MOST_OPEN: Final = 14
 """Unfinished jobs; whoever has that many waits before submitting more."""
 
 Request = Callable[[ApiReplica], None]
