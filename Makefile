@@ -13,7 +13,7 @@ TORCH_VERSION := 2.13.0
 TORCH_INDEX := $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
 
 CODE := $(wildcard controlplane schedulers cloud_adapters migrations tests benchmarks examples)
-BENCHMARKS := $(patsubst benchmarks/%.py,%,$(wildcard $(addprefix benchmarks/,submit.py dispatch.py memory.py)))
+BENCHMARKS := $(patsubst benchmarks/%.py,%,$(wildcard $(addprefix benchmarks/,submit.py dispatch.py memory.py throughput.py listing.py restart.py)))
 
 # How long `make soak` goes on.
 SECONDS = 1800
@@ -56,8 +56,10 @@ verify: $(READY) ## everything that can be proven on one machine; an absent part
 	$(BIN)/pytest -m "not soak"
 
 .PHONY: soak
-soak: export CROSSDOCK_SOAK_SECONDS = $(SECONDS)
-soak: $(READY) ## true durations and fresh seeds, for SECONDS=1800
+soak: export CROSSDOCK_SOAK_SECONDS = $(shell expr $(SECONDS) / 6)
+soak: $(READY) ## seeds that nobody has run yet for SECONDS=1800, planted bugs, and real kills for a sixth of that
+	$(BIN)/python -m tests.sim soak $(SECONDS)
+	$(BIN)/python -m tests.sim plants --steps 300
 	$(BIN)/pytest -m soak --timeout=0
 
 .PHONY: bench
