@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, Protocol
 
 from controlplane.domain.events import Event
@@ -37,7 +38,7 @@ def walk(
     `born_moved`: where a first move that was made together with the birth may come from.
     """
     moves = [event for event in events if _is_move(event, noun.id, f"{lifecycle.noun}.")]
-    edges = frozenset(lifecycle.pairs())
+    edges = _edges(lifecycle)
     at: str | None = None
     for event in moves:
         old, new = str(event.data["from"]), event.kind.removeprefix(f"{lifecycle.noun}.")
@@ -56,6 +57,13 @@ def _ends_as_the_row(noun: Moving, last: Event, at: str | None) -> Iterator[Brea
         yield _breach(noun, f"its row says {noun.state}, its events end with {at}")
     elif last.data["from"] != noun.came_from:
         yield _breach(noun, f"its row came from {noun.came_from}, its last event from {last.data['from']}")
+
+
+# `Any`: as above.
+@cache
+def _edges(lifecycle: Lifecycle[Any]) -> frozenset[tuple[str, str]]:
+    """Made once: a walk over all jobs asks for them millions of times."""
+    return frozenset(lifecycle.pairs())
 
 
 def _is_move(event: Event, subject: str, prefix: str) -> bool:
