@@ -15,7 +15,6 @@ PLACEMENTS: Final = "controlplane/operations/placements.py"
 RECORDS: Final = "controlplane/operations/records.py"
 SCHEDULING: Final = "controlplane/runtime/scheduling.py"
 STORED_ATTEMPTS: Final = "controlplane/store/attempts.py"
-FENCED_APPLY: Final = "    tx.leases.fence(lease)\n    seen = _Seen.load"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +126,13 @@ PLANTS: Final = (
         "    match",
     ),
     Plant(
-        name="a stale plan applied without a second look",
+        name="every job of a plan is given the same free room",
         edits=(
-            Edit(path=PLACEMENTS, old=FENCED_APPLY, new="    seen = _Seen.load"),
+            Edit(
+                path="schedulers/priority.py",
+                old="self.free[each.node_id] = self.free[each.node_id].minus(ask_class.amounts)",
+                new="pass",
+            ),
             Edit(
                 path=PLACEMENTS,
                 old="            if not ask.amounts.fits_in(free):",
@@ -138,11 +141,21 @@ PLANTS: Final = (
         ),
         seen_in="karmada #6518",
     ),
-    plant(
-        "placed on a cluster that is being left",
-        PLACEMENTS,
-        "if cluster is None or not cluster.takes_tasks:",
-        "if cluster is None:",
+    Plant(
+        name="placed on a cluster that is being left",
+        edits=(
+            Edit(
+                path="schedulers/priority.py",
+                old="            if cluster.blocked is not None:\n                continue\n",
+                new="",
+            ),
+            Edit(path=SCHEDULING, old="if node.cluster_id in open_ids and node", new="if node"),
+            Edit(
+                path=PLACEMENTS,
+                old="if cluster is None or not cluster.takes_tasks:",
+                new="if cluster is None:",
+            ),
+        ),
         seen_in="dstack #3449",
     ),
     plant(
@@ -269,7 +282,7 @@ PLANTS: Final = (
     plant(
         "missing fencing check",
         PLACEMENTS,
-        FENCED_APPLY,
+        "    tx.leases.fence(lease)\n    seen = _Seen.load",
         "    seen = _Seen.load",
         net="tests/races/test_takeover.py",
     ),

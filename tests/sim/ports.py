@@ -34,7 +34,7 @@ LOOKS: Final = {
     "others act after": 0.04,
 }
 READS: Final = {"away": 0.002, "others act before": 0.01}
-WRITES: Final = {"others act before": 0.02, "away": 0.003, "crash before": 0.002}
+WRITES: Final = {"others act before": 0.05, "away": 0.003, "crash before": 0.002}
 RERUNS: Final = {"run twice": 0.01}
 BEFORE_COMMITS: Final = {"not committed": 0.004, "crash before commit": 0.002}
 AFTER_COMMITS: Final = {"answer of commit lost": 0.004, "crash after commit": 0.003}

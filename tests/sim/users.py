@@ -30,7 +30,7 @@ WISHES: Final = {
     "gang": 4.0,
     "family": 1.5,
     "bulk": 0.7,
-    "cancel": 3.0,
+    "cancel": 4.0,
     "retry": 1.0,
 }
 WORDS: Final = {
@@ -45,6 +45,9 @@ WORDS: Final = {
     "attach": 1.0,
 }
 MOST_CLAIMS: Final = 3
+RECENT: Final = 10
+"""Of the jobs known, those that a user still thinks of."""
+
 MOST_OPEN: Final = 14
 """Unfinished jobs; whoever has that many waits before submitting more."""
 
@@ -143,7 +146,7 @@ class Users:
     def _about_a_job(self, verb: str, operation: Callable[..., JobView]) -> None:
         if not self._known:
             return
-        job_id = self._chance.pick(verb, self._known)
+        job_id = self._chance.pick(verb, self._known[-RECENT:])
         once = self._once(f"{verb} {job_id} {self._world.steps}", lambda view: view.job.id)
 
         def request(api: ApiReplica) -> None:

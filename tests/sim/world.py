@@ -91,7 +91,7 @@ class World:
         self._depth += 1
         try:
             self.timeline.pass_seconds(self.chance.pick("meanwhile", (0.0, 0.1, 2.0, 15.0, 50.0)))
-            for _ in range(self.chance.whole("others", 1, 4)):
+            for _ in range(self.chance.whole("others", 1, 6)):
                 self._act(self.chance.weighted("other actor", ACTORS), excluded=who)
         finally:
             self._depth -= 1
