@@ -18,7 +18,6 @@ from pathlib import Path
 
 from cloud_adapters.base import Amounts, ClusterRef, Inventory, Machine
 from controlplane.domain.clusters import Cluster, ClusterState
-from controlplane.domain.events import Event
 from controlplane.domain.ids import AttemptId, ClusterId, TokenId
 from controlplane.executors.fake import FakeExecutor
 from controlplane.identity.principals import Principal, Role
@@ -132,16 +131,16 @@ class Wrappers:
         deadline = time.monotonic() + within_seconds
         while self.done < count:
             with self.services.store.read() as tx:
-                page, self.cursor = tx.events.after(self.cursor, FEED_PAGE)
-            self._take([event for _, event in page])
+                page, self.cursor = tx.events.subjects_after(self.cursor, FEED_PAGE)
+            self._take(page)
             if not page:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{self.done} of {count} jobs are done after {within_seconds} s")
                 time.sleep(LOOK_SECONDS)
 
-    def _take(self, events: Sequence[Event]) -> None:
-        self.done += sum(event.kind == "job.succeeded" for event in events)
-        started = [AttemptId(event.subject) for event in events if event.kind == "attempt.starting"]
+    def _take(self, events: Sequence[tuple[str, str]]) -> None:
+        self.done += sum(kind == "job.succeeded" for kind, _ in events)
+        started = [AttemptId(subject) for kind, subject in events if kind == "attempt.starting"]
         for start in range(0, len(started), BATCH):
             unit = partial(_end, ids=started[start : start + BATCH])
             self.services.pace.write(partial(self.services.store.write, unit)).result()

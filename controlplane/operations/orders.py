@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from controlplane.domain.attempts import Attempt, Seat
 from controlplane.domain.clusters import Endpoint, Node
@@ -13,6 +15,9 @@ from controlplane.operations.services import Services
 from controlplane.operations.uploads import upload_key
 from controlplane.store import Tx
 from controlplane.wire.jobspec import JobSpec
+
+MOST_SPECS_REMEMBERED: Final = 64
+"""Jobs come in thousands with one text. A text has up to some hundred KiB, so not many are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +56,7 @@ def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
 def order_for(services: Services, papers: Papers, endpoint: Endpoint) -> Order:
     """Raises `Rejected` when the upload that the spec names is gone."""
     attempt, settings = papers.attempt, services.settings
-    spec = JobSpec.model_validate_json(papers.spec_json)
+    spec = _spec(papers.spec_json)
     return Order(
         attempt_id=attempt.id,
         job_id=attempt.job_id,
@@ -64,7 +69,7 @@ def order_for(services: Services, papers: Papers, endpoint: Endpoint) -> Order:
         launch=Launch(spec.launch),
         command=None if spec.is_function else spec.entrypoint,
         function=spec.entrypoint if spec.is_function else None,
-        environment=spec.environment,
+        environment=dict(spec.environment),
         working_dir=_working_dir(services, spec),
         urls=(settings.url,),
         token=attempt_token(services.server_key, attempt.id),
@@ -76,6 +81,12 @@ def order_for(services: Services, papers: Papers, endpoint: Endpoint) -> Order:
         outputs_uri=spec.outputs_uri,
         resume_from=papers.resume_from,
     )
+
+
+@lru_cache(maxsize=MOST_SPECS_REMEMBERED)
+def _spec(spec_json: str) -> JobSpec:
+    """Shared by all who ask: nobody may change it."""
+    return JobSpec.model_validate_json(spec_json)
 
 
 def _working_dir(services: Services, spec: JobSpec) -> bytes | None:

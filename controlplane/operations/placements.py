@@ -83,18 +83,18 @@ def _judged(seen: _Seen, floor: "_Floor", places: Sequence[Place]) -> tuple[list
     granted: list[Place] = []
     refusals: list[Refusal] = []
     for place in places:
-        if why := _objection(seen, floor, place):
-            refusals.append(Refusal(place=place, why=why))
+        if isinstance(left := _judgement(seen, floor, place), str):
+            refusals.append(Refusal(place=place, why=left))
         else:
-            floor.book(place, seen.asks[place.ask_id])
+            floor.free.update(left)
             granted.append(place)
     return granted, refusals
 
 
-def _objection(seen: _Seen, floor: "_Floor", place: Place) -> str | None:
+def _judgement(seen: _Seen, floor: "_Floor", place: Place) -> "_Left | str":
     if not seen.is_queued(place):
         return "it is no longer queued"
-    return floor.objection(place, seen.asks[place.ask_id])
+    return floor.judgement(place, seen.asks[place.ask_id])
 
 
 def _one_by_one(tx: Tx, places: Sequence[Place]) -> Iterator[Refusal]:
@@ -102,8 +102,8 @@ def _one_by_one(tx: Tx, places: Sequence[Place]) -> Iterator[Refusal]:
     floor = _Floor(tx)
     for place in places:
         seen = _Seen.load(tx, [place])
-        if why := _objection(seen, floor, place):
-            yield Refusal(place=place, why=why)
+        if isinstance(left := _judgement(seen, floor, place), str):
+            yield Refusal(place=place, why=left)
             continue
         try:
             with tx.savepoint():
@@ -111,7 +111,7 @@ def _one_by_one(tx: Tx, places: Sequence[Place]) -> Iterator[Refusal]:
         except StaleWrite as stale:
             yield Refusal(place=place, why=stale.message)
         else:
-            floor.book(place, seen.asks[place.ask_id])
+            floor.free.update(left)
 
 
 def _commit(tx: Tx, seen: _Seen, places: Sequence[Place]) -> None:
@@ -147,6 +147,10 @@ def _attempt(place: Place, ask: Ask, job: Job, *, number: int, at: datetime) -> 
     return attempt, seats
 
 
+_Left = dict[NodeId, Amounts]
+"""What a placing would leave of the nodes that it takes from."""
+
+
 @dataclass(slots=True)
 class _Floor:
     """Clusters, nodes and free amounts as this transaction sees them, loaded when first asked for."""
@@ -154,15 +158,16 @@ class _Floor:
     tx: Tx
     clusters: dict[ClusterId, Cluster | None] = field(default_factory=dict)
     nodes: dict[NodeId, Node] = field(default_factory=dict)
-    free: dict[NodeId, Amounts] = field(default_factory=dict)
+    free: _Left = field(default_factory=dict)
 
-    def objection(self, place: Place, ask: Ask) -> str | None:
+    def judgement(self, place: Place, ask: Ask) -> _Left | str:
+        """What it leaves, or why it cannot be."""
         cluster = self._cluster(place.cluster_id)
         if cluster is None or not cluster.takes_tasks:
             return "the cluster takes no tasks now"
         if [seat.rank for seat in place.seats] != list(range(ask.tasks)):
             return f"{len(place.seats)} seats for {ask.tasks} tasks"
-        left: dict[NodeId, Amounts] = {}
+        left: _Left = {}
         for seat in place.seats:
             node = self.nodes.get(seat.node_id)
             if node is None or node.cluster_id != place.cluster_id or node.cordoned_at is not None:
@@ -171,11 +176,7 @@ class _Floor:
             if not ask.amounts.fits_in(free):
                 return f"node {node.id} has no room any more"
             left[node.id] = free.minus(ask.amounts)
-        return None
-
-    def book(self, place: Place, ask: Ask) -> None:
-        for seat in place.seats:
-            self.free[seat.node_id] = self.free[seat.node_id].minus(ask.amounts)
+        return left
 
     def _cluster(self, cluster_id: ClusterId) -> Cluster | None:
         if cluster_id not in self.clusters:

@@ -1,5 +1,6 @@
 """The loops process: every loop in a thread of its own, until it is told to stop."""
 
+import gc
 import logging
 import sys
 import threading
@@ -28,6 +29,10 @@ ATTEMPT_THREADS = 16
 SWITCH_SECONDS = 0.0005
 """How long a thread may compute while another wants to. Who writes lets go of the interpreter at every step of the
 database, and keeps the file locked until it gets it back."""
+
+GARBAGE_AT = (20_000, 20, 100)
+"""Objects, and rounds of collection, before the next generation is searched: rows become many small objects that end
+without cycles, and with Python's own figures every tenth of the processor time went into looking for some."""
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +91,7 @@ class Loops:
 
     def start(self) -> None:
         sys.setswitchinterval(SWITCH_SECONDS)
+        gc.set_threshold(*GARBAGE_AT)
         for name, run in self._runs:
             thread = threading.Thread(target=run, name=name, daemon=True)
             thread.start()

@@ -5,8 +5,9 @@ below the oldest transaction that is still open. On SQLite the transaction is al
 """
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, Self
 
 from sqlalchemy import bindparam, func, insert, select, tuple_
@@ -19,6 +20,9 @@ from controlplane.store.links import Link
 from controlplane.store.rows import Row, micros, moment, packed, unpacked
 from controlplane.store.schema import EVENTS
 from controlplane.store.statements import Statement, bound, is_in, listed, oldest_open_xid, own_xid
+
+MOST_DATA_REMEMBERED: Final = 1024
+"""Things that move together say the same about it."""
 
 _C: Final = EVENTS.c
 _ADD: Final = Statement(
@@ -179,8 +183,21 @@ def _params(event: Event) -> dict[str, object]:
         "at": micros(event.at),
         "project_id": event.project_id,
         "job_id": event.job_id,
-        "data": packed(dict(event.data)) if event.data else "{}",
+        "data": _data(event.data),
     }
+
+
+def _data(data: Mapping[str, object]) -> str:
+    try:
+        return _plain_data(tuple(data), *data.values())
+    except TypeError:  # there are lists or objects in it
+        return packed(dict(data))
+
+
+# Typed: 1 and true are equal, and not the same JSON.
+@lru_cache(maxsize=MOST_DATA_REMEMBERED, typed=True)
+def _plain_data(names: tuple[str, ...], *values: object) -> str:
+    return packed(dict(zip(names, values, strict=True)))
 
 
 def _event(row: Row) -> Event:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from controlplane.domain.amounts import Amounts
@@ -14,11 +15,19 @@ Row = tuple[Any, ...]
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECONDS_PER_SECOND: Final = 1_000_000
 SECONDS_PER_DAY: Final = 86_400
+MOST_MOMENTS_REMEMBERED: Final = 4096
+"""What is written together bears one moment, and is read and written again together."""
+
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 def micros(at: datetime) -> int:
     """Exact, unlike a float of seconds."""
+    return _micros(at)
+
+
+@lru_cache(maxsize=MOST_MOMENTS_REMEMBERED)
+def _micros(at: datetime) -> int:
     since = at - EPOCH
     return (since.days * SECONDS_PER_DAY + since.seconds) * MICROSECONDS_PER_SECOND + since.microseconds
 
@@ -28,6 +37,11 @@ def micros_or_none(at: datetime | None) -> int | None:
 
 
 def moment(column: int) -> datetime:
+    return _moment(column)
+
+
+@lru_cache(maxsize=MOST_MOMENTS_REMEMBERED)
+def _moment(column: int) -> datetime:
     return EPOCH + timedelta(microseconds=column)
 
 

@@ -6,11 +6,11 @@ it compiles to costs nothing extra.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Table, bindparam, insert, literal_column
+from sqlalchemy import BigInteger, Column, ColumnElement, Table, Update, bindparam, insert, literal_column
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.engine.interfaces import Dialect
@@ -45,12 +45,13 @@ _PARAMETERS: Final[Mapping[str, re.Pattern[str]]] = {
 class Statement:
     """One construct and its texts, made when first needed."""
 
-    __slots__ = ("_clause", "_over_many", "_texts", "table")
+    __slots__ = ("_clause", "_narrowed", "_over_many", "_texts", "table")
 
     def __init__(self, clause: ClauseElement, *, table: Table | None = None) -> None:
         self._clause = clause
         self._texts: dict[str, tuple[str, dict[str, object]]] = {}
         self._over_many: dict[str, OverMany] = {}
+        self._narrowed: dict[tuple[str, ...], str] = {}
         self.table = table
         """The one it writes to, if it writes: names what a violated foreign key belongs to."""
 
@@ -69,12 +70,42 @@ class Statement:
         made = self._over_many.get(dialect)
         if made is None:
             text, constants = self.text(dialect)
-            kinds = DIALECTS[dialect].type_compiler_instance
-            compiled = DIALECTS[dialect].statement_compiler(DIALECTS[dialect], self._clause)
-            binds = {name: kinds.process(bind.type) for name, bind in compiled.binds.items() if bind.required}
+            binds = self._binds(dialect)
             made = OverMany(text=_over_rows(text, dialect, binds), constants=constants, columns=tuple(binds))
             self._over_many[dialect] = made
         return made
+
+    def narrowed(self, dialect: str, many: Sequence[Params]) -> tuple["Statement", Sequence[Params]]:
+        """For an update over many rows: what is the same in all of these is a constant, and no column of each.
+
+        To take a value out of a row costs SQLite a good part of what it costs to write it. What the rows are found
+        by stays: with a constant there the database would look for them by another index.
+        """
+        if not isinstance(self._clause, Update):
+            return self, many
+        over = self.over_many(dialect)
+        text, constants = self.text(dialect)
+        keys = _PARAMETERS[dialect].findall(text.partition(" WHERE ")[2])
+        written = (name for name in over.columns if name not in keys)
+        same = {name: value for name in written if _is_same(many, name, value := many[0][name])}
+        columns = tuple(name for name in over.columns if name not in same)
+        over_these = self._narrowed.get((dialect, *columns))
+        if over_these is None:
+            binds = self._binds(dialect)
+            over_these = _over_rows(text, dialect, {name: binds[name] for name in columns})
+            self._narrowed[dialect, *columns] = over_these
+        narrowed = Statement(self._clause, table=self.table)
+        narrowed._texts = self._texts
+        narrowed._over_many[dialect] = OverMany(
+            text=over_these, constants={**constants, **same}, columns=columns
+        )
+        return narrowed, [{name: params[name] for name in columns} for params in many]
+
+    def _binds(self, dialect: str) -> dict[str, str]:
+        """The parameters that each row gives, and their types."""
+        kinds = DIALECTS[dialect].type_compiler_instance
+        compiled = DIALECTS[dialect].statement_compiler(DIALECTS[dialect], self._clause)
+        return {name: kinds.process(bind.type) for name, bind in compiled.binds.items() if bind.required}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +115,10 @@ class OverMany:
     text: str
     constants: Mapping[str, object]
     columns: tuple[str, ...]
+
+
+def _is_same(many: Sequence[Params], name: str, value: object) -> bool:
+    return [params[name] for params in many].count(value) == len(many)
 
 
 def _over_rows(text: str, dialect: str, kinds: Mapping[str, str]) -> str:
