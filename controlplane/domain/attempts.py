@@ -10,6 +10,9 @@ from controlplane.domain.errors import Bug
 from controlplane.domain.ids import AskId, AttemptId, ClusterId, JobId, NodeId, ProjectId
 from controlplane.domain.lifecycles import Lifecycle, to
 
+COORDINATOR: Final = -1
+"""The rank under which the exit record that speaks for the whole attempt is kept."""
+
 
 class AttemptState(StrEnum):
     PLACED = "placed"

@@ -14,7 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from controlplane.domain.attempts import Attempt, AttemptState
+from controlplane.domain.attempts import COORDINATOR, Attempt, AttemptState
 from controlplane.domain.errors import Gone, Invalid, NotFound, Unauthenticated
 from controlplane.domain.events import Event
 from controlplane.domain.ids import AttemptId
@@ -35,9 +35,6 @@ from controlplane.wire.protocol import (
     RecordAnswer,
     RecordBatch,
 )
-
-COORDINATOR: Final = -1
-"""The rank whose row says how the attempt as a whole ended."""
 
 KILL_SECONDS: Final = 10.0
 """What a stop may take beyond the grace that was promised: SIGKILL, the rest of the log, the exit record."""

@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from controlplane.domain.attempts import Attempt, AttemptState, Outcome
+from controlplane.domain.attempts import COORDINATOR, Attempt, AttemptState, Outcome
 from controlplane.domain.clusters import Cluster, ClusterState
 from controlplane.executors.base import Observation, Phase
-
-COORDINATOR = -1
-"""The rank under which the exit record that speaks for the whole attempt is kept."""
 
 CALM_POLLS = 6
 """While an attempt renews its lease it speaks for itself, and the executor is asked this many times less often."""
@@ -113,6 +110,13 @@ class AttemptView:
     now: datetime
     heard: Heard | None = None
 
+    @property
+    def final(self) -> RankView | None:
+        """The exit record that speaks for the whole attempt."""
+        return next(
+            (each for each in self.ranks if each.rank == COORDINATOR and each.exit_reason is not None), None
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptDecision:
@@ -127,7 +131,7 @@ def decide(view: AttemptView) -> AttemptDecision:
     attempt = view.attempt
     if not attempt.is_live:
         return AttemptDecision()
-    if final := _final(view):
+    if final := view.final:
         return _end_by_exit_record(view, final)
     if view.cluster.state is ClusterState.DETACHED:
         return _end(view, Outcome.LOST, f"cluster {view.cluster.name!r} was detached by an operator")
@@ -270,12 +274,6 @@ def _end_by_executor(view: AttemptView, seen: Observation) -> AttemptDecision:
     if seen.exit_code == WRAPPER_GAVE_UP:
         return _end(view, Outcome.LOST, "ended itself without its lease")
     return _end(view, Outcome.FAILED, f"exited with code {seen.exit_code}", exit_code=seen.exit_code)
-
-
-def _final(view: AttemptView) -> RankView | None:
-    return next(
-        (each for each in view.ranks if each.rank == COORDINATOR and each.exit_reason is not None), None
-    )
 
 
 def _tasks(view: AttemptView) -> tuple[RankView, ...]:

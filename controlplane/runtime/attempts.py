@@ -46,6 +46,12 @@ class AttemptTurn:
         """Where it takes up room for a start; once that is recorded the row counts instead."""
         return self.view.cluster.id if self.view is not None and self.view.may_start else None
 
+    @property
+    def ends_unheard(self) -> bool:
+        """Ends without the final exit record: that would know better, and may have come since."""
+        after = self.decision.save
+        return after is not None and not after.is_live and self.view is not None and self.view.final is None
+
     def hears(self, heard: attempts.Heard) -> "AttemptTurn":
         if self.view is None:
             return self
@@ -89,6 +95,7 @@ class AttemptStep:
 
     def record(self, tx: Tx, turns: Sequence[AttemptTurn]) -> None:
         saved = [turn.decision.save for turn in turns if turn.decision.save is not None]
+        tx.attempts.check_unheard([AttemptId(turn.item.id) for turn in turns if turn.ends_unheard])
         tx.attempts.save_many(saved)
         told = (AttemptState.RUNNING, AttemptState.ENDED)
         tx.work.poke_many("job", [each.job_id for each in saved if each.state in told])

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, case, exists, func, or_, select, update
 
-from controlplane.domain.attempts import Attempt, AttemptState, Outcome, Seat
+from controlplane.domain.attempts import COORDINATOR, Attempt, AttemptState, Outcome, Seat
 from controlplane.domain.events import Event
 from controlplane.domain.ids import AskId, AttemptId, ClusterId, JobId, NodeId, ProjectId
 from controlplane.store.events import Events
@@ -22,7 +22,7 @@ from controlplane.store.rows import (
     moment,
     moment_or_none,
 )
-from controlplane.store.schema import ATTEMPTS, NODES, SEATS, WORK
+from controlplane.store.schema import ATTEMPTS, NODES, RANKS, SEATS, WORK
 from controlplane.store.statements import Statement, bound, fixed, inserted, is_in, listed
 
 _C: Final = ATTEMPTS.c
@@ -111,6 +111,11 @@ _LEASES: Final = Statement(
     .order_by(_C.id)
     .with_for_update()
 )
+_TOLD: Final = Statement(
+    select(RANKS.c.attempt_id)
+    .where(is_in(RANKS.c.attempt_id, "ids"), RANKS.c.rank == bound("whole"), RANKS.c.exit_reason.is_not(None))
+    .order_by(RANKS.c.attempt_id)
+)
 _ADD_SEAT: Final = inserted(SEATS)
 _RELEASE_SEATS: Final = Statement(
     update(SEATS)
@@ -188,6 +193,17 @@ class Attempts:
         )
         moved = zip(attempts, origins, strict=True)
         self._events.add(*(_event(each, came_from=origin) for each, origin in moved if origin is not None))
+
+    def check_unheard(self, attempt_ids: Sequence[AttemptId]) -> None:
+        """Raises `StaleWrite` if one of them has its final exit record by now; none comes before the commit."""
+        if not attempt_ids:
+            return
+        ids = {"ids": listed(attempt_ids)}
+        # First the lock: whoever brings a record extends the lease behind it, and is refused once the end is kept.
+        self._link.rows(_LEASES, ids)
+        told = self._link.row(_TOLD, ids | {"whole": COORDINATOR})
+        if told is not None:
+            raise stale("attempt", told[0])
 
     def of_job(self, job_id: JobId) -> list[Attempt]:
         """By number."""

@@ -16,6 +16,9 @@ WHOLE: Final = 2**53
 HARMLESS: Final = frozenset({"others act before", "others act after"})
 """What goes on when faults have stopped: replicas meet each other in the middle of their work."""
 
+CALM_MEETINGS: Final = 4
+"""So many times as often: then nothing else repairs what such a meeting broke."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Strike:
@@ -76,7 +79,7 @@ class Chance:
         """Which fault strikes here and now; None: none."""
         point = self.draw(site)
         for kind, probability in probabilities.items():
-            point -= probability
+            point -= probability * (CALM_MEETINGS if self.is_calm and kind in HARMLESS else 1)
             if point < 0:
                 if self.is_calm and kind not in HARMLESS:
                     return None

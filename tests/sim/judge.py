@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 from cloud_adapters.fake_cloud import Sold
 from controlplane.domain import invariants
 from controlplane.domain.claims import ClaimState
-from controlplane.domain.clusters import ClusterState
 from controlplane.domain.events import Event
 from controlplane.domain.ids import AttemptId, ClaimId, ClusterId, JobId
 from controlplane.domain.jobs import JobState
 from controlplane.operations import explain, uploads
+from controlplane.runtime.scheduling import _snapshot
 from controlplane.store import Tx
 from schedulers.base import ReasonCode
+from schedulers.priority import Priority
 from tests.sim.database import NoFaults
 from tests.sim.replicas import ROOT, services_of
 from tests.sim.truth import Violation
@@ -23,6 +24,7 @@ from tests.sim.truth import Violation
 if TYPE_CHECKING:
     from tests.sim.world import World
 
+LAST_MOMENT_SECONDS: Final = 100.0
 MOST_EVENTS: Final = 100_000
 CODES: Final = frozenset(str(code) for code in (*ReasonCode, *explain.Code))
 
@@ -63,6 +65,9 @@ class Judge:
                 self._raise(invariants.of_floor(tx.audits.floor()))
             if any(event.kind.startswith(("claim.", "launch.")) for event in events):
                 self._claims(tx)
+            for event in events:
+                if event.kind == "claim.gone":
+                    self._nothing_left(ClaimId(event.subject))
             self._ended(events)
 
     def look_at_all(self) -> None:
@@ -85,9 +90,23 @@ class Judge:
         for job_id in queued:
             self._explained(job_id)
 
+    def look_at_who_waits(self) -> None:
+        """Nothing has happened for a while: what could be placed was, and all others are told the true reason."""
+        with self._services.store.read() as tx:
+            plan = Priority().plan(_snapshot(tx))
+            if plan.places:
+                raise Violation(
+                    f"could be placed and waits for ever: {[each.ask_id for each in plan.places]}"
+                )
+            for defer in plan.defers:
+                told = tx.reasons.get(defer.class_id)
+                if told is None or told.code != defer.code:
+                    raise Violation(f"class {defer.class_id} waits for {defer.code} and is told {told}")
+
     def look_at_the_end(self) -> None:
         """Faults stopped long ago: everything has ended, or waits for a reason that is true."""
         self.look_at_all()
+        self.look_at_who_waits()
         with self._services.store.read() as tx:
             for job in tx.jobs.many(tx.audits.job_ids(None, MOST_EVENTS)):
                 if job.state is JobState.ACTIVE:
@@ -96,8 +115,6 @@ class Judge:
                     other.is_finished for other in tx.jobs.many(job.depends_on)
                 ):
                     raise Violation(f"job {job.id} is held for ever, though all it waits for has ended")
-                if job.state is JobState.QUEUED:
-                    self._waits_rightly(tx, job.id)
             self._machines(tx)
         if self._world.truth.running:
             raise Violation(f"user code runs for ever: {sorted(self._world.truth.running)}")
@@ -187,22 +204,21 @@ class Judge:
             if event.kind == "attempt.ended" and self._world.truth.runs(AttemptId(event.subject)):
                 raise Violation(f"attempt {event.subject} was ended while its code runs: {event.data}")
 
+    def _nothing_left(self, claim_id: ClaimId) -> None:
+        """What a frozen process buys at the last moment is an orphan; what was there before is a leak."""
+        now = self._world.timeline.now
+        old = [
+            sold.name
+            for sold in self._world.cloud.machines
+            if sold.claim_id == claim_id and (now - sold.started_at).total_seconds() > LAST_MOMENT_SECONDS
+        ]
+        if old:
+            raise Violation(f"claim {claim_id} is gone, and its machines {old} are there")
+
     def _explained(self, job_id: JobId) -> None:
         why = explain.explain(self._services, ROOT, job_id)
         if why.code not in CODES:
             raise Violation(f"job {job_id} waits for {why.code!r}, which is not in the closed list")
-
-    def _waits_rightly(self, tx: Tx, job_id: JobId) -> None:
-        ask = tx.asks.of_job(job_id)
-        reason = tx.reasons.get(ask.class_id) if ask else None
-        blocked = [cluster for cluster in tx.clusters.list() if not cluster.takes_tasks]
-        is_full = any(cluster.state is ClusterState.READY for cluster in tx.clusters.list())
-        if reason is None:
-            raise Violation(f"job {job_id} waits for ever and nobody says why")
-        if reason.code == ReasonCode.NO_ROOM and is_full and not tx.attempts.live():
-            raise Violation(f"job {job_id} waits for room on empty clusters: {reason.sentence}")
-        if reason.code == ReasonCode.CLUSTERS_BLOCKED and not blocked:
-            raise Violation(f"job {job_id} waits for clusters that are not blocked: {reason.sentence}")
 
     @staticmethod
     def _raise(breaches: object) -> None:

@@ -85,6 +85,13 @@ PLANTS: Final = (
         seen_in="skypilot #6133",
     ),
     plant(
+        "an end decided before the last words came is kept",
+        "controlplane/runtime/attempts.py",
+        "        tx.attempts.check_unheard([AttemptId(turn.item.id) for turn in turns if turn.ends_unheard])\n",
+        "",
+        net="tests/unit/runtime/test_flow.py",
+    ),
+    plant(
         "exit record dropped",
         RECORDS,
         "tx.records.save_rank(attempt.id, COORDINATOR, ended)",
@@ -216,15 +223,24 @@ PLANTS: Final = (
     plant(
         "set iteration in a plan",
         "schedulers/priority.py",
-        "return tuple(refused[class_id] for class_id in sorted(refused))",
-        "return tuple(refused[class_id] for class_id in frozenset(refused))",
+        "ordered = tuple(sorted(clusters, key=lambda cluster: (cluster.name, cluster.id)))",
+        "ordered = tuple(frozenset(clusters))",
         net="hashes",
     ),
-    plant(
-        "an answered request is not remembered",
-        "controlplane/operations/idempotency.py",
-        "        if before is not None:\n            return before, None",
-        "        if before is not None and once.key == '':\n            return before, None",
+    Plant(
+        name="an answered request is not remembered",
+        edits=(
+            Edit(
+                path="controlplane/operations/idempotency.py",
+                old="        if before is not None:\n            return before, None",
+                new="        if False:\n            return before, None",
+            ),
+            Edit(
+                path="controlplane/operations/idempotency.py",
+                old="        body = once.render(result)\n        tx.idempotency.put(",
+                new="        body = once.render(result)\n        (lambda *_: None)(",
+            ),
+        ),
     ),
     plant(
         "the row before the bytes",
@@ -249,11 +265,16 @@ PLANTS: Final = (
         'return LaunchId(f"{claim_id}-g{generation}-l{ordinal}")',
         'return LaunchId(f"{claim_id}-g{generation}-l{min(ordinal, 1)}")',
     ),
-    plant(
-        "a lost answer is taken for a refusal",
-        "controlplane/runtime/claims.py",
-        "    except (NoCapacity, QuotaExceeded, Rejected) as refused:",
-        "    except PluginError as refused:",
+    Plant(
+        name="a lost answer is taken for a refusal, and what it bought for ours",
+        edits=(
+            Edit(
+                path="controlplane/runtime/claims.py",
+                old="    except (NoCapacity, QuotaExceeded, Rejected) as refused:",
+                new="    except PluginError as refused:",
+            ),
+            Edit(path=CLAIMS, old="    if strays:\n", new="    if False:\n"),
+        ),
         seen_in="skypilot #4431",
     ),
     plant(
@@ -268,8 +289,8 @@ PLANTS: Final = (
     plant(
         "absence from a lagging list believed at once",
         CLAIMS,
-        "    if listed.asked_at < agreed_at or not",
-        "    if not",
+        "    claim, last = view.claim, view.launches[-1]\n    if listed.asked_at",
+        "    return _buy(view, missing)\n    claim, last = view.claim, view.launches[-1]\n    if listed.asked_at",
         seen_in="skypilot #4443",
     ),
     plant(
@@ -279,11 +300,20 @@ PLANTS: Final = (
         "        return Cursor(xid=2**62, seq=newest_seq)",
         net="tests/store/test_events.py",
     ),
-    plant(
-        "missing fencing check",
-        PLACEMENTS,
-        "    tx.leases.fence(lease)\n    seen = _Seen.load",
-        "    seen = _Seen.load",
+    Plant(
+        name="missing fencing check",
+        edits=(
+            Edit(
+                path=PLACEMENTS,
+                old="    tx.leases.fence(lease)\n    seen = _Seen.load",
+                new="    seen = _Seen.load",
+            ),
+            Edit(
+                path=PLACEMENTS,
+                old="    tx.leases.fence(lease)\n    tx.reasons.put_many",
+                new="    tx.reasons.put_many",
+            ),
+        ),
         net="tests/races/test_takeover.py",
     ),
 )

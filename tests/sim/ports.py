@@ -34,6 +34,7 @@ LOOKS: Final = {
     "others act after": 0.04,
 }
 READS: Final = {"away": 0.002, "others act before": 0.01}
+PLANNING_READS: Final = {"away": 0.002, "others act before": 0.15}
 WRITES: Final = {"others act before": 0.05, "away": 0.003, "crash before": 0.002}
 RERUNS: Final = {"run twice": 0.01}
 BEFORE_COMMITS: Final = {"not committed": 0.004, "crash before commit": 0.002}
@@ -47,6 +48,7 @@ class Way:
         self._world = world
         self._who = who
         self.is_dead = False
+        self.is_planning = False
 
     def deed(self, verb: str, do: Callable[[], T], *, longest_lateness: float = 120.0) -> T:
         """A call that changes something. What is done late is done within `longest_lateness` seconds."""
@@ -75,7 +77,7 @@ class Way:
     def before_read(self) -> None:
         if self._world.database_is_away:
             raise away()
-        kind = self._fault("read", READS)
+        kind = self._fault("read", PLANNING_READS if self.is_planning else READS)
         if kind == "away":
             raise away()
         self._strike_before(kind, "read")

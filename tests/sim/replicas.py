@@ -63,7 +63,7 @@ class LoopsReplica:
 
     def boot(self) -> None:
         """A new process: nothing is remembered but its name, and the claims of its dead predecessor are freed."""
-        way = Way(self._world, self.name)
+        self._way = way = Way(self._world, self.name)
         services = services_of(self._world, way, SimObjects(self._world, way))
         services.store.write(lambda tx: tx.work.free(self.name))
         self._loops = Loops(
@@ -78,6 +78,7 @@ class LoopsReplica:
 
     def turn(self, what: str) -> None:
         """One round of one loop. Raises `Crash`."""
+        self._way.is_planning = what == "scheduling"
         match what:
             case "scheduling":
                 self._schedule()

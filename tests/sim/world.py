@@ -135,9 +135,16 @@ class World:
         # One sweep finds what was lost when replicas died. From then on nothing may depend on it any more.
         for what in ("sweep", *whats) if self._calm_rounds == 1 else whats:
             self._turn(replica, what)
+        for (
+            other
+        ) in self.loops:  # a leader that is never asked loses its lease, and the next one knows everything
+            if other is not replica:
+                self._turn(other, "scheduling")
         before = self.judge.events
         self.judge.look()
         self._quiet_rounds = 0 if self.judge.events > before else self._quiet_rounds + 1
+        if self._quiet_rounds == QUIET_ROUNDS:
+            self.judge.look_at_who_waits()
 
     def tell(self, line: str) -> None:
         told = f"{self.steps:4d} {self.timeline.seconds:8.1f}  {line}"
@@ -185,7 +192,7 @@ class World:
         self.chance.is_calm = False
 
     def _act(self, actor: str, *, excluded: str | None) -> None:
-        if self.chance.is_calm and actor in ("user", "operator"):
+        if self.chance.is_calm and actor in ("user", "operator", "sweep"):
             return
         match actor:
             case "user":

@@ -5,12 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controlplane.domain.attempts import Attempt, AttemptState, Outcome
+from controlplane.domain.attempts import COORDINATOR, Attempt, AttemptState, Outcome
 from controlplane.domain.clusters import Cluster, ClusterState
 from controlplane.domain.ids import AskId, AttemptId, ClusterId, JobId, ProjectId
 from controlplane.executors.base import Observation, Phase
 from controlplane.reconcilers.attempts import (
-    COORDINATOR,
     AttemptDecision,
     AttemptView,
     Heard,

@@ -1,6 +1,6 @@
 """The loops, step by step and on both databases: real operations, store, policy and reconcilers around fakes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,10 +9,10 @@ import pytest
 
 from cloud_adapters.base import Amounts, ClusterRef, Inventory, Machine, Transient
 from controlplane.domain.attempts import Attempt, AttemptState, Outcome
-from controlplane.domain.clusters import Cluster, ClusterState
+from controlplane.domain.clusters import Cluster, ClusterState, Endpoint
 from controlplane.domain.ids import AttemptId, ClusterId, JobId, TokenId
 from controlplane.domain.jobs import Job, JobState
-from controlplane.executors.base import Phase
+from controlplane.executors.base import Observation, Phase
 from controlplane.executors.fake import FakeExecutor, Vice
 from controlplane.identity.attempt_tokens import attempt_token
 from controlplane.identity.principals import Principal, Role
@@ -100,11 +100,15 @@ class World:
             return tx.attempts.of_job(job_id)
 
     def say(self, attempt_id: AttemptId, seq: int, kind: str, **fields: object) -> None:
+        self.push(attempt_id, seq, kind, **fields)
+        self.settle()
+
+    def push(self, attempt_id: AttemptId, seq: int, kind: str, **fields: object) -> None:
+        """Says it, and nobody looks at it yet."""
         record = {"seq": seq, "kind": kind, "at": START.isoformat(), **fields}
         batch = RecordBatch.model_validate({"rank": 0, "records": [record]})
         token = attempt_token(self.services.server_key, attempt_id)
         records.ingest(self.services, attempt_id, token, batch)
-        self.settle()
 
     def hello(self, attempt_id: AttemptId) -> None:
         self.executor.phases[attempt_id] = Phase.RUNNING
@@ -218,6 +222,30 @@ def test_a_cancelled_job_holds_its_seats_until_its_code_has_ended(world: World) 
     assert (world.executor.stops, world.job(waiting).state) == ([attempt.id], JobState.QUEUED)
     world.exit(attempt.id, 143, "stopped")
     assert (world.job(job_id).state, world.job(waiting).state) == (JobState.CANCELLED, JobState.ACTIVE)
+
+
+def test_last_words_that_come_between_the_look_and_the_commit_decide(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = world.submit()
+    (attempt,) = world.attempts(job_id)
+    world.hello(attempt.id)
+    look = FakeExecutor.observe
+
+    def ends_meanwhile(
+        executor: FakeExecutor, endpoint: Endpoint, ids: Sequence[AttemptId], *, deadline: float
+    ) -> tuple[Observation, ...]:
+        if executor.phases[attempt.id] is Phase.RUNNING:
+            fields = {"code": 0, "reason": "completed", "signal": None, "final": True, "log_bytes": 0}
+            world.push(attempt.id, 2, "exit", **fields)
+            executor.phases[attempt.id], executor.exit_codes[attempt.id] = Phase.EXITED, 0
+        return look(executor, endpoint, ids, deadline=deadline)
+
+    monkeypatch.setattr(FakeExecutor, "observe", ends_meanwhile)
+    jobs.cancel(world.services, ADMIN, job_id)
+    world.settle()
+    assert [each.outcome for each in world.attempts(job_id)] == [Outcome.SUCCEEDED]
+    assert world.job(job_id).state is JobState.SUCCEEDED
 
 
 def test_a_failed_dependency_fails_the_jobs_that_wait_for_it(world: World) -> None:
