@@ -72,18 +72,22 @@ class SchedulingLoop:
         heard = -1
         while not self._bell.is_stopping:
             heard = self._bell.wait(heard, IDLE_SECONDS)
-            try:
-                self.step()
-            except Unavailable as away:
-                log.warning("store.away", extra={"problem": away.message})
-                self._leading = None  # somebody else may lead by the time it is back
-            except StaleWrite:
-                log.warning("leadership.lost", extra={"holder": self._holder})
-                self._leading = None
-            except Exception:
-                log.exception("scheduling.failed")
-                self._leading = None
+            self.turn()
         self._resign()
+
+    def turn(self) -> None:
+        """One step. Whatever breaks it ends the leadership: somebody else may lead by the time we know."""
+        try:
+            self.step()
+        except Unavailable as away:
+            log.warning("store.away", extra={"problem": away.message})
+            self._leading = None
+        except StaleWrite:
+            log.warning("leadership.lost", extra={"holder": self._holder})
+            self._leading = None
+        except Exception:
+            log.exception("scheduling.failed")
+            self._leading = None
 
     def step(self) -> None:
         """One round: lease, feed, plan, commit."""

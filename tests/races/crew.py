@@ -14,7 +14,7 @@ from typing import Final
 
 from cloud_adapters.base import ClusterRef, Inventory, Machine
 from controlplane.domain.amounts import Amounts
-from controlplane.domain.errors import Conflict, Gone, StaleWrite
+from controlplane.domain.errors import Conflict, Gone
 from controlplane.domain.events import Event
 from controlplane.domain.ids import AttemptId, JobId, TokenId
 from controlplane.domain.jobs import Job
@@ -34,7 +34,7 @@ from tests.inline_pool import InlinePool
 ADMIN: Final = Principal(token_id=TokenId("token"), name="admin", role=Role.ADMIN, project_id=None)
 MACHINE: Final = Amounts(cpu_milli=8000, gpu_milli=8000)
 SUBMITTERS, REPLICAS, RUNNERS, CANCELLERS = 6, 6, 2, 1
-JOBS: Final = 90
+JOBS: Final = 60
 LEADER_SECONDS: Final = 0.15
 NOUNS: Final = ("cluster", "attempt", "job")
 STAMP: Final = "2026-01-01T00:00:00+00:00"
@@ -129,10 +129,7 @@ class Crew:
             holder=name,
         )
         while not self._is_over.is_set():
-            try:
-                loops.scheduling.step()
-            except StaleWrite:
-                loops.scheduling._leading = None
+            loops.scheduling.turn()
             for noun in NOUNS:
                 loops.reconciling[noun].drain(InlinePool())
 

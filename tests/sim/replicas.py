@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from controlplane.domain.errors import ControlPlaneError, StaleWrite, Unavailable
+from controlplane.domain.errors import ControlPlaneError, Unavailable
 from controlplane.domain.ids import TokenId
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations.services import Services
@@ -81,7 +81,7 @@ class LoopsReplica:
         self._way.is_planning = what == "scheduling"
         match what:
             case "scheduling":
-                self._schedule()
+                self._loops.scheduling.turn()
             case "retention":
                 with suppress(ControlPlaneError):
                     self._loops.retention.round()
@@ -90,9 +90,3 @@ class LoopsReplica:
                     self._loops.sweep.round()
             case noun:
                 self._loops.reconciling[noun].drain(InlinePool())
-
-    def _schedule(self) -> None:
-        try:
-            self._loops.scheduling.step()
-        except (StaleWrite, Unavailable):
-            self._loops.scheduling._leading = None

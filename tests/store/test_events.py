@@ -17,7 +17,7 @@ from tests import factories
 from tests.databases import Opener
 from tests.store.planting import plant
 
-WRITERS: Final = 8
+WRITERS: Final = 16
 UNITS_PER_WRITER: Final = 40
 
 
