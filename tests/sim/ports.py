@@ -125,14 +125,14 @@ class Way:
         if kind == "crash before":
             self._die()
         if kind == "others act before":
-            self._world.let_others_act(self._who)
+            self._world.let_others_act()
 
     def _strike_after(self, kind: str | None, verb: str) -> None:
         del verb
         if kind == "crash after":
             self._die()
         if kind == "others act after":
-            self._world.let_others_act(self._who)
+            self._world.let_others_act()
 
 
 class SimExecutor:

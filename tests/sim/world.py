@@ -68,6 +68,7 @@ class World:
         self.users = Users(self)
         self.operators = Operators(self)
         self._depth = 0
+        self._acting: set[str] = set()
         self._calm_rounds = self._quiet_rounds = 0
         self._begin()
 
@@ -78,13 +79,13 @@ class World:
         self.timeline.pass_seconds(self.chance.between("pause length", low, high))
         self._mishap()
         self.sky.follow(self.cloud)
-        self._act(self.chance.weighted("actor", ACTORS), excluded=None)
+        self._act(self.chance.weighted("actor", ACTORS))
         if self.steps % 50 == 0:
             self.judge.look_at_all()
         else:
             self.judge.look()
 
-    def let_others_act(self, who: str) -> None:
+    def let_others_act(self) -> None:
         """In the middle of somebody's call: time passes, and the others go on. No deeper than this."""
         if self._depth > 0:
             return
@@ -92,7 +93,7 @@ class World:
         try:
             self.timeline.pass_seconds(self.chance.pick("meanwhile", (0.0, 0.1, 2.0, 15.0, 50.0)))
             for _ in range(self.chance.whole("others", 1, 6)):
-                self._act(self.chance.weighted("other actor", ACTORS), excluded=who)
+                self._act(self.chance.weighted("other actor", ACTORS))
         finally:
             self._depth -= 1
 
@@ -191,7 +192,7 @@ class World:
             replica.boot()
         self.chance.is_calm = False
 
-    def _act(self, actor: str, *, excluded: str | None) -> None:
+    def _act(self, actor: str) -> None:
         if self.chance.is_calm and actor in ("user", "operator", "sweep"):
             return
         match actor:
@@ -202,18 +203,23 @@ class World:
             case "nobody":
                 pass
             case what:
-                ready = [replica for replica in self.loops if replica.is_up and replica.name != excluded]
+                ready = [replica for replica in self.loops if replica.is_up]
                 if ready:
                     self._turn(self.chance.pick("replica", ready), what)
 
     def _turn(self, replica: LoopsReplica, what: str) -> None:
+        if replica.name in self._acting:
+            return  # it is in the middle of a call
         if not replica.is_up:
             self._reboot(replica)
             return
+        self._acting.add(replica.name)
         try:
             replica.turn(what)
         except Crash:
             self._crash(replica)
+        finally:
+            self._acting.discard(replica.name)
 
     def _crash(self, replica: LoopsReplica) -> None:
         self.tell(f"{replica.name} died")
