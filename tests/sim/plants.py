@@ -219,6 +219,7 @@ PLANTS: Final = (
         "            snapshot, cursor = _snapshot(tx), tx.events.head()",
         "        with self._store.read() as tx:\n            snapshot = _snapshot(tx)\n"
         "        with self._store.read() as tx:\n            cursor = tx.events.head()",
+        net="tests/unit/runtime/test_flow.py",
     ),
     plant(
         "set iteration in a plan",

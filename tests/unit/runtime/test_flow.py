@@ -1,6 +1,7 @@
 """The loops, step by step and on both databases: real operations, store, policy and reconcilers around fakes."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -246,6 +247,25 @@ def test_last_words_that_come_between_the_look_and_the_commit_decide(
     world.settle()
     assert [each.outcome for each in world.attempts(job_id)] == [Outcome.SUCCEEDED]
     assert world.job(job_id).state is JobState.SUCCEEDED
+
+
+def test_what_comes_while_a_leader_reads_is_not_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, read = world.services.store, world.services.store.read
+    spec = JobSpec(name="meanwhile", entrypoint="true")
+    came: list[JobId] = []
+
+    def read_after_a_submit() -> AbstractContextManager[Tx]:
+        with monkeypatch.context() as as_before:
+            as_before.setattr(store, "read", read)
+            came.append(submission.submit(world.services, ADMIN, spec, spec.model_dump_json()).job.id)
+        return read()
+
+    world.loops.scheduling._leading = None
+    monkeypatch.setattr(store, "read", read_after_a_submit)
+    world.loops.scheduling.step()
+    monkeypatch.undo()
+    world.settle()
+    assert [len(world.attempts(job_id)) for job_id in came] == [1] * len(came)
 
 
 def test_a_failed_dependency_fails_the_jobs_that_wait_for_it(world: World) -> None:
