@@ -23,7 +23,7 @@ from controlplane.executors.fake import FakeExecutor
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations.bulk import submit_each
 from controlplane.operations.ids import RandomIds
-from controlplane.operations.pacing import AtOnce, InTurns
+from controlplane.operations.pacing import AtOnce, Inline
 from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
 from controlplane.runtime.process import Loops
@@ -71,7 +71,7 @@ def open_services(home: Path, url: str) -> Services:
         ids=RandomIds(),
         sealer=Sealer(b"k" * 32),
         settings=replace(settings, local_cluster=False, starts_in_flight=MANY),
-        pace=InTurns() if url.startswith("sqlite") else AtOnce(),
+        pace=Inline() if url.startswith("sqlite") else AtOnce(),
     )
 
 

@@ -10,7 +10,7 @@ from cloud_adapters.base import Lends
 from controlplane.domain.errors import Invalid
 from controlplane.executors.base import Executor
 from controlplane.operations.ids import RandomIds
-from controlplane.operations.pacing import AtOnce, InTurns
+from controlplane.operations.pacing import AtOnce, Inline
 from controlplane.operations.services import Services
 from controlplane.secrets import keyfile
 from controlplane.secrets.sealer import Sealer
@@ -46,7 +46,7 @@ def services(settings: Settings) -> Services:
         sealer=sealer,
         settings=settings,
         adapters=frozenset(installed("cloud_adapters")),
-        pace=InTurns() if settings.database_url.startswith(SQLITE_PREFIX) else AtOnce(),
+        pace=Inline() if settings.database_url.startswith(SQLITE_PREFIX) else AtOnce(),
     )
 
 

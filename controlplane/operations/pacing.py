@@ -1,7 +1,5 @@
 """Pacing: how the writes of whoever writes in bulk follow each other, beside those of everybody else."""
 
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
@@ -20,7 +18,11 @@ class Pace(Protocol):
 
 
 class Inline:
-    """In the calling thread, which waits for it: for tests and simulations."""
+    """In the calling thread, which waits for it.
+
+    For a database that takes one writer at a time: with two threads at work in one interpreter each row would wait for
+    its turn to run, and the file with it. Its writers take turns below this (store/turnstiles.py).
+    """
 
     def write(self, deed: Callable[[], T]) -> Future[T]:
         done: Future[T] = Future()
@@ -36,34 +38,3 @@ class AtOnce:
 
     def write(self, deed: Callable[[], T]) -> Future[T]:
         return self._threads.submit(deed)
-
-
-class InTurns:
-    """One at a time in the calling thread, each as long after the one before as that took.
-
-    A database that takes one writer at a time is then free for at least half of the time. Without these pauses
-    writers of other processes starve: they try for the lock now and then, and meet it held. What a caller does between
-    two writes counts as a pause. It does nothing during them: with two threads at work in one interpreter each row
-    would wait for its turn to run, and the lock with it.
-    """
-
-    def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
-        """Both in seconds."""
-        self._clock = clock
-        self._sleep = sleep
-        self._turn = threading.Lock()
-        self._pause_ends_at = 0.0
-
-    def write(self, deed: Callable[[], T]) -> Future[T]:
-        with self._turn:
-            began_at = self._clock()
-            if began_at < self._pause_ends_at:
-                self._sleep(self._pause_ends_at - began_at)
-                began_at = self._clock()
-            try:
-                return Inline().write(deed)
-            finally:
-                ended_at = self._clock()
-                self._pause_ends_at = ended_at + (ended_at - began_at)
