@@ -13,6 +13,7 @@ bought ages by the clock that is given, so a world that moves it by hand has the
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from itertools import count
 from typing import Final, TypeVar
 
@@ -28,8 +29,10 @@ from cloud_adapters.base import (
     Machine,
     MachineState,
     NoCapacity,
+    Offer,
     OwnedMachine,
     PluginError,
+    Price,
     QuotaExceeded,
     Rejected,
     Termination,
@@ -86,6 +89,9 @@ class FakeCloud:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self.machine_types = {"small": SMALL, "large": LARGE}
         """Any other is `Rejected`."""
+
+        self.zones: tuple[str, ...] = ("a", "b")
+        """Where `offers` says that machines can be had; `ensure` knows any zone."""
 
         self.list_lag = timedelta(seconds=30)
         """What it promises; `list_lag_seconds` is what it does, and may be set to anything up to that."""
@@ -149,6 +155,9 @@ class FakeCloud:
         """Takes a machine back, as spot clouds do; one that is gone already stays so."""
         self._end(self._sold[name])
 
+    def offers(self, cluster: ClusterRef, *, deadline: float) -> tuple[Offer, ...]:  # noqa: ARG002 # it never waits
+        return self._call("offers", cluster.id, self._offers)
+
     def ensure(self, launch: LaunchOrder, *, deadline: float) -> tuple[OwnedMachine, ...]:  # noqa: ARG002 # it never waits
         return self._call("ensure", launch.launch_id, lambda: self._ensured(launch), lost=Ambiguous)
 
@@ -175,6 +184,27 @@ class FakeCloud:
 
     def inventory(self, cluster: ClusterRef, *, deadline: float) -> Inventory:  # noqa: ARG002 # it never waits
         return self._call("inventory", cluster.id, lambda: self._inventory(cluster))
+
+    def _offers(self) -> tuple[Offer, ...]:
+        """Spot costs a third; every machine type is offered in every zone."""
+        return tuple(
+            Offer(
+                machine_type=machine_type,
+                zone=zone,
+                capacity_type=capacity_type,
+                amounts=self.machine_types[machine_type],
+                price=Price(
+                    amount=Decimal(3 if capacity_type is CapacityType.ON_DEMAND else 1),
+                    currency="USD",
+                    as_of=self._now(),
+                    is_verified=True,
+                ),
+                boot_seconds=self.boot_seconds,
+            )
+            for machine_type in sorted(self.machine_types)
+            for zone in self.zones
+            for capacity_type in (CapacityType.ON_DEMAND, CapacityType.SPOT)
+        )
 
     def _ensured(self, launch: LaunchOrder) -> tuple[OwnedMachine, ...]:
         if launch.zone in self.cut_zones:

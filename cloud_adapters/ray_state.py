@@ -4,10 +4,12 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, TypedDict, cast
 
 import httpx
 
+from cloud_adapters import dialling
 from cloud_adapters.base import (
     AuthFailed,
     Endpoint,
@@ -16,7 +18,6 @@ from cloud_adapters.base import (
     Rejected,
     Throttled,
     Transient,
-    is_loopback,
 )
 from cloud_adapters.ray_nodes import NodeRow, machines
 
@@ -37,17 +38,16 @@ class Listing(TypedDict):
 
 
 class RayState:
-    """Keeps one connection pool per dashboard; holds no other state, so any thread may call."""
+    """Keeps one connection pool per endpoint; holds no other state, so any thread may call."""
 
     def __init__(self, *, transport: httpx.BaseTransport | None = None) -> None:
         self._transport = transport
         self._lock = threading.Lock()
-        self._clients: dict[str, httpx.Client] = {}
+        self._clients: dict[Endpoint, httpx.Client] = {}
         # The port has no close: connections end with the adapter that holds them.
         weakref.finalize(self, _close, self._clients)
 
     def inventory(self, endpoint: Endpoint, *, deadline: float) -> Inventory:
-        refuse_plain_http(endpoint.url)
         until = time.monotonic() + deadline
         version = self._get(endpoint, "/api/version", {}, until)
         listing = self._get(endpoint, "/api/v0/nodes", {"detail": "1", "limit": str(MOST_NODES)}, until)
@@ -72,9 +72,8 @@ class RayState:
         remaining = until - time.monotonic()
         if remaining <= 0:
             raise Transient(f"{endpoint.url} did not answer in time")
-        headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
         try:
-            answer = self._client(endpoint.url).get(path, params=params, headers=headers, timeout=remaining)
+            answer = self._client(endpoint).get(path, params=params, timeout=remaining)
         except (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError) as problem:
             raise Transient(f"{endpoint.url} did not answer: {type(problem).__name__} {problem}") from problem
         except (httpx.HTTPError, httpx.InvalidURL) as problem:
@@ -83,28 +82,17 @@ class RayState:
             raise refusal(endpoint.url, answer)
         return _json(endpoint.url, answer)
 
-    def _client(self, url: str) -> httpx.Client:
+    def _client(self, endpoint: Endpoint) -> httpx.Client:
+        dialled = replace(endpoint, session=None, gpu_resource="")
         with self._lock:
-            if url not in self._clients:
-                # A proxy from the environment must not see the token, and cannot reach loopback.
-                self._clients[url] = httpx.Client(base_url=url, transport=self._transport, trust_env=False)
-            return self._clients[url]
+            if dialled not in self._clients:
+                self._clients[dialled] = dialling.client(endpoint, transport=self._transport)
+            return self._clients[dialled]
 
 
-def _close(clients: Mapping[str, httpx.Client]) -> None:
+def _close(clients: Mapping[Endpoint, httpx.Client]) -> None:
     for client in clients.values():
         client.close()
-
-
-def refuse_plain_http(url: str) -> None:
-    """A Ray token is full code execution: off loopback it travels encrypted or not at all."""
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as problem:
-        raise Rejected(f"{url!r} is not a URL: {problem}") from problem
-    if parsed.scheme == "https" or (parsed.scheme == "http" and is_loopback(parsed.host)):
-        return
-    raise Rejected(f"{url} is neither https nor http on loopback; put TLS in front of Ray's dashboard")
 
 
 def refusal(url: str, answer: httpx.Response) -> PluginError:

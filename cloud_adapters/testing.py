@@ -136,6 +136,15 @@ class SellsContract:
     def wait(self) -> Callable[[], None]:
         raise NotImplementedError
 
+    def test_offers_are_sorted_and_what_is_ordered_is_among_them(
+        self, seller: Sells, order: LaunchOrder
+    ) -> None:
+        offers = seller.offers(order.cluster, deadline=CALL_SECONDS)
+        keys = [(each.machine_type, each.zone, each.capacity_type) for each in offers]
+        assert keys == sorted(set(keys))
+        assert (order.machine_type, order.zone, order.capacity_type) in keys
+        assert all(each.amounts.named() for each in offers)
+
     def test_a_launch_buys_once_however_often_it_is_ordered(
         self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
     ) -> None:

@@ -39,6 +39,29 @@ CLUSTER: Final = Lifecycle(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How an endpoint is dialled when its URL alone does not say."""
+
+    ca_pem: str | None = None
+    """Certificates that alone vouch for the server; None: those of the system."""
+
+    server_name: str | None = None
+    """The name in the server's certificate, where the URL has a bare address."""
+
+    client_pem: str | None = field(default=None, repr=False)
+    """Our certificate and its key, for a server that asks for one."""
+
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """For whoever passes the call on, such as a Kubernetes API server."""
+
+    proxy_url: str | None = None
+    """The near end of a tunnel, an HTTP proxy on loopback."""
+
+
+DIRECT: Final = Route()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """How a cluster's Ray is reached, and what its numbers are called there."""
 
@@ -46,6 +69,10 @@ class Endpoint:
     """Base of the dashboard's HTTP address, e.g. `http://127.0.0.2:8265`."""
 
     token: str | None = field(default=None, repr=False)
+    token_header: str = "Authorization"  # noqa: S105 # a name
+    """Behind a proxy that takes that one for itself: `X-Ray-Authorization`."""
+
+    route: Route = DIRECT
     gpu_resource: str = "GPU"
     """The Ray resource that counts GPUs; the embedded cluster's GPUs are logical: `logical_gpu`."""
 

@@ -4,11 +4,10 @@ import hashlib
 import threading
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import httpx
 
-from controlplane.domain.addresses import is_loopback
+from cloud_adapters import dialling
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Ambiguous, AuthFailed, PluginError, Rejected, Throttled, Transient
 
@@ -40,9 +39,7 @@ class RayJobs:
     """One cluster's Jobs API. Holds one kept-alive client; safe for threads."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        _refuse_plain_http(endpoint.url)
-        headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
-        self._http = httpx.Client(base_url=endpoint.url, headers=headers, trust_env=False)
+        self._http = dialling.client(endpoint)
         self._uploaded: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
@@ -137,14 +134,6 @@ def _check(answer: httpx.Response) -> None:
         raise Throttled(text, retry_after_seconds=THROTTLE_SECONDS)
     kind: type[PluginError] = Transient if code >= httpx.codes.INTERNAL_SERVER_ERROR else Rejected
     raise kind(text)
-
-
-def _refuse_plain_http(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-        raise Rejected(
-            f"{url}: plain http off loopback is refused, since a Ray token is full control of the cluster"
-        )
 
 
 def _tail(text: str) -> str:

@@ -11,6 +11,7 @@ import re
 import threading
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ class RayExecutor:
     """The Executor port over Ray's Jobs API."""
 
     def __init__(self) -> None:
-        self._clusters: dict[tuple[str, str | None], RayJobs] = {}
+        self._clusters: dict[Endpoint, RayJobs] = {}
         self._lock = threading.Lock()
         self._wrapper = wrapper_package()
 
@@ -78,7 +79,7 @@ class RayExecutor:
             self._clusters.clear()
 
     def _jobs(self, endpoint: Endpoint) -> RayJobs:
-        key = (endpoint.url, endpoint.token)
+        key = replace(endpoint, session=None, gpu_resource="")
         with self._lock:
             if key not in self._clusters:
                 self._clusters[key] = RayJobs(endpoint)
