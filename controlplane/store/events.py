@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Final, Self
 
-from sqlalchemy import bindparam, func, insert, select, tuple_
+from sqlalchemy import bindparam, func, insert, select
 
 from controlplane.domain.errors import Invalid, NoLongerKept
 from controlplane.domain.events import Event
@@ -19,7 +19,7 @@ from controlplane.store import feed_floor
 from controlplane.store.links import Link
 from controlplane.store.rows import Row, micros, moment, packed, unpacked
 from controlplane.store.schema import EVENTS
-from controlplane.store.statements import Statement, bound, is_in, listed, oldest_open_xid, own_xid
+from controlplane.store.statements import Statement, bound, in_feed, is_in, listed, oldest_open_xid, own_xid
 
 MOST_DATA_REMEMBERED: Final = 1024
 """Things that move together say the same about it."""
@@ -44,13 +44,10 @@ _HORIZON: Final = Statement(
 )
 
 
-_BETWEEN: Final = (
-    tuple_(_C.xid, _C.seq) > tuple_(bound("xid"), bound("seq")),
-    tuple_(_C.xid, _C.seq) <= tuple_(bound("head_xid"), bound("head_seq")),
-)
+_BETWEEN: Final = in_feed(_C.xid, _C.seq)
 _SUBJECTS: Final = Statement(
     select(_C.xid, _C.seq, _C.kind, _C.subject)
-    .where(*_BETWEEN)
+    .where(_BETWEEN)
     .order_by(_C.xid, _C.seq)
     .limit(bound("limit"))
 )
@@ -165,7 +162,7 @@ def _place(cursor: Cursor) -> tuple[int, int]:
 def _after(*, of_projects: bool, of_a_job: bool) -> Statement:
     query = (
         select(_C.xid, _C.seq, _C.kind, _C.subject, _C.at, _C.project_id, _C.job_id, _C.data)
-        .where(*_BETWEEN)
+        .where(_BETWEEN)
         .order_by(_C.xid, _C.seq)
         .limit(bound("limit"))
     )

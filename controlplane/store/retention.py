@@ -46,7 +46,7 @@ from controlplane.store.schema import (
     SEATS,
     WORK,
 )
-from controlplane.store.statements import Statement, bound, fixed, is_in, listed
+from controlplane.store.statements import Statement, bound, fixed, in_feed, is_in, listed
 from controlplane.store.views import JobPlace, OldJob
 
 _C: Final = JOBS.c
@@ -91,7 +91,7 @@ _EVENTS_HEAD: Final = Statement(
     select(EVENTS.c.xid, EVENTS.c.seq, EVENTS.c.at).order_by(EVENTS.c.xid, EVENTS.c.seq).limit(bound("limit"))
 )
 _DROP_EVENTS: Final = Statement(
-    delete(EVENTS).where(tuple_(EVENTS.c.xid, EVENTS.c.seq) <= tuple_(bound("xid"), bound("seq"))),
+    delete(EVENTS).where(in_feed(EVENTS.c.xid, EVENTS.c.seq)),
     table=EVENTS,
 )
 _NEWER: Final = aliased(LEASES)
@@ -183,7 +183,8 @@ class Retention:
             return 0
         xid, seq, _ = old[-1]
         feed_floor.rise(self._link, xid=xid, seq=seq)
-        return self._link.change(_DROP_EVENTS, {"xid": xid, "seq": seq})
+        up_to_here = {"xid": 0, "seq": 0, "head_xid": xid, "head_seq": seq}
+        return self._link.change(_DROP_EVENTS, up_to_here)
 
     def prune_leases(self, before: datetime) -> int:
         """Removes ended ones but for the newest of each name; says how many."""

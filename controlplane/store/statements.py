@@ -10,7 +10,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Table, Update, bindparam, insert, literal_column
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    insert,
+    literal_column,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.engine.interfaces import Dialect
@@ -249,3 +260,34 @@ def _oldest_open_xid_sqlite(_element: oldest_open_xid, _compiler: SQLCompiler, *
 @compiles(oldest_open_xid, POSTGRESQL)
 def _oldest_open_xid_postgresql(_element: oldest_open_xid, _compiler: SQLCompiler, **_options: object) -> str:
     return "(pg_snapshot_xmin(pg_current_snapshot())::text)::bigint"
+
+
+class in_feed(ColumnElement[bool]):  # noqa: N801 - reads as SQL
+    """Lies behind the place `:xid, :seq` of the feed, and not behind `:head_xid, :head_seq`.
+
+    SQLite looks for a pair by its first half alone, which is the same in all its rows: it would walk the whole feed.
+    """
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(self, xid: ColumnElement[int], seq: ColumnElement[int]) -> None:
+        place = tuple_(xid, seq)
+        self.one_writer = and_(xid == literal_column("0"), seq > bound("seq"), seq <= bound("head_seq"))
+        self.many_writers = and_(
+            place > tuple_(bound("xid"), bound("seq")), place <= tuple_(bound("head_xid"), bound("head_seq"))
+        )
+
+    def self_group(self, against: OperatorType | None = None) -> Self:  # noqa: ARG002 - SQLAlchemy's
+        """As with `is_in`."""
+        return self
+
+
+@compiles(in_feed, SQLITE)
+def _in_feed_sqlite(element: in_feed, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+    return compiler.process(element.one_writer, **options)
+
+
+@compiles(in_feed, POSTGRESQL)
+def _in_feed_postgresql(element: in_feed, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+    return compiler.process(element.many_writers, **options)

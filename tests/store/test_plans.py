@@ -74,11 +74,30 @@ SMALL: Final = ("json_each", "CONSTANT ROW", "walked", "run0", "run1", "bucket0"
 
 @pytest.mark.parametrize("name", HOT)
 def test_an_index_finds(sqlite_url: str, name: str) -> None:
-    text, constants = HOT[name].text("sqlite")
-    params: dict[str, object] = dict.fromkeys(re.findall(r":(\w+)", text), "[]")
-    with closing(connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
-        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", params | constants)]
-
     assert [
-        step for step in plan if step.startswith("SCAN") and not any(small in step for small in SMALL)
+        step
+        for step in plan(sqlite_url, HOT[name])
+        if step.startswith("SCAN") and not any(small in step for small in SMALL)
     ] == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        events._SUBJECTS,
+        events._after(of_projects=True, of_a_job=False),
+        events._after(of_projects=False, of_a_job=True),
+    ],
+)
+def test_a_reader_of_the_feed_does_not_walk_what_it_has_read(sqlite_url: str, statement: Statement) -> None:
+    step = plan(sqlite_url, statement)[0]
+
+    assert "seq>?" in step or "rowid>?" in step
+
+
+def plan(url: str, statement: Statement) -> list[str]:
+    """How SQLite would run it."""
+    text, constants = statement.text("sqlite")
+    params: dict[str, object] = dict.fromkeys(re.findall(r":(\w+)", text), "[]")
+    with closing(connect(url.removeprefix("sqlite:///"))) as connection:
+        return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", params | constants)]
