@@ -1,65 +1,126 @@
 """The Policy port: all that a policy may know (Snapshot) and all that it may answer (Plan).
 
 `Policy.plan(snapshot)` defines the meaning; an Engine is its fast incremental form. The law: both give equal plans on
-any history, in any process, independent of row order, hash seed and CPU.
+any history, in any process, independent of row order, hash seed and CPU. A policy remembers nothing: what has to be
+known again (nominations, verdicts, reservations, past use) stands in its Plan, is stored, and comes back as rows.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 
-from controlplane.domain.amounts import Amounts
-from controlplane.domain.ids import AskId, ClassId, ClusterId, NodeId
+from controlplane.domain.ids import AskId, ClassId
+from controlplane.domain.queues import Queue
+from schedulers.demand import (
+    AskClass,
+    Data,
+    HeldSeat,
+    Nomination,
+    PastUse,
+    QueuedAsks,
+    Reservation,
+    Role,
+    RunningAsk,
+    Slice,
+    Tier,
+    Topology,
+    TopologyMode,
+    Verdict,
+)
+from schedulers.plans import (
+    AsksEnd,
+    Change,
+    Defer,
+    Dropped,
+    Ground,
+    Grow,
+    Move,
+    NodesAdded,
+    Opened,
+    Place,
+    Placement,
+    Plan,
+    Preempt,
+    Provision,
+    QuotaRaised,
+    ReasonCode,
+    Release,
+    Shrink,
+    Smaller,
+    Until,
+    Victim,
+)
+from schedulers.supply import DEFAULT_FLAVOR, Budget, ClaimView, ClusterView, NodeView, Offer
+
+__all__ = [
+    "DEFAULT_FLAVOR",
+    "AskClass",
+    "AskLeft",
+    "AskQueued",
+    "AskRuns",
+    "AskStopped",
+    "AsksEnd",
+    "Budget",
+    "CapacityChanged",
+    "Change",
+    "ClaimView",
+    "ClusterView",
+    "Data",
+    "Defer",
+    "Delta",
+    "Dropped",
+    "Engine",
+    "Ground",
+    "Grow",
+    "HeldSeat",
+    "MarketChanged",
+    "Memory",
+    "MemoryChanged",
+    "Move",
+    "NodeView",
+    "NodesAdded",
+    "Nomination",
+    "Offer",
+    "Opened",
+    "PastUse",
+    "Place",
+    "Placement",
+    "Plan",
+    "Policy",
+    "Preempt",
+    "Provision",
+    "Queue",
+    "QueuedAsks",
+    "QueuesChanged",
+    "QuotaRaised",
+    "ReasonCode",
+    "Release",
+    "Reservation",
+    "Role",
+    "RunningAsk",
+    "Shrink",
+    "Slice",
+    "Smaller",
+    "Snapshot",
+    "Tier",
+    "Topology",
+    "TopologyMode",
+    "Until",
+    "Verdict",
+    "Victim",
+    "microseconds",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskClass:
-    """What the asks of one equivalence class have in common."""
+class Memory:
+    """What earlier plans said that still counts. Rows of asks that are neither queued nor running are pruned."""
 
-    id: ClassId
-    queue_id: str
-    tasks: int
-    amounts: Amounts
-    accelerator: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueuedAsks:
-    """Columns of equal length, in any order; row i is one queued ask."""
-
-    ids: Sequence[AskId]
-    classes: Sequence[ClassId]
-    priorities: Sequence[int]
-    submitted: Sequence[int]
-    """Microseconds since the epoch."""
-
-    not_before: Sequence[int]
-    """Microseconds since the epoch; 0 = at once."""
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeView:
-    """A present node of a cluster that takes tasks; `free` = allocatable - foreign - seats."""
-
-    id: NodeId
-    cluster_id: ClusterId
-    allocatable: Amounts
-    free: Amounts
-    accelerator: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterView:
-    """A registered cluster; `blocked` says in words why it takes no tasks now, None when it does."""
-
-    id: ClusterId
-    name: str
-    blocked: str | None
+    nominations: Sequence[Nomination] = ()
+    verdicts: Sequence[Verdict] = ()
+    reservations: Sequence[Reservation] = ()
+    past_uses: Sequence[PastUse] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,54 +131,18 @@ class Snapshot:
     now: datetime
     asks: QueuedAsks
     classes: Mapping[ClassId, AskClass]
+    """Of all queued and running asks."""
+
     nodes: Sequence[NodeView]
     clusters: Sequence[ClusterView]
+    running: Sequence[RunningAsk] = ()
+    queues: Sequence[Queue] = ()
+    """Every node of every quota tree. A queue that is not among them has no limits and no cohort."""
 
-
-class ReasonCode(StrEnum):
-    """The closed list of answers to: why does it wait?"""
-
-    NO_CLUSTER = "no_cluster"
-    CLUSTERS_BLOCKED = "clusters_blocked"
-    NO_ACCELERATOR = "no_accelerator"
-    TOO_LARGE = "too_large"
-    NO_ROOM = "no_room"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """Task `rank` goes to `node_id`."""
-
-    rank: int
-    node_id: NodeId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Seats a whole ask, all tasks in one cluster."""
-
-    ask_id: AskId
-    cluster_id: ClusterId
-    seats: tuple[Placement, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defer:
-    """Why the asks of a class that are not placed wait, and what would change that."""
-
-    class_id: ClassId
-    code: ReasonCode
-    sentence: str
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    version: int
-    """Of the snapshot it was made from."""
-
-    places: tuple[Place, ...] = ()
-    defers: tuple[Defer, ...] = ()
+    offers: Sequence[Offer] = ()
+    claims: Sequence[ClaimView] = ()
+    budgets: Sequence[Budget] = ()
+    memory: Memory = Memory()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +164,21 @@ class AskLeft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskRuns:
+    """Holds seats, or what it holds or has done changed."""
+
+    ask: RunningAsk
+    ask_class: AskClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskStopped:
+    """Holds no seats any more."""
+
+    id: AskId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityChanged:
     """The nodes and clusters as they are now, whole: small beside the asks."""
 
@@ -146,7 +186,39 @@ class CapacityChanged:
     clusters: tuple[ClusterView, ...] = field(default=())
 
 
-Delta = AskQueued | AskLeft | CapacityChanged
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuesChanged:
+    """All quota trees as they are now."""
+
+    queues: tuple[Queue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketChanged:
+    """What can be bought, was bought and may be spent, as it is now."""
+
+    offers: tuple[Offer, ...] = ()
+    claims: tuple[ClaimView, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryChanged:
+    """What is remembered, whole."""
+
+    memory: Memory
+
+
+Delta = (
+    AskQueued
+    | AskLeft
+    | AskRuns
+    | AskStopped
+    | CapacityChanged
+    | QueuesChanged
+    | MarketChanged
+    | MemoryChanged
+)
 
 
 class Engine(Protocol):

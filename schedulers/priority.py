@@ -154,6 +154,8 @@ class PriorityEngine:
                     self._leave(delta.id)
                 case CapacityChanged():
                     self._nodes, self._clusters = delta.nodes, delta.clusters
+                case _:
+                    continue  # of no account here: nodes say what is free, and queues have no quotas
 
     def plan(self, *, version: int, now: datetime) -> Plan:
         self._join_lines(microseconds(now))

@@ -102,6 +102,8 @@ class Picture:
                     self.asks.pop(delta.id, None)
                 case CapacityChanged():
                     self.capacity = delta
+                case _:
+                    raise AssertionError(delta)
 
     def snapshot(self, *, backwards: bool = False) -> Snapshot:
         asks = sorted(self.asks.values(), key=lambda ask: ask.id, reverse=backwards)

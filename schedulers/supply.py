@@ -1,0 +1,115 @@
+"""Supply: what there is to sit on, and what could be bought."""
+
+from dataclasses import dataclass
+
+from controlplane.domain.amounts import Amounts
+from controlplane.domain.claims import CapacityType
+from controlplane.domain.ids import AskId, ClaimId, ClusterId, NodeId
+
+DEFAULT_FLAVOR = "default"
+"""Of nodes that no flavor describes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """A present node of a cluster that takes tasks; `free` = allocatable - foreign - seats, leaving ones included."""
+
+    id: NodeId
+    cluster_id: ClusterId
+    allocatable: Amounts
+    free: Amounts
+    accelerator: str | None
+    flavor: str = DEFAULT_FLAVOR
+    domains: tuple[tuple[str, str], ...] = ()
+    """(level, domain), outermost first: `(("block", "b1"), ("rack", "r7"))`. The node itself is the last level."""
+
+    taints: tuple[tuple[str, str], ...] = ()
+    """(key, value); only asks that tolerate all of them come here."""
+
+    healthy: bool = True
+    """False: cordoned or suspected. What runs there runs on, nothing new comes."""
+
+    closes_at: int | None = None
+    """Microseconds since the epoch; only what is expected to end before may begin here."""
+
+    claim_id: ClaimId | None = None
+    """The claim that it was bought for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterView:
+    """A registered cluster; `blocked` says in words why it takes no tasks now, None when it does."""
+
+    id: ClusterId
+    name: str
+    blocked: str | None
+    provider: str = ""
+    region: str = ""
+    trust_domain: str = "shared"
+    """`shared` takes asks of all trust domains."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Machines of one type that a cloud sells for a cluster, as of the snapshot."""
+
+    id: str
+    cluster_id: ClusterId
+    """That they would join."""
+
+    flavor: str
+    capacity_type: CapacityType
+    allocatable: Amounts
+    """Of one machine once it is a node."""
+
+    price_millionths_per_hour: int
+    """Of one machine, in millionths of `currency`."""
+
+    currency: str = "USD"
+    accelerator: str | None = None
+    domains: tuple[tuple[str, str], ...] = ()
+    taints: tuple[tuple[str, str], ...] = ()
+    machines_left: int | None = None
+    """What may still be bought; None: no limit is known."""
+
+    interruptions_per_hour_ppm: int = 0
+    """How often one machine is taken back, in millionths per hour."""
+
+    boot_seconds: int = 0
+    egress_millionths_per_gib: int = 0
+    """To bring a GiB from another region."""
+
+    cool_until: int = 0
+    """Microseconds since the epoch: sold out, not asked again before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimView:
+    """Machines that were bought or are being bought. Kept for `ask_id` until it is placed or gone."""
+
+    id: ClaimId
+    cluster_id: ClusterId
+    offer_id: str
+    machines: int
+    ask_id: AskId | None
+    queue_id: str
+    price_millionths_per_hour: int
+    """Of all its machines."""
+
+    ready_at: int
+    """When its machines are nodes, as far as is known."""
+
+    is_ready: bool = False
+    idle_since: int | None = None
+    """Since when none of its nodes has a seat."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Money that a queue, or all queues below a cohort, may still spend in the present window."""
+
+    queue_id: str
+    left_millionths: int
+    currency: str = "USD"
+    ends_at: int
+    """Microseconds since the epoch."""
