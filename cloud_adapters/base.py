@@ -13,8 +13,8 @@ from typing import Protocol, runtime_checkable
 
 from controlplane.domain.addresses import is_loopback
 from controlplane.domain.amounts import MILLI, Amounts, custom_amounts
-from controlplane.domain.claims import CLAIM_LABEL, CapacityType
-from controlplane.domain.clusters import DIRECT, Endpoint, Route
+from controlplane.domain.claims import CLAIM_LABEL, MACHINE_LABEL, SHARED, CapacityType, Share
+from controlplane.domain.clusters import DIRECT, Endpoint, Route, Taint
 from controlplane.domain.errors import (
     Ambiguous,
     AuthFailed,
@@ -29,6 +29,7 @@ from controlplane.domain.errors import (
 __all__ = [
     "CLAIM_LABEL",
     "DIRECT",
+    "MACHINE_LABEL",
     "MILLI",
     "Ambiguous",
     "Amounts",
@@ -87,15 +88,6 @@ class ClusterRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taint:
-    """Keeps tasks off a node unless they tolerate it. As in Kubernetes."""
-
-    key: str
-    value: str
-    effect: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """A node as the cluster reports it."""
 
@@ -103,7 +95,10 @@ class Machine:
     host: str
     allocatable: Amounts
     used: Amounts = field(default_factory=Amounts)
-    """By anybody, ours included; the caller subtracts what is ours to find what is foreign."""
+    """By anybody, ours included."""
+
+    ours: Amounts | None = None
+    """Of `used`, what bears our tag. None: the cluster cannot tell, and the caller takes it for what is booked."""
 
     accelerator: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
@@ -181,14 +176,6 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """What one member of a built Ray cluster takes of one node that the cluster lends."""
-
-    node_name: str
-    amounts: Amounts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
     """What a bought machine needs to find the control plane when it boots; equal in every call for one launch.
 
@@ -224,7 +211,7 @@ class LaunchOrder:
     shares: tuple[Share, ...] = ()
     """For an adapter that `Builds`: on which nodes, one member each; `machines` is their number."""
 
-    trust_domain: str = "shared"
+    trust_domain: str = SHARED
     reservation: str | None = None
     """The provider's id of a reservation that the machines come from."""
 

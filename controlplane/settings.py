@@ -53,6 +53,15 @@ class Settings:
     poll_seconds: float = 5.0
     """How often a live attempt or a cluster is looked at when nothing happens."""
 
+    boot_timeout_seconds: float = 900.0
+    """Bought machines that have not joined their Ray cluster by then are given back."""
+
+    dead_man_seconds: float = 3600.0
+    """A bought machine that could not reach this server for so long ends itself."""
+
+    idle_seconds: float = 600.0
+    """Machines that were bought for waiting jobs are given back when no task was on them for so long."""
+
     leader_seconds: float = 10.0
     """Length of the scheduling loop's lease."""
 

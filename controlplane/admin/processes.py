@@ -83,7 +83,7 @@ def _alone_in(settings: Settings) -> IO[bytes]:
 def clusters_down(settings: Settings) -> int:
     """Ends the clusters that this server started itself; attached ones are none of our business."""
     from cloud_adapters.base import Hosts
-    from controlplane.runtime.clusters import cluster_ref
+    from controlplane.operations.endpoints import ref_of
 
     services, plugins = bootstrap.services(settings), bootstrap.plugins()
     with services.store.read() as tx:
@@ -91,7 +91,7 @@ def clusters_down(settings: Settings) -> int:
     for cluster in clusters:
         adapter = plugins.adapters.get(cluster.adapter)
         if isinstance(adapter, Hosts):
-            adapter.shut_down(cluster_ref(cluster, None), deadline=STOP_SECONDS)
+            adapter.shut_down(ref_of(services, cluster), deadline=STOP_SECONDS)
     services.store.close()
     return 0
 

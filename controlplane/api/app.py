@@ -13,6 +13,7 @@ from controlplane.api import (
     events,
     health,
     jobs,
+    machines,
     openapi,
     problems,
     records,
@@ -41,6 +42,7 @@ ROUTERS: Final = (
     tenants.deeds,
     tenants.router,
     uploads.router,
+    machines.router,
     health.router,
     web.router,
 )

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.errors import Bug
-from controlplane.domain.ids import AskId, AttemptId, ClusterId, JobId, NodeId, ProjectId
+from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, JobId, NodeId, ProjectId
 from controlplane.domain.lifecycles import Lifecycle, to
 
 COORDINATOR: Final = -1
@@ -109,6 +109,9 @@ class Attempt:
     stop_requested_at: datetime | None = None
     session: str | None = None
     """The executor's session (Ray's session name) that took the order: another session is another life."""
+
+    claim_id: ClaimId | None = None
+    """Whose Ray cluster it runs on; None: the cluster's own."""
 
     came_from: str = "-"
 

@@ -5,11 +5,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Self
 
+from controlplane.domain.amounts import Amounts
 from controlplane.domain.ids import ClaimId, ClusterId, LaunchId
 from controlplane.domain.lifecycles import Lifecycle, to
 
+SHARED: Final = "shared"
+"""The trust domain of those who keep nothing from each other."""
+
 CLAIM_LABEL: Final = "crossdock.io/claim"
 """The label of a machine that says which claim it was bought for."""
+
+MACHINE_LABEL: Final = "crossdock.io/machine"
+"""The label of a Ray node that says which bought machine it is, by the provider's name."""
 
 
 class CapacityType(StrEnum):
@@ -59,6 +66,14 @@ CLAIM: Final = Lifecycle(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one member of a built Ray cluster takes of one node that the cluster lends."""
+
+    node_name: str
+    amounts: Amounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     id: ClaimId
     cluster_id: ClusterId
@@ -80,6 +95,22 @@ class Claim:
     state: ClaimState
     since: datetime
     created_at: datetime
+    shares: tuple[Share, ...] = ()
+    """Of lent nodes, one member on each, for the one attempt that it is built for; empty: machines are bought."""
+
+    trust_domain: str = SHARED
+    """Whose attempts may meet on its Ray cluster."""
+
+    reservation: str | None = None
+    """The provider's id of a reservation that the machines come from."""
+
+    tries_again: bool = True
+    """False: once every zone has refused it goes, and whoever wanted it asks elsewhere."""
+
+    idle_seconds: float | None = None
+    """Given back when no task was on it for so long; None: by request only."""
+
+    idle_since: datetime | None = None
     generation: int = 0
     """Counts the rounds of buying; each goes through the zones from the first one. 0: none yet."""
 

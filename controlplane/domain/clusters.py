@@ -128,6 +128,15 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Taint:
+    """Keeps tasks off a node unless they tolerate it. As in Kubernetes."""
+
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A machine of a cluster, as its inventory last described it."""
 
@@ -146,6 +155,10 @@ class Node:
     accelerator: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
     seen_at: datetime
+    taints: tuple[Taint, ...] = ()
     cordoned_at: datetime | None = None
+    leaving_at: datetime | None = None
+    """Set when its provider or operator said that it is about to go: what runs there is moved off."""
+
     gone_at: datetime | None = None
     """Set when a complete inventory no longer had it."""

@@ -15,7 +15,7 @@ from controlplane.domain.events import Event
 from controlplane.domain.ids import ClusterId, NodeId
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
-from controlplane.operations.endpoints import seal_token
+from controlplane.operations.endpoints import seal
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import cluster_for
 from controlplane.operations.services import Services
@@ -65,7 +65,7 @@ def register(
             since=tx.now,
             created_at=tx.now,
             url=wanted.url,
-            secret_id=seal_token(services, tx, token) if token is not None else None,
+            secret_id=seal(services, tx, token) if token is not None else None,
             gpu_resource=wanted.gpu_resource,
             settings=_settings(services, wanted, cluster_id),
         )

@@ -17,7 +17,8 @@ def cordoned_by_claim(node: Node, claims: Mapping[ClaimId, Claim], *, at: dateti
         return node
     claim = claims.get(ClaimId(claim_id))
     takes_tasks = claim is not None and claim.takes_tasks
-    return replace(node, cordoned_at=None if takes_tasks else node.cordoned_at or at)
+    is_open = takes_tasks and node.leaving_at is None
+    return replace(node, cordoned_at=None if is_open else node.cordoned_at or at)
 
 
 def follow_claim(tx: Tx, claim: Claim) -> None:

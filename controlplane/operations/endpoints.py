@@ -1,34 +1,87 @@
-"""Endpoints: how a cluster is dialled; its address is a row, its token is sealed."""
+"""Endpoints: how Ray is dialled, at a cluster's address or a claim's site. Addresses are rows, secrets are sealed."""
 
-from dataclasses import replace
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
 
-from controlplane.domain.clusters import Cluster, Endpoint
+from cloud_adapters.base import ClusterRef
+from controlplane.domain.clusters import Cluster, Endpoint, Route
 from controlplane.domain.ids import SecretId
+from controlplane.domain.sites import Site
 from controlplane.operations.services import Services
 from controlplane.secrets.sealer import Envelope
 from controlplane.store import Tx
 
 
 def endpoint_of(services: Services, cluster: Cluster) -> Endpoint | None:
-    """None while nobody has said where the cluster listens."""
+    """None while nobody has said where the cluster listens, and where every claim has a site of its own."""
     if cluster.url is None:
         return None
     with services.store.read() as tx:
-        token = _token(services, tx, cluster)
+        token = unsealed(services, tx, cluster.secret_id)
     return Endpoint(url=cluster.url, token=token, gpu_resource=cluster.gpu_resource, session=cluster.session)
+
+
+def ref_of(services: Services, cluster: Cluster, endpoint: Endpoint | None = None) -> ClusterRef:
+    """What an adapter is told. A cluster that listens itself has a token; any other opens with its secret."""
+    ref = ClusterRef(id=cluster.id, name=cluster.name, endpoint=endpoint, settings=cluster.settings)
+    if cluster.url is not None:
+        return replace(ref, endpoint=endpoint or endpoint_of(services, cluster))
+    with services.store.read() as tx:
+        return replace(ref, secret=unsealed(services, tx, cluster.secret_id))
 
 
 def keep_endpoint(services: Services, tx: Tx, cluster: Cluster, endpoint: Endpoint) -> Cluster:
     """Stores the token when it is new, and returns the cluster as it should be saved."""
     known = replace(cluster, url=endpoint.url, gpu_resource=endpoint.gpu_resource)
-    if endpoint.token is None or endpoint.token == _token(services, tx, cluster):
+    if endpoint.token is None or endpoint.token == unsealed(services, tx, cluster.secret_id):
         return known
-    return replace(known, secret_id=seal_token(services, tx, endpoint.token))
+    return replace(known, secret_id=seal(services, tx, endpoint.token))
 
 
-def seal_token(services: Services, tx: Tx, token: str) -> SecretId:
+def site_endpoint(services: Services, cluster: Cluster, site: Site) -> Endpoint | None:
+    """None while its head is not up."""
+    if site.url is None:
+        return None
+    with services.store.read() as tx:
+        secret = site_secret(services, tx, site)
+    return Endpoint(
+        url=site.url,
+        token=secret["token"],
+        token_header=secret["token_header"],
+        route=_route(secret["route"]),
+        gpu_resource=cluster.gpu_resource,
+        session=site.session,
+    )
+
+
+def site_with(services: Services, tx: Tx, site: Site, endpoint: Endpoint) -> Site:
+    """As it should be kept, now that an adapter has said how it is dialled. Seals only what is new."""
+    secret = {"token": endpoint.token, "token_header": endpoint.token_header, "route": asdict(endpoint.route)}
+    known = site.secret_id is not None and _plain(site_secret(services, tx, site)) == _plain(secret)
+    if not known:
+        if site.secret_id is not None:
+            tx.secrets.delete(site.secret_id)
+        site = replace(site, secret_id=seal(services, tx, json.dumps(secret)))
+    return replace(site, url=endpoint.url)
+
+
+def end_site(tx: Tx, site: Site) -> None:
+    """With its secret: nothing listens there any more."""
+    tx.sites.end(site.claim_id)
+    if site.secret_id is not None:
+        tx.secrets.delete(site.secret_id)
+
+
+def site_secret(services: Services, tx: Tx, site: Site) -> dict[str, Any]:  # JSON, as it was sealed
+    opened = unsealed(services, tx, site.secret_id)
+    return dict(json.loads(opened)) if opened is not None else {}
+
+
+def seal(services: Services, tx: Tx, text: str) -> SecretId:
     secret_id = SecretId(services.ids.new("secret"))
-    envelope = services.sealer.seal(secret_id, token.encode())
+    envelope = services.sealer.seal(secret_id, text.encode())
     tx.secrets.put(
         secret_id,
         key_id=envelope.key_id,
@@ -39,11 +92,19 @@ def seal_token(services: Services, tx: Tx, token: str) -> SecretId:
     return secret_id
 
 
-def _token(services: Services, tx: Tx, cluster: Cluster) -> str | None:
-    row = tx.secrets.get(cluster.secret_id) if cluster.secret_id else None
+def unsealed(services: Services, tx: Tx, secret_id: SecretId | None) -> str | None:
+    row = tx.secrets.get(secret_id) if secret_id else None
     if row is None:
         return None
     envelope = Envelope(
         key_id=row.key_id, wrapped_key=row.wrapped_key, nonce=row.nonce, ciphertext=row.ciphertext
     )
     return services.sealer.unseal(row.id, envelope).decode()
+
+
+def _route(fields: Mapping[str, Any]) -> Route:  # JSON, as it was sealed
+    return Route(**dict(fields) | {"headers": tuple((name, value) for name, value in fields["headers"])})
+
+
+def _plain(secret: Mapping[str, Any]) -> object:  # JSON, tuples turned into lists
+    return json.loads(json.dumps(secret))

@@ -9,6 +9,7 @@ from controlplane.domain.attempts import Attempt, Seat
 from controlplane.domain.clusters import Endpoint, Node
 from controlplane.domain.errors import NotFound, Rejected
 from controlplane.domain.ids import AttemptId, NodeId
+from controlplane.domain.sites import Site
 from controlplane.executors.base import Launch, Order, OrderSeat
 from controlplane.identity.attempt_tokens import attempt_token
 from controlplane.operations.services import Services
@@ -26,8 +27,8 @@ class Papers:
 
     attempt: Attempt
     seats: tuple[Seat, ...]
-    nodes: Mapping[NodeId, Node]
-    """Those of the seats, and maybe others."""
+    names: Mapping[NodeId, str]
+    """What Ray calls the nodes of the seats, and maybe others."""
 
     spec_json: str
     resume_from: str | None
@@ -41,11 +42,12 @@ def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
     seats = tx.attempts.seats_of([attempt.id for attempt in attempts])
     node_ids = dict.fromkeys(seat.node_id for each in seats.values() for seat in each)
     nodes = tx.nodes.by_ids(list(node_ids))
+    sites = tx.sites.many([each.claim_id for each in attempts if each.claim_id is not None])
     return {
         attempt.id: Papers(
             attempt=attempt,
             seats=tuple(seats.get(attempt.id, ())),
-            nodes=nodes,
+            names=_ray_names(nodes, sites.get(attempt.claim_id) if attempt.claim_id else None),
             spec_json=specs[attempt.job_id],
             resume_from=checkpoints[attempt.job_id].uri if attempt.job_id in checkpoints else None,
         )
@@ -54,8 +56,9 @@ def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
 
 
 def order_for(services: Services, papers: Papers, endpoint: Endpoint) -> Order:
-    """Raises `Rejected` when the upload that the spec names is gone."""
+    """Raises `Rejected` when the upload that the spec names, or a member of its Ray cluster, is gone."""
     attempt, settings = papers.attempt, services.settings
+    _check_members(papers)
     spec = _spec(papers.spec_json)
     return Order(
         attempt_id=attempt.id,
@@ -63,7 +66,7 @@ def order_for(services: Services, papers: Papers, endpoint: Endpoint) -> Order:
         number=attempt.number,
         endpoint=endpoint,
         seats=tuple(
-            OrderSeat(rank=seat.rank, node_name=papers.nodes[seat.node_id].name, amounts=seat.amounts)
+            OrderSeat(rank=seat.rank, node_name=papers.names[seat.node_id], amounts=seat.amounts)
             for seat in sorted(papers.seats, key=lambda seat: seat.rank)
         ),
         launch=Launch(spec.launch),
@@ -81,6 +84,20 @@ def order_for(services: Services, papers: Papers, endpoint: Endpoint) -> Order:
         outputs_uri=spec.outputs_uri,
         resume_from=papers.resume_from,
     )
+
+
+def _ray_names(nodes: Mapping[NodeId, Node], site: Site | None) -> dict[NodeId, str]:
+    """A built Ray cluster has a member on each lent node; everywhere else the node is Ray's own."""
+    if site is None or not site.members:
+        return {each: node.name for each, node in nodes.items()}
+    members = dict(site.members)
+    return {each: members[node.name] for each, node in nodes.items() if node.name in members}
+
+
+def _check_members(papers: Papers) -> None:
+    missing = [seat.node_id for seat in papers.seats if seat.node_id not in papers.names]
+    if missing:
+        raise Rejected(f"its Ray cluster has no member on node {missing[0]}")
 
 
 @lru_cache(maxsize=MOST_SPECS_REMEMBERED)

@@ -10,6 +10,7 @@ The loop calls `decide` with `heard=None`, makes the port call that it asks for,
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final
 
 from controlplane.domain.attempts import COORDINATOR, Attempt, AttemptState, Outcome
@@ -90,10 +91,31 @@ class Look:
 Call = Start | TellStop | Look
 
 
+class Footing(StrEnum):
+    """Whether the Ray cluster stands that an attempt is to run on."""
+
+    COMING = "coming"
+    STANDS = "stands"
+    LOST = "lost"
+    """It is gone or going, and will not come back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """The Ray cluster of an attempt's claim."""
+
+    footing: Footing
+    since: datetime
+    problem: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
     attempt: Attempt
     cluster: Cluster
+    ground: Ground | None = None
+    """None: it runs on the cluster's own Ray."""
+
     ranks: tuple[RankView, ...]
     """Those that said hello, and the coordinator's exit if there is one."""
 
@@ -109,6 +131,15 @@ class AttemptView:
     poll: timedelta
     now: datetime
     heard: Heard | None = None
+
+    @property
+    def is_grounded(self) -> bool:
+        return self.ground is None or self.ground.footing is Footing.STANDS
+
+    @property
+    def could_start_since(self) -> datetime:
+        placed_at = self.attempt.placed_at
+        return placed_at if self.ground is None else max(placed_at, self.ground.since)
 
     @property
     def final(self) -> RankView | None:
@@ -149,7 +180,7 @@ def _placed(view: AttemptView) -> AttemptDecision:
             return _save(view, attempt.start(session=session, at=now))
         case StartRefused(message=message):
             return _end(view, Outcome.NEVER_STARTED, message)
-        case StartDelayed(message=message) if now - attempt.placed_at > view.start_timeout:
+        case StartDelayed(message=message) if now - view.could_start_since > view.start_timeout:
             return _end(view, Outcome.NEVER_STARTED, f"could not be started: {message}")
         case None if view.may_start:
             return AttemptDecision(call=Start())
@@ -224,6 +255,8 @@ def _stopping(view: AttemptView) -> AttemptDecision:
 def _must_go(view: AttemptView) -> AttemptDecision | None:
     """Before the first hello the attempt can be ended without waiting for anybody."""
     reason = _eviction(view)
+    if reason and view.attempt.state is AttemptState.PLACED and not view.is_grounded:
+        return _end(view, Outcome.NEVER_STARTED, reason)  # nobody is there to be told
     return _tell_then_end(view, reason, Outcome.EVICTED) if reason else None
 
 
@@ -231,6 +264,8 @@ def _eviction(view: AttemptView) -> str | None:
     """Why it cannot stay where it is; None when it can."""
     if view.cluster.state is ClusterState.DRAINING:
         return f"cluster {view.cluster.name!r} is being drained"
+    if view.ground is not None and view.ground.footing is Footing.LOST:
+        return f"its Ray cluster is lost: {view.ground.problem or 'its claim is over'}"
     return f"node {view.node_gone} is gone" if view.node_gone is not None else None
 
 

@@ -7,6 +7,8 @@ What that rests on:
 - A list may lag. What it does not show is missing only when the list is younger than the last call that buys by the
   call's deadline and the cloud's list lag, and when a second such list, a list lag later, says the same.
 - A claim is gone only when the cloud says that nothing is left, and such a list shows nothing either.
+- It is ready when its machines have joined one Ray cluster: the one behind the cluster's own address, the one that
+  they form by checking in, or the one that the adapter builds for one attempt on nodes that the cluster lends.
 
 The loop calls `decide` with `heard=None`. It commits `save` before it makes the port call that is asked for, then
 loads the rows anew and calls again with the answer: the cloud is listed first, and compared with rows that are younger.
@@ -15,9 +17,10 @@ loads the rows anew and calls again with the answer: the cloud is listed first, 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final
 
-from cloud_adapters.base import MachineState, OwnedMachine, Termination
+from cloud_adapters.base import Built, MachineState, OwnedMachine, Termination
 from controlplane.domain.claims import Claim, ClaimState, Launch, LaunchOutcome, launch_id
 from controlplane.domain.clusters import Cluster, ClusterState
 
@@ -73,7 +76,14 @@ class Listed:
     """Before the call: what a list without lag cannot be older than."""
 
 
-Heard = Granted | Refused | Delayed | Released | Terminated | Listed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stands:
+    """The adapter says that the Ray cluster is whole, and how it is dialled."""
+
+    built: Built
+
+
+Heard = Granted | Refused | Delayed | Released | Terminated | Listed | Stands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +108,25 @@ class ListOwned:
     """Ask what there is."""
 
 
-Call = Ensure | Release | Terminate | ListOwned
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect:
+    """Ask the adapter how the Ray cluster is dialled that it built, and who is in it."""
+
+
+Call = Ensure | Release | Terminate | ListOwned | Inspect
+
+
+class Joining(StrEnum):
+    """How a claim's machines come to Ray."""
+
+    CLUSTER = "cluster"
+    """They join the Ray that listens at the cluster's own address."""
+
+    CHECK_IN = "check_in"
+    """They check in with the control plane and form one of their own."""
+
+    BUILT = "built"
+    """The adapter builds one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +137,14 @@ class ClaimView:
     """All that were ever made for it, oldest first."""
 
     has_tasks: bool
-    """Whether a live attempt holds a seat on one of its nodes."""
+    """Whether a live attempt holds a seat on one of its nodes, or runs on its Ray cluster."""
+
+    joining: Joining = Joining.CLUSTER
+    joined: int = 0
+    """Machines that its own Ray lists, where they check in."""
+
+    boot_timeout: timedelta = timedelta(minutes=15)
+    """From the grant of a launch to the last machine's joining."""
 
     sells: bool
     """False: the cluster's plugin is not there, or sells nothing."""
@@ -128,6 +163,9 @@ class ClaimDecision:
     save: Claim | None = None
     resolve: Launch | None = None
     add: Launch | None = None
+    stands: Built | None = None
+    """To be kept as the claim's site."""
+
     look_again_at: datetime | None = None
 
 
@@ -136,7 +174,7 @@ def decide(view: ClaimView) -> ClaimDecision:
     if not claim.is_live:
         return ClaimDecision()
     if claim.state is ClaimState.REQUESTED and _must_go(view):
-        return _move(view, ClaimState.GONE)
+        return _move(view, ClaimState.GONE, problem=claim.problem)
     if not view.sells:
         return _note(view, f"the plugin {view.cluster.adapter!r} is not installed, or sells nothing")
     return _BY_STATE[claim.state](view)
@@ -147,18 +185,22 @@ def _requested(view: ClaimView) -> ClaimDecision:
 
 
 def _launching(view: ClaimView) -> ClaimDecision:
-    return _move(view, ClaimState.TERMINATING) if _must_go(view) else _hold(view)
+    if _must_go(view):
+        return _move(view, ClaimState.TERMINATING, problem=view.claim.problem)
+    return _hold(view)
 
 
 def _ready(view: ClaimView) -> ClaimDecision:
     # Never straight to terminating: the cordon is committed before anybody counts what still runs there.
-    return _move(view, ClaimState.DRAINING) if _must_go(view) else _hold(view)
+    return _move(view, ClaimState.DRAINING, problem=view.claim.problem) if _must_go(view) else _hold(view)
 
 
 def _draining(view: ClaimView) -> ClaimDecision:
     if not _must_go(view):
         return _move(view, ClaimState.READY)
-    return _later(view) if view.has_tasks else _move(view, ClaimState.TERMINATING)
+    if view.has_tasks:
+        return _later(view)
+    return _move(view, ClaimState.TERMINATING, problem=view.claim.problem)
 
 
 def _terminating(view: ClaimView) -> ClaimDecision:
@@ -184,7 +226,8 @@ def _gone(view: ClaimView) -> ClaimDecision:
     resolved = launch and launch.resolve(
         LaunchOutcome.REFUSED, at=view.now, problem="the claim was released; nothing of it is left"
     )
-    return replace(_move(view, ClaimState.GONE), resolve=resolved, look_again_at=None)
+    moved = _move(view, ClaimState.GONE, problem=view.claim.problem)
+    return replace(moved, resolve=resolved, look_again_at=None)
 
 
 def _hold(view: ClaimView) -> ClaimDecision:
@@ -244,15 +287,43 @@ def _tend(view: ClaimView) -> ClaimDecision:
     match view.heard:
         case Listed() as listed:
             return _compare(view, listed)
+        case Stands(built=built):
+            return _stands(view, built)
         case Delayed(message=message, retry_after=retry_after):
-            return _note(view, message, wait=retry_after)
+            return _given_up(view, message) or _note(view, message, wait=retry_after)
         case None:
-            last = view.launches[-1]
-            if last.outcome is LaunchOutcome.REFUSED and _has_next_zone(view) and view.cluster.takes_tasks:
-                return _buy(view, last.machines)
-            return ClaimDecision(call=ListOwned())
+            return _after_refusal(view) or ClaimDecision(call=ListOwned())
         case _:
             return _later(view)
+
+
+def _after_refusal(view: ClaimView) -> ClaimDecision | None:
+    """The next zone at once; where there is none, and nobody wants to wait for one, the end."""
+    claim, last = view.claim, view.launches[-1]
+    if last.outcome is not LaunchOutcome.REFUSED:
+        return None
+    if _has_next_zone(view):
+        return _buy(view, last.machines) if view.cluster.takes_tasks else None
+    if claim.state is ClaimState.LAUNCHING and not claim.tries_again:
+        return _move(view, ClaimState.TERMINATING, problem=claim.problem)
+    return None
+
+
+def _stands(view: ClaimView, built: Built) -> ClaimDecision:
+    if view.claim.state is ClaimState.LAUNCHING:
+        return replace(_move(view, ClaimState.READY), stands=built)
+    return replace(_calm(view), stands=built)
+
+
+def _given_up(view: ClaimView, message: str) -> ClaimDecision | None:
+    """Machines that came and never joined are of no use, and cost money."""
+    granted = [launch for launch in view.launches if launch.outcome is LaunchOutcome.GRANTED]
+    resolved_at = granted[-1].resolved_at if granted else None
+    is_late = resolved_at is not None and view.now - resolved_at > view.boot_timeout
+    if view.claim.state is not ClaimState.LAUNCHING or not is_late:
+        return None
+    waited = f"not ready {view.boot_timeout.total_seconds():g} s after its machines came"
+    return _move(view, ClaimState.TERMINATING, problem=f"{waited}: {message}")
 
 
 def _compare(view: ClaimView, listed: Listed) -> ClaimDecision:
@@ -265,10 +336,30 @@ def _compare(view: ClaimView, listed: Listed) -> ClaimDecision:
         return ClaimDecision(call=Release(members=_names(strays)))
     running = sum(each.state is MachineState.RUNNING for each in alive)
     if claim.state is ClaimState.LAUNCHING and running >= claim.machines_min:
-        return _move(view, ClaimState.READY)
+        return _joining(view)
     is_grown = claim.state is ClaimState.READY and len(alive) >= claim.machines_min
     missing = (claim.machines_want if is_grown else claim.machines_min) - len(alive)
-    return _short(view, listed, missing) if missing > 0 else _calm(view)
+    if missing > 0:
+        return _short(view, listed, missing)
+    problems = sorted({each.problem for each in alive if each.problem})
+    if claim.state is ClaimState.LAUNCHING:
+        message = "; ".join(problems) or f"{running} of {claim.machines_min} machines run"
+        return _given_up(view, message) or (_note(view, message) if problems else _calm(view))
+    return ClaimDecision(call=Inspect()) if view.joining is Joining.BUILT else _calm(view)
+
+
+def _joining(view: ClaimView) -> ClaimDecision:
+    """All that are needed run; now for Ray."""
+    match view.joining:
+        case Joining.CLUSTER:
+            return _move(view, ClaimState.READY)
+        case Joining.BUILT:
+            return ClaimDecision(call=Inspect())
+        case Joining.CHECK_IN if view.joined >= view.claim.machines_min:
+            return _move(view, ClaimState.READY)
+        case Joining.CHECK_IN:
+            message = f"{view.joined} of {view.claim.machines_min} machines have joined its Ray cluster"
+            return _given_up(view, message) or _note(view, message)
 
 
 def _short(view: ClaimView, listed: Listed, missing: int) -> ClaimDecision:
@@ -281,18 +372,37 @@ def _short(view: ClaimView, listed: Listed, missing: int) -> ClaimDecision:
     agreed_at = claim.missing_since + view.list_lag
     if last.outcome is LaunchOutcome.REFUSED and last.resolved_at is not None:
         agreed_at = max(agreed_at, last.resolved_at + COOL_DOWN)
-    if listed.asked_at < agreed_at or not view.cluster.takes_tasks:
+    if listed.asked_at < agreed_at:
         return _later(view)
-    return _buy(view, missing)
+    if claim.shares:  # its attempt lost a member, and cannot get it back
+        lost = f"{missing} of {claim.machines_min} members are gone"
+        return ClaimDecision(
+            save=claim.changed(release_requested_at=view.now, problem=lost), look_again_at=view.now
+        )
+    return _buy(view, missing) if view.cluster.takes_tasks else _later(view)
 
 
 def _calm(view: ClaimView) -> ClaimDecision:
     claim = view.claim
     is_ready = claim.state is ClaimState.READY
-    changed = claim.missing_since is not None or (is_ready and claim.problem is not None)
-    saved = claim.changed(missing_since=None, problem=None if is_ready else claim.problem)
+    saved = replace(
+        claim,
+        missing_since=None,
+        problem=None if is_ready else claim.problem,
+        idle_since=None if view.has_tasks or claim.idle_seconds is None else claim.idle_since or view.now,
+    )
+    if _is_idle_for_too_long(saved, view.now):
+        saved = replace(saved, release_requested_at=view.now, problem=f"idle for {claim.idle_seconds:g} s")
     polls = CALM_POLLS if is_ready else 1
-    return ClaimDecision(save=saved if changed else None, look_again_at=view.now + polls * view.poll)
+    return ClaimDecision(
+        save=saved.changed() if saved != claim else None, look_again_at=view.now + polls * view.poll
+    )
+
+
+def _is_idle_for_too_long(claim: Claim, now: datetime) -> bool:
+    if claim.idle_seconds is None or claim.idle_since is None or claim.state is not ClaimState.READY:
+        return False
+    return now - claim.idle_since >= timedelta(seconds=claim.idle_seconds)
 
 
 def _buy(view: ClaimView, machines: int) -> ClaimDecision:
@@ -323,6 +433,8 @@ def _has_next_zone(view: ClaimView) -> bool:
 
 
 def _must_go(view: ClaimView) -> bool:
+    if view.claim.shares and not view.has_tasks:  # what it was built for is over
+        return True
     leaving = (ClusterState.DRAINING, ClusterState.DETACHED)
     return view.claim.release_requested_at is not None or view.cluster.state in leaving
 
@@ -347,8 +459,8 @@ def _names(machines: tuple[OwnedMachine, ...]) -> tuple[str, ...]:
     return tuple(sorted(each.name for each in machines))
 
 
-def _move(view: ClaimView, new: ClaimState) -> ClaimDecision:
-    moved = replace(view.claim, missing_since=None, problem=None).move(new, at=view.now)
+def _move(view: ClaimView, new: ClaimState, *, problem: str | None = None) -> ClaimDecision:
+    moved = replace(view.claim, missing_since=None, problem=problem).move(new, at=view.now)
     return ClaimDecision(save=moved, look_again_at=view.now if moved.is_live else None)
 
 

@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from controlplane.domain.attempts import Attempt, AttemptState
+from controlplane.domain.claims import Claim, ClaimState
 from controlplane.domain.clusters import Cluster
-from controlplane.domain.ids import AttemptId, ClusterId
+from controlplane.domain.ids import AttemptId, ClaimId, ClusterId
+from controlplane.domain.sites import Site
 from controlplane.reconcilers import attempts
 from controlplane.settings import Settings
 from controlplane.store import RankRow, Tx
@@ -25,6 +27,7 @@ class Picture:
     nodes_gone: Mapping[AttemptId, str]
     """Name of a booked node that is no longer there, of those that have one."""
 
+    grounds: Mapping[ClaimId, attempts.Ground]
     ranks: Mapping[AttemptId, Mapping[int, RankRow]]
     starting: Mapping[ClusterId, int]
     """How many the executor was told to start and nobody has heard of yet; where one waits for its start."""
@@ -40,6 +43,7 @@ class Picture:
             rows=rows,
             clusters=_clusters(tx, rows),
             nodes_gone=tx.attempts.nodes_gone(live),
+            grounds=_grounds(tx, rows),
             ranks=tx.records.ranks_of(live),
             starting={cluster_id: tx.attempts.count_starting(cluster_id) for cluster_id in placed},
         )
@@ -63,12 +67,15 @@ class Picture:
     def _view(
         self, attempt: Attempt, cluster: Cluster, settings: Settings, room: "_Room"
     ) -> attempts.AttemptView:
+        ground = None if attempt.claim_id is None else self.grounds[attempt.claim_id]
+        stands = ground is None or ground.footing is attempts.Footing.STANDS
         return attempts.AttemptView(
             attempt=attempt,
             cluster=cluster,
+            ground=ground,
             ranks=_ranks(self.ranks.get(attempt.id, {})),
             node_gone=self.nodes_gone.get(attempt.id),
-            may_start=attempt.state is AttemptState.PLACED and room.take(cluster.id),
+            may_start=attempt.state is AttemptState.PLACED and stands and room.take(cluster.id),
             lease_seconds=settings.lease_seconds,
             skew=timedelta(seconds=settings.clock_skew_seconds),
             start_timeout=timedelta(seconds=settings.start_timeout_seconds),
@@ -94,6 +101,23 @@ def _clusters(tx: Tx, rows: Sequence[Attempt]) -> dict[ClusterId, Cluster]:
     ids = dict.fromkeys(attempt.cluster_id for attempt in rows)
     found = [tx.clusters.get(cluster_id) for cluster_id in ids]
     return {cluster.id: cluster for cluster in found if cluster is not None}
+
+
+def _grounds(tx: Tx, rows: Sequence[Attempt]) -> dict[ClaimId, attempts.Ground]:
+    ids = list(dict.fromkeys(each.claim_id for each in rows if each.claim_id is not None))
+    sites = tx.sites.many(ids)
+    return {each: _ground(tx.claims.get(each), sites.get(each), tx.now) for each in ids}
+
+
+def _ground(claim: Claim | None, site: Site | None, now: datetime) -> attempts.Ground:
+    if claim is None:
+        return attempts.Ground(footing=attempts.Footing.LOST, since=now, problem="its claim is not known")
+    is_over = claim.state in (ClaimState.TERMINATING, ClaimState.GONE)
+    if is_over or (claim.shares and claim.release_requested_at is not None):
+        return attempts.Ground(footing=attempts.Footing.LOST, since=claim.since, problem=claim.problem)
+    stands = claim.state in (ClaimState.READY, ClaimState.DRAINING) and site is not None and site.is_up
+    footing = attempts.Footing.STANDS if stands else attempts.Footing.COMING
+    return attempts.Ground(footing=footing, since=claim.since)
 
 
 def _ranks(rows: Mapping[int, RankRow]) -> tuple[attempts.RankView, ...]:

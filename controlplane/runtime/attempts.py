@@ -10,7 +10,7 @@ from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Ambiguous, AuthFailed, PluginError, Transient
 from controlplane.domain.ids import AttemptId, ClusterId
 from controlplane.executors.base import Executor
-from controlplane.operations.endpoints import endpoint_of
+from controlplane.operations.endpoints import endpoint_of, site_endpoint
 from controlplane.operations.orders import Papers, order_for, papers_for
 from controlplane.operations.services import Services
 from controlplane.reconcilers import attempts
@@ -39,7 +39,10 @@ class AttemptTurn:
 
     @property
     def lane(self) -> str | None:
-        return self.view.cluster.id if self.view is not None and self.decision.call is not None else None
+        """Of the Ray that it runs on."""
+        if self.view is None or self.decision.call is None:
+            return None
+        return self.view.attempt.claim_id or self.view.cluster.id
 
     @property
     def starts_on(self) -> ClusterId | None:
@@ -99,6 +102,8 @@ class AttemptStep:
         tx.attempts.save_many(saved)
         told = (AttemptState.RUNNING, AttemptState.ENDED)
         tx.work.poke_many("job", [each.job_id for each in saved if each.state in told])
+        over = {each.claim_id for each in saved if not each.is_live and each.claim_id is not None}
+        tx.work.poke_many("claim", sorted(over))
         tx.work.settle_many([(turn.item, turn.decision.look_again_at) for turn in turns])
         # Settled first: one of these turns may be waiting for the room that another leaves.
         for cluster_id, count in sorted(Counter(_started_on(turns)).items()):
@@ -106,9 +111,15 @@ class AttemptStep:
             tx.work.poke_many("attempt", waiting)
 
     def _endpoint(self, turns: Sequence[AttemptTurn]) -> Endpoint | None:
-        """They are all of one cluster."""
+        """They are all on one Ray."""
         view = turns[0].view
-        return None if view is None else endpoint_of(self._services, view.cluster)
+        if view is None:
+            return None
+        if view.attempt.claim_id is None:
+            return endpoint_of(self._services, view.cluster)
+        with self._services.store.read() as tx:
+            site = tx.sites.get(view.attempt.claim_id)
+        return None if site is None else site_endpoint(self._services, view.cluster, site)
 
     def _ask(self, turns: Sequence[AttemptTurn], endpoint: Endpoint | None) -> Mapping[str, attempts.Heard]:
         """What each that wants to know something hears, by the item's id."""

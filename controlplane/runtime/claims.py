@@ -1,11 +1,13 @@
 """The claim loop's step: buys, lists and ends machines through the adapter, as the reconciler decides."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
 from cloud_adapters.base import (
+    Boot,
+    Builds,
     ClusterRef,
     LaunchOrder,
     Lends,
@@ -16,13 +18,16 @@ from cloud_adapters.base import (
     Sells,
     Throttled,
 )
-from controlplane.domain.claims import Claim
-from controlplane.domain.ids import ClaimId
+from controlplane.domain.claims import Claim, ClaimState
+from controlplane.domain.clusters import Cluster
+from controlplane.domain.ids import ClaimId, LaunchId
+from controlplane.domain.sites import Site
+from controlplane.identity.launch_tokens import launch_token
 from controlplane.operations.cordons import follow_claim, nodes_of
-from controlplane.operations.endpoints import endpoint_of
+from controlplane.operations.endpoints import end_site, ref_of, site_with
+from controlplane.operations.inventories import retire
 from controlplane.operations.services import Services
 from controlplane.reconcilers import claims
-from controlplane.runtime.clusters import cluster_ref
 from controlplane.store import Tx, WorkItem
 
 END_SECONDS = 30.0
@@ -67,7 +72,7 @@ class ClaimStep:
     def record(self, tx: Tx, turns: Sequence[ClaimTurn]) -> None:
         for turn in turns:
             if turn.view is not None:
-                _save(tx, turn.view.claim, turn.decision)
+                self._save(tx, turn.view.claim, turn.decision)
         tx.work.settle_many([(turn.item, turn.decision.look_again_at) for turn in turns])
 
     def _turn(self, tx: Tx, item: WorkItem, heard: claims.Heard | None) -> ClaimTurn:
@@ -81,17 +86,27 @@ class ClaimStep:
         if claim is None or cluster is None:
             return None
         seller = self._sellers.get(cluster.adapter)
+        nodes = nodes_of(tx, claim)
+        runs_there = bool(tx.attempts.live_of_claim(claim_id))
         return claims.ClaimView(
             claim=claim,
             cluster=cluster,
             launches=tuple(tx.launches.of_claim(claim_id)),
-            has_tasks=any(tx.attempts.on_node(node.id) for node in nodes_of(tx, claim)),
+            has_tasks=runs_there or any(tx.attempts.on_node(node.id) for node in nodes),
+            joining=self._joining(cluster),
+            joined=len(nodes),
+            boot_timeout=timedelta(seconds=self._services.settings.boot_timeout_seconds),
             sells=seller is not None,
             list_lag=seller.list_lag if seller is not None else timedelta(),
             poll=timedelta(seconds=self._services.settings.poll_seconds),
             now=tx.now,
             heard=heard,
         )
+
+    def _joining(self, cluster: Cluster) -> claims.Joining:
+        if isinstance(self._sellers.get(cluster.adapter), Builds):
+            return claims.Joining.BUILT
+        return claims.Joining.CHECK_IN if cluster.url is None else claims.Joining.CLUSTER
 
     def _carried_on(self, turn: ClaimTurn, listed: claims.Heard | None) -> ClaimTurn:
         """Until no call is left. Rows are loaded after each answer, so that no answer is older than they are."""
@@ -107,11 +122,11 @@ class ClaimStep:
 
     def _heard(self, view: claims.ClaimView, call: claims.Call) -> claims.Heard:
         seller = self._sellers[view.cluster.adapter]
-        ref = cluster_ref(view.cluster, endpoint_of(self._services, view.cluster))
+        ref = ref_of(self._services, view.cluster)
         try:
             match call:
                 case claims.Ensure():
-                    return _bought(seller, _order(view, ref, call))
+                    return _bought(seller, self._order(view, ref, call))
                 case claims.Release(members=members):
                     seller.release(ref, view.claim.id, members, deadline=END_SECONDS)
                     return claims.Released()
@@ -123,11 +138,66 @@ class ClaimStep:
                     return claims.Listed(
                         machines=seller.list_owned(ref, deadline=LIST_SECONDS), asked_at=view.now
                     )
+                case claims.Inspect():
+                    return _standing(seller, ref, view.claim.id)
         except Throttled as busy:
             wait = timedelta(seconds=busy.retry_after_seconds)
             return claims.Delayed(message=busy.message, retry_after=wait)
         except PluginError as problem:
             return claims.Delayed(message=problem.message)
+
+    def _order(self, view: claims.ClaimView, ref: ClusterRef, call: claims.Ensure) -> LaunchOrder:
+        claim = view.claim
+        return LaunchOrder(
+            cluster=ref,
+            claim_id=claim.id,
+            launch_id=call.launch.id,
+            zone=call.launch.zone,
+            machine_type=claim.machine_type,
+            capacity_type=claim.capacity_type,
+            machines=call.launch.machines,
+            shares=claim.shares,
+            trust_domain=claim.trust_domain,
+            reservation=claim.reservation,
+            boot=self._boot(call.launch.id) if view.joining is claims.Joining.CHECK_IN else None,
+        )
+
+    def _boot(self, launch_id: LaunchId) -> Boot:
+        settings = self._services.settings
+        return Boot(
+            urls=(settings.url,),
+            token=launch_token(self._services.server_key, launch_id),
+            dead_man_seconds=settings.dead_man_seconds,
+        )
+
+    def _save(self, tx: Tx, claim: Claim, decision: claims.ClaimDecision) -> None:
+        if decision.save is not None:
+            claim = decision.save
+            tx.claims.save(claim)
+        if decision.resolve is not None:
+            tx.launches.resolve(decision.resolve)
+        if decision.add is not None:
+            tx.launches.add(decision.add)
+        site = tx.sites.get(claim.id)
+        if decision.stands is not None:
+            built = decision.stands
+            members = tuple(sorted((each.node_name, each.ray_node_id) for each in built.members))
+            known = site_with(self._services, tx, site or Site(claim_id=claim.id), built.endpoint)
+            stands = replace(known, members=members, session=built.endpoint.session)
+            if stands != site:
+                tx.sites.put(stands)
+        elif site is not None and claim.state is ClaimState.GONE:
+            retire(tx, nodes_of(tx, claim))
+            end_site(tx, site)
+        if decision.save is not None:
+            tx.work.poke_many("attempt", tx.attempts.live_of_claim(claim.id))
+        follow_claim(tx, claim)
+
+
+def _standing(seller: Sells, ref: ClusterRef, claim_id: ClaimId) -> claims.Heard:
+    if not isinstance(seller, Builds):
+        return claims.Delayed(message=f"the plugin of cluster {ref.name!r} does not build Ray clusters")
+    return claims.Stands(built=seller.built(ref, claim_id, deadline=LIST_SECONDS))
 
 
 def _bought(seller: Sells, order: LaunchOrder) -> claims.Heard:
@@ -138,29 +208,6 @@ def _bought(seller: Sells, order: LaunchOrder) -> claims.Heard:
         return claims.Refused(message=refused.message)
 
 
-def _order(view: claims.ClaimView, ref: ClusterRef, call: claims.Ensure) -> LaunchOrder:
-    return LaunchOrder(
-        cluster=ref,
-        claim_id=view.claim.id,
-        launch_id=call.launch.id,
-        zone=call.launch.zone,
-        machine_type=view.claim.machine_type,
-        capacity_type=view.claim.capacity_type,
-        machines=call.launch.machines,
-    )
-
-
 def _mark(tx: Tx, item: WorkItem, claim: Claim) -> None:
     tx.work.check(item)
     tx.claims.save(claim)
-
-
-def _save(tx: Tx, claim: Claim, decision: claims.ClaimDecision) -> None:
-    if decision.save is not None:
-        claim = decision.save
-        tx.claims.save(claim)
-    if decision.resolve is not None:
-        tx.launches.resolve(decision.resolve)
-    if decision.add is not None:
-        tx.launches.add(decision.add)
-    follow_claim(tx, claim)

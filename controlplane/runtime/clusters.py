@@ -7,8 +7,8 @@ from datetime import timedelta
 from cloud_adapters.base import ClusterRef, Hosts, Lends, PluginError
 from controlplane.domain.clusters import Cluster, ClusterState, Endpoint
 from controlplane.domain.ids import ClusterId
-from controlplane.operations.endpoints import endpoint_of, keep_endpoint
-from controlplane.operations.inventories import fold
+from controlplane.operations.endpoints import keep_endpoint, ref_of
+from controlplane.operations.inventories import fold, retire
 from controlplane.operations.services import Services
 from controlplane.reconcilers import clusters
 from controlplane.store import Tx, WorkItem
@@ -101,7 +101,7 @@ class ClusterStep:
             return clusters.Unseen(message=problem.message)
 
     def _ref(self, cluster: Cluster, endpoint: Endpoint | None) -> ClusterRef:
-        return cluster_ref(cluster, endpoint or endpoint_of(self._services, cluster))
+        return ref_of(self._services, cluster, endpoint)
 
     def _save(
         self,
@@ -132,9 +132,4 @@ def _wake(tx: Tx, cluster: Cluster) -> None:
     if cluster.state in (ClusterState.DRAINING, ClusterState.DETACHED):
         tx.work.poke_many("attempt", tx.attempts.live_ids(cluster.id))
     if cluster.state is ClusterState.DETACHED:
-        for node in tx.nodes.present(cluster.id):
-            tx.nodes.put(replace(node, gone_at=tx.now))
-
-
-def cluster_ref(cluster: Cluster, endpoint: Endpoint | None) -> ClusterRef:
-    return ClusterRef(id=cluster.id, name=cluster.name, endpoint=endpoint, settings=cluster.settings)
+        retire(tx, tx.nodes.present(cluster.id))

@@ -9,11 +9,10 @@ from cloud_adapters.base import Lends, OwnedMachine, PluginError, Sells
 from controlplane.domain.claims import Orphan
 from controlplane.domain.clusters import Cluster
 from controlplane.domain.ids import ClaimId, ClusterId
-from controlplane.operations.endpoints import endpoint_of
+from controlplane.operations.endpoints import ref_of
 from controlplane.operations.services import Services
 from controlplane.reconcilers import orphans
 from controlplane.runtime.claims import END_SECONDS, LIST_SECONDS
-from controlplane.runtime.clusters import cluster_ref
 from controlplane.store import Tx, WorkItem
 
 NOTHING: Final = orphans.OrphanDecision()
@@ -76,7 +75,7 @@ class OrphanStep:
 
     def _listed(self, cluster: Cluster) -> tuple[OwnedMachine, ...] | None:
         seller = self._sellers[cluster.adapter]
-        ref = cluster_ref(cluster, endpoint_of(self._services, cluster))
+        ref = ref_of(self._services, cluster)
         try:
             return seller.list_owned(ref, deadline=LIST_SECONDS)
         except PluginError as problem:
@@ -86,7 +85,7 @@ class OrphanStep:
     def _end(self, cluster: Cluster, orphaned: Sequence[Orphan]) -> None:
         """Until they are no longer listed they are told again at every look."""
         seller = self._sellers[cluster.adapter]
-        ref = cluster_ref(cluster, endpoint_of(self._services, cluster))
+        ref = ref_of(self._services, cluster)
         by_claim: dict[ClaimId, list[str]] = {}
         for orphan in orphaned:
             by_claim.setdefault(orphan.claim_id, []).append(orphan.name)

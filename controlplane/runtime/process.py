@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from cloud_adapters.base import Lends
+from cloud_adapters.base import Builds, Lends
 from controlplane.executors.base import Executor
 from controlplane.operations.services import Services
 from controlplane.runtime.attempts import AttemptStep
@@ -20,8 +20,12 @@ from controlplane.runtime.orphans import OrphanStep
 from controlplane.runtime.reconcile import Noun, ReconcileLoop, Step, T
 from controlplane.runtime.retention import RetentionLoop
 from controlplane.runtime.scheduling import SchedulingLoop
+from controlplane.runtime.sites import SiteStep
 from controlplane.runtime.sweep import Sweep
 from schedulers.base import Policy
+
+RAY = "ray"
+"""The capacity plugin that reads any Ray cluster."""
 
 CLUSTER_THREADS = 4
 ATTEMPT_THREADS = 16
@@ -70,12 +74,14 @@ class Loops:
             bell=bell,
             holder=holder,
             leader_seconds=services.settings.leader_seconds,
+            builders={name for name, each in adapters.items() if isinstance(each, Builds)},
         )
         self.sweep = Sweep(store=store, bell=bell)
         self.retention = RetentionLoop(services, bell=bell, holder=holder)
         self.reconciling: Mapping[str, Reconciles] = {
             "cluster": reconciles("cluster", ClusterStep(services, adapters), CLUSTER_THREADS),
             "claim": reconciles("claim", ClaimStep(services, adapters), CLUSTER_THREADS),
+            "site": reconciles("site", SiteStep(services, adapters.get(RAY)), CLUSTER_THREADS),
             "orphan": reconciles("orphan", OrphanStep(services, adapters), CLUSTER_THREADS),
             "attempt": reconciles("attempt", AttemptStep(services, executor), ATTEMPT_THREADS),
             "job": reconciles("job", JobStep(), 1),

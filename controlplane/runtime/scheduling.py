@@ -1,17 +1,20 @@
 """The scheduling loop: follows the feed, asks the engine for a plan, commits what still holds."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from controlplane.domain.amounts import Amounts
+from controlplane.domain.claims import Claim
 from controlplane.domain.clusters import Cluster
 from controlplane.domain.errors import StaleWrite, Unavailable
-from controlplane.domain.ids import JobId
+from controlplane.domain.ids import ClaimId, ClusterId, JobId
 from controlplane.domain.jobs import Ask, ask_id
 from controlplane.domain.leases import Lease
+from controlplane.operations.homes import home_of, sited
 from controlplane.operations.placements import BATCH, apply_places, note_defers
 from controlplane.runtime.bell import Bell
 from controlplane.store import Store, Tx
@@ -60,12 +63,15 @@ class SchedulingLoop:
         bell: Bell,
         holder: str,
         leader_seconds: float,
+        builders: AbstractSet[str] = frozenset(),
     ) -> None:
+        """`builders`: adapters that build a Ray cluster for each attempt."""
         self._store = store
         self._policy = policy
         self._bell = bell
         self._holder = holder
         self._leader_seconds = leader_seconds
+        self._builders = builders
         self._leading: _Leadership | None = None
 
     def run(self) -> None:
@@ -132,7 +138,7 @@ class SchedulingLoop:
         lease = leading.lease
         for start in range(0, len(plan.places), BATCH):
             places = plan.places[start : start + BATCH]
-            unit = partial(apply_places, lease=lease, places=places)
+            unit = partial(apply_places, lease=lease, places=places, builders=self._builders)
             for refusal in self._store.write(unit):
                 log.info("place.refused", extra={"ask": refusal.place.ask_id, "why": refusal.why})
         if plan.defers != leading.told:
@@ -174,28 +180,40 @@ def _deltas(tx: Tx, events: Sequence[tuple[str, str]]) -> list[Delta]:
     queued = {ask.job_id: ask for ask in tx.asks.queued_of_jobs(jobs)} if jobs else {}
     deltas: list[Delta] = [_queued(ask) for ask in queued.values()]
     deltas.extend(AskLeft(id=ask_id(job)) for job in jobs if job not in queued)
-    if any(kind.startswith(("attempt.", "cluster.", "node.")) for kind, _ in events):
+    if any(kind.startswith(("attempt.", "cluster.", "node.", "claim.", "site.")) for kind, _ in events):
         deltas.append(_capacity(tx))
     return deltas
 
 
 def _capacity(tx: Tx) -> CapacityChanged:
     clusters = tx.clusters.list(None, None)
+    sites = sited(tx)
     booked = tx.nodes.booked(None)
-    open_ids = {cluster.id for cluster in clusters if cluster.takes_tasks}
+    views = tuple(_rays(clusters, sites))
+    open_ids = {view.id for view in views if view.blocked is None}
     nodes = tuple(
         NodeView(
             id=node.id,
-            cluster_id=node.cluster_id,
+            cluster_id=home,
             allocatable=node.allocatable,
             free=node.allocatable.minus(node.foreign).minus(booked.get(node.id, Amounts())),
             accelerator=node.accelerator,
         )
         for node in tx.nodes.present(None)
-        if node.cluster_id in open_ids and node.cordoned_at is None
+        if node.cordoned_at is None and (home := ClusterId(home_of(node, sites))) in open_ids
     )
-    views = (ClusterView(id=each.id, name=each.name, blocked=_blocked(each)) for each in clusters)
-    return CapacityChanged(nodes=nodes, clusters=tuple(views))
+    return CapacityChanged(nodes=nodes, clusters=views)
+
+
+def _rays(clusters: Sequence[Cluster], sites: Mapping[ClaimId, Claim]) -> Iterator[ClusterView]:
+    """To a policy every Ray cluster is a cluster, also one that bought machines form: no gang spans two of them."""
+    by_id = {cluster.id: cluster for cluster in clusters}
+    for cluster in clusters:
+        yield ClusterView(id=cluster.id, name=cluster.name, blocked=_blocked(cluster))
+    for claim in sites.values():
+        cluster = by_id[claim.cluster_id]
+        blocked = _blocked(cluster) or (None if claim.takes_tasks else f"is {claim.state}")
+        yield ClusterView(id=ClusterId(claim.id), name=f"{cluster.name}/{claim.id}", blocked=blocked)
 
 
 def _blocked(cluster: Cluster) -> str | None:

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, case, exists, func, or_, select, update
 
 from controlplane.domain.attempts import COORDINATOR, Attempt, AttemptState, Outcome, Seat
 from controlplane.domain.events import Event
-from controlplane.domain.ids import AskId, AttemptId, ClusterId, JobId, NodeId, ProjectId
+from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, JobId, NodeId, ProjectId
 from controlplane.store.events import Events
 from controlplane.store.links import Link
 from controlplane.store.moves import Moves, stale
@@ -47,6 +47,7 @@ _ATTEMPT: Final = select(
     _C.stop_outcome,
     _C.stop_requested_at,
     _C.session,
+    _C.claim_id,
     _C.came_from,
 )
 _IS_LIVE: Final = _C.state != fixed(AttemptState.ENDED)
@@ -54,7 +55,9 @@ _LATER: Final = bound("lease_until")
 _LATEST_LEASE: Final = case(
     (or_(_C.lease_until.is_(None), _C.lease_until < _LATER), _LATER), else_=_C.lease_until
 )
-_GIVEN_ONCE: Final = frozenset({"job_id", "ask_id", "project_id", "cluster_id", "number", "placed_at"})
+_GIVEN_ONCE: Final = frozenset(
+    {"job_id", "ask_id", "project_id", "cluster_id", "claim_id", "number", "placed_at"}
+)
 
 _MOVES: Final = Moves("attempt", ATTEMPTS, fixed_columns=_GIVEN_ONCE, values={"lease_until": _LATEST_LEASE})
 _ADD: Final = inserted(ATTEMPTS)
@@ -65,6 +68,9 @@ _NUMBERS: Final = Statement(
     select(_C.job_id, func.max(_C.number)).where(is_in(_C.job_id, "ids")).group_by(_C.job_id)
 )
 _LIVE_IDS: Final = Statement(select(_C.id).where(_IS_LIVE, _C.cluster_id == bindparam("id")).order_by(_C.id))
+_LIVE_OF_CLAIM: Final = Statement(
+    select(_C.id).where(_C.claim_id.is_not(None), _IS_LIVE, _C.claim_id == bindparam("id")).order_by(_C.id)
+)
 _COUNT_LIVE: Final = Statement(
     select(func.count()).select_from(ATTEMPTS).where(_IS_LIVE, _C.cluster_id == bindparam("id"))
 )
@@ -139,7 +145,11 @@ _SEATS: Final = Statement(
 )
 _NODES_GONE: Final = Statement(
     select(_S.attempt_id, NODES.c.name)
-    .where(is_in(_S.attempt_id, "ids"), NODES.c.id == _S.node_id, NODES.c.gone_at.is_not(None))
+    .where(
+        is_in(_S.attempt_id, "ids"),
+        NODES.c.id == _S.node_id,
+        or_(NODES.c.gone_at.is_not(None), NODES.c.leaving_at.is_not(None)),
+    )
     .order_by(_S.attempt_id, _S.rank.desc())  # the lowest rank's comes last
 )
 _ON_NODE: Final = Statement(
@@ -235,6 +245,10 @@ class Attempts:
     def live_ids(self, cluster_id: ClusterId) -> list[AttemptId]:
         return [AttemptId(row[0]) for row in self._link.rows(_LIVE_IDS, {"id": cluster_id})]
 
+    def live_of_claim(self, claim_id: ClaimId) -> list[AttemptId]:
+        """Those whose tasks run on the Ray cluster of a claim, or will."""
+        return [AttemptId(row[0]) for row in self._link.rows(_LIVE_OF_CLAIM, {"id": claim_id})]
+
     def count_live(self, cluster_id: ClusterId) -> int:
         row = self._link.row(_COUNT_LIVE, {"id": cluster_id})
         return 0 if row is None else int(row[0])
@@ -269,7 +283,7 @@ class Attempts:
         return found
 
     def nodes_gone(self, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, str]:
-        """Name of the first booked node that is gone, of those that have one."""
+        """Name of the first booked node that is gone or about to go, of those that have one."""
         rows = self._link.rows(_NODES_GONE, {"ids": listed(attempt_ids)})
         return {AttemptId(attempt_id): name for attempt_id, name in rows}
 
@@ -348,13 +362,14 @@ def _params(attempt: Attempt) -> dict[str, object]:
         "stop_outcome": None if attempt.stop_outcome is None else attempt.stop_outcome.value,
         "stop_requested_at": micros_or_none(attempt.stop_requested_at),
         "session": attempt.session,
+        "claim_id": attempt.claim_id,
     }
 
 
 def _attempt(row: Row) -> Attempt:
     (id_, job_id, ask_id, project_id, cluster_id, number, state, since, placed_at, version, *rest) = row
     (outcome, exit_code, reason, started_at, ended_at, lease_until, *rest) = rest
-    (stop_outcome, stop_requested_at, session, came_from) = rest
+    (stop_outcome, stop_requested_at, session, claim_id, came_from) = rest
     return Attempt(
         id=AttemptId(id_),
         job_id=JobId(job_id),
@@ -375,6 +390,7 @@ def _attempt(row: Row) -> Attempt:
         stop_outcome=None if stop_outcome is None else Outcome(stop_outcome),
         stop_requested_at=moment_or_none(stop_requested_at),
         session=session,
+        claim_id=None if claim_id is None else ClaimId(claim_id),
         came_from=came_from,
     )
 

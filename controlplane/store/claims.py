@@ -6,19 +6,30 @@ from typing import Final
 from sqlalchemy import bindparam, delete, exists, select, update
 
 from controlplane.domain.claims import (
+    SHARED,
     CapacityType,
     Claim,
     ClaimState,
     Launch,
     LaunchOutcome,
     Orphan,
+    Share,
 )
 from controlplane.domain.events import Event
 from controlplane.domain.ids import ClaimId, ClusterId, LaunchId
 from controlplane.store.events import Events
 from controlplane.store.links import Link
 from controlplane.store.moves import Moves, stale
-from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none, packed, unpacked
+from controlplane.store.rows import (
+    Row,
+    amounts_of,
+    micros,
+    micros_or_none,
+    moment,
+    moment_or_none,
+    packed,
+    unpacked,
+)
 from controlplane.store.schema import WORK
 from controlplane.store.schema_claims import CLAIMS, LAUNCHES, ORPHANS
 from controlplane.store.statements import Statement, bound, fixed, inserted
@@ -43,6 +54,12 @@ _CLAIM: Final = select(
     _C.last_launch_at,
     _C.missing_since,
     _C.problem,
+    _C.shares,
+    _C.trust_domain,
+    _C.reservation,
+    _C.tries_again,
+    _C.idle_seconds,
+    _C.idle_since,
     _C.came_from,
 )
 _LAUNCH: Final = select(
@@ -67,6 +84,11 @@ _GIVEN_ONCE: Final = frozenset(
         "machines_min",
         "machines_want",
         "created_at",
+        "shares",
+        "trust_domain",
+        "reservation",
+        "tries_again",
+        "idle_seconds",
     }
 )
 
@@ -246,13 +268,20 @@ def _params(claim: Claim) -> dict[str, object]:
         "last_launch_at": micros_or_none(claim.last_launch_at),
         "missing_since": micros_or_none(claim.missing_since),
         "problem": claim.problem,
+        "shares": packed([_share_packed(each) for each in claim.shares]) if claim.shares else None,
+        "trust_domain": claim.trust_domain,
+        "reservation": claim.reservation,
+        "tries_again": int(claim.tries_again),
+        "idle_seconds": claim.idle_seconds,
+        "idle_since": micros_or_none(claim.idle_since),
     }
 
 
 def _claim(row: Row) -> Claim:
     (id_, cluster_id, machine_type, capacity_type, zones, machines_min, machines_want, *rest) = row
     (state, since, created_at, generation, version, *rest) = rest
-    (release_requested_at, last_launch_at, missing_since, problem, came_from) = rest
+    (release_requested_at, last_launch_at, missing_since, problem, *rest) = rest
+    (shares, trust_domain, reservation, tries_again, idle_seconds, idle_since, came_from) = rest
     return Claim(
         id=ClaimId(id_),
         cluster_id=ClusterId(cluster_id),
@@ -270,8 +299,24 @@ def _claim(row: Row) -> Claim:
         last_launch_at=moment_or_none(last_launch_at),
         missing_since=moment_or_none(missing_since),
         problem=problem,
+        shares=() if shares is None else tuple(_share(*each) for each in unpacked(shares)),
+        trust_domain=trust_domain or SHARED,
+        reservation=reservation,
+        tries_again=tries_again != 0,
+        idle_seconds=idle_seconds,
+        idle_since=moment_or_none(idle_since),
         came_from=came_from,
     )
+
+
+def _share_packed(share: Share) -> list[object]:
+    custom = dict(share.amounts.custom_milli)
+    amounts = share.amounts
+    return [share.node_name, amounts.cpu_milli, amounts.memory_bytes, amounts.gpu_milli, packed(custom)]
+
+
+def _share(node_name: str, cpu_milli: int, memory_bytes: int, gpu_milli: int, custom: str) -> Share:
+    return Share(node_name=node_name, amounts=amounts_of(cpu_milli, memory_bytes, gpu_milli, custom))
 
 
 def _launch_params(launch: Launch) -> dict[str, object]:

@@ -9,7 +9,7 @@ from sqlalchemy.sql.expression import cast
 
 from controlplane.domain.amounts import Amounts, total
 from controlplane.domain.attempts import AttemptState
-from controlplane.domain.clusters import Node
+from controlplane.domain.clusters import Node, Taint
 from controlplane.domain.events import Event
 from controlplane.domain.ids import ClusterId, NodeId
 from controlplane.store.events import Events
@@ -25,6 +25,7 @@ from controlplane.store.rows import (
     moment_or_none,
     packed,
     pairs,
+    unpacked,
 )
 from controlplane.store.schema import ATTEMPTS, NODES, SEATS
 from controlplane.store.statements import Statement, bound, fixed, inserted, is_in, listed
@@ -41,6 +42,8 @@ _NODE: Final = select(
     _C.seen_at,
     _C.cordoned_at,
     _C.gone_at,
+    _C.taints,
+    _C.leaving_at,
     _C.allocatable_cpu_milli,
     _C.allocatable_memory_bytes,
     _C.allocatable_gpu_milli,
@@ -155,11 +158,13 @@ def _what_happened(known: Node | None, node: Node) -> str | None:
         return "node.gone" if known is None or known.gone_at is None else None
     if known is None or known.gone_at is not None:
         return "node.appeared"
+    if known.leaving_at is None and node.leaving_at is not None:
+        return "node.leaving"
     return None if _placing(known) == _placing(node) else "node.changed"
 
 
 def _placing(node: Node) -> tuple[object, ...]:
-    return node.allocatable, node.foreign, node.accelerator, node.cordoned_at is None
+    return node.allocatable, node.foreign, node.accelerator, node.taints, node.cordoned_at is None
 
 
 def _params(node: Node) -> dict[str, object]:
@@ -175,11 +180,16 @@ def _params(node: Node) -> dict[str, object]:
         "seen_at": micros(node.seen_at),
         "cordoned_at": micros_or_none(node.cordoned_at),
         "gone_at": micros_or_none(node.gone_at),
+        "taints": packed([[each.key, each.value, each.effect] for each in node.taints])
+        if node.taints
+        else None,
+        "leaving_at": micros_or_none(node.leaving_at),
     }
 
 
 def _node(row: Row) -> Node:
-    (id_, cluster_id, name, host, accelerator, labels, seen_at, cordoned_at, gone_at, *amounts) = row
+    (id_, cluster_id, name, host, accelerator, labels, seen_at, cordoned_at, gone_at, *rest) = row
+    (taints, leaving_at, *amounts) = rest
     return Node(
         id=NodeId(id_),
         cluster_id=ClusterId(cluster_id),
@@ -192,4 +202,10 @@ def _node(row: Row) -> Node:
         seen_at=moment(seen_at),
         cordoned_at=moment_or_none(cordoned_at),
         gone_at=moment_or_none(gone_at),
+        taints=() if taints is None else tuple(_taint(*each) for each in unpacked(taints)),
+        leaving_at=moment_or_none(leaving_at),
     )
+
+
+def _taint(key: str, value: str, effect: str) -> Taint:
+    return Taint(key=key, value=value, effect=effect)

@@ -227,6 +227,8 @@ NODES: Final = Table(
     _moment("seen_at"),
     _moment("cordoned_at", nullable=True),
     _moment("gone_at", nullable=True),
+    _text("taints", nullable=True),
+    _moment("leaving_at", nullable=True),
 )
 PRESENT: Final = text("gone_at IS NULL")
 Index(
@@ -260,6 +262,7 @@ ATTEMPTS: Final = Table(
     _text("stop_outcome", nullable=True),
     _moment("stop_requested_at", nullable=True),
     _text("session", nullable=True),
+    _text("claim_id", nullable=True),
     CheckConstraint("version >= 1", name="version"),
     CheckConstraint("(outcome IS NOT NULL) = (state = 'ended')", name="outcome"),
     CheckConstraint("(ended_at IS NOT NULL) = (state = 'ended')", name="ended_at"),
@@ -269,6 +272,8 @@ ATTEMPTS: Final = Table(
 LIVE: Final = text("state <> 'ended'")
 Index("uq_attempts_live", ATTEMPTS.c.ask_id, unique=True, sqlite_where=LIVE, postgresql_where=LIVE)
 Index("ix_attempts_live_of_cluster", ATTEMPTS.c.cluster_id, sqlite_where=LIVE, postgresql_where=LIVE)
+ON_A_CLAIM: Final = text("claim_id IS NOT NULL AND state <> 'ended'")
+Index("ix_attempts_live_of_claim", ATTEMPTS.c.claim_id, sqlite_where=ON_A_CLAIM, postgresql_where=ON_A_CLAIM)
 
 SEATS: Final = Table(
     "seats",

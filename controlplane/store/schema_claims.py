@@ -1,8 +1,8 @@
-"""The tables of bought capacity: claims, their launches, and machines that nobody claims. See schema.py."""
+"""The tables of claimed capacity: claims, their launches and sites, and machines that nobody claims. See schema.py."""
 
 from typing import Final
 
-from sqlalchemy import CheckConstraint, Index, Table, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Column, Double, ForeignKey, Index, Table, Text, UniqueConstraint, text
 
 from controlplane.store.schema import METADATA, _key, _moment, _moves, _refers, _text, _whole
 
@@ -25,6 +25,12 @@ CLAIMS: Final = Table(
     _moment("last_launch_at", nullable=True),
     _moment("missing_since", nullable=True),
     _text("problem", nullable=True),
+    _text("shares", nullable=True),
+    _text("trust_domain", nullable=True),
+    _text("reservation", nullable=True),
+    _whole("tries_again", nullable=True),
+    Column("idle_seconds", Double, nullable=True),
+    _moment("idle_since", nullable=True),
     CheckConstraint("version >= 1", name="version"),
     CheckConstraint("machines_min >= 1 AND machines_want >= machines_min", name="machines"),
 )
@@ -67,4 +73,31 @@ ORPHANS: Final = Table(
     _text("claim_id"),
     _text("launch_id"),
     _moment("seen_at"),
+)
+
+SITES: Final = Table(
+    "sites",
+    METADATA,
+    Column("claim_id", Text, ForeignKey("claims.id"), primary_key=True),
+    _text("url", nullable=True),
+    _text("secret_id", nullable=True),
+    _text("head", nullable=True),
+    _text("head_host", nullable=True),
+    _text("members"),
+    _text("session", nullable=True),
+    _moment("seen_at", nullable=True),
+    _text("problem", nullable=True),
+)
+
+CHECK_INS: Final = Table(
+    "check_ins",
+    METADATA,
+    Column("claim_id", Text, ForeignKey("claims.id"), primary_key=True),
+    _key("machine"),
+    _text("launch_id"),
+    _text("host"),
+    _text("phase"),
+    _moment("at"),
+    _text("notice", nullable=True),
+    _text("problem", nullable=True),
 )

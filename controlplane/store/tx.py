@@ -21,6 +21,7 @@ from controlplane.store.reasons import Reasons
 from controlplane.store.records import Records
 from controlplane.store.repairs import Repairs
 from controlplane.store.retention import Retention
+from controlplane.store.sites import Sites
 from controlplane.store.tokens import Tokens
 from controlplane.store.uploads import Uploads
 from controlplane.store.work import Work
@@ -86,6 +87,10 @@ class Tx:
     @property
     def orphans(self) -> Orphans:
         return Orphans(self._link)
+
+    @property
+    def sites(self) -> Sites:
+        return Sites(self._link)
 
     @property
     def leases(self) -> Leases:
