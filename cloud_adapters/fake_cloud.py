@@ -93,6 +93,9 @@ class FakeCloud:
         self.zones: tuple[str, ...] = ("a", "b")
         """Where `offers` says that machines can be had; `ensure` knows any zone."""
 
+        self.is_one_ray = True
+        """False: its machines are no nodes of the cluster, but form Ray clusters of their own, as real ones do."""
+
         self.list_lag = timedelta(seconds=30)
         """What it promises; `list_lag_seconds` is what it does, and may be set to anything up to that."""
 
@@ -276,6 +279,8 @@ class FakeCloud:
         return tuple(sold.owned(self._shown_moment()) for sold in self._shown(cluster))
 
     def _inventory(self, cluster: ClusterRef) -> Inventory:
+        if not self.is_one_ray:
+            return Inventory(machines=(), complete=True, session="account")
         at = self._shown_moment()
         nodes = (
             self._node(sold)

@@ -12,6 +12,7 @@ from controlplane.wire.admin import ClusterCreate, ProjectCreate, QueueCreate, T
 from controlplane.wire.base import Problem
 from controlplane.wire.jobs import JobBatch, JobBulk
 from controlplane.wire.jobspec import JobSpec
+from controlplane.wire.machines import CheckInRequest
 from controlplane.wire.protocol import FACTS, RecordBatch
 
 # `Any`: JSON of many shapes.
@@ -19,6 +20,7 @@ Json = dict[str, Any]
 
 REFERENCE: Final = "#/components/schemas/{model}"
 BODIES: Final[tuple[type[BaseModel], ...]] = (
+    CheckInRequest,
     ClusterCreate,
     JobBatch,
     JobBulk,

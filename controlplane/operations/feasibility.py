@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controlplane.domain.amounts import MILLI, Amounts
+from controlplane.domain.claims import CLAIM_LABEL
 from controlplane.domain.clusters import Cluster, Node
 from controlplane.domain.errors import Invalid
 from controlplane.domain.jobs import Ask
@@ -22,7 +23,14 @@ class Capacity:
 
     @property
     def is_known(self) -> bool:
-        return bool(self.clusters) and all(cluster.last_seen_at for cluster, _ in self.clusters)
+        return bool(self.clusters) and all(
+            cluster.last_seen_at and _is_bounded(cluster, nodes) for cluster, nodes in self.clusters
+        )
+
+
+def _is_bounded(cluster: Cluster, nodes: Sequence[Node]) -> bool:
+    """Where there is no address and no node but bought ones, more can be bought."""
+    return cluster.url is not None or any(CLAIM_LABEL not in dict(node.labels) for node in nodes)
 
 
 def load(tx: Tx) -> Capacity:

@@ -15,14 +15,54 @@ loads the rows anew and calls again with the answer: the cloud is listed first, 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Final
 
 from cloud_adapters.base import Built, MachineState, OwnedMachine, Termination
 from controlplane.domain.claims import Claim, ClaimState, Launch, LaunchOutcome, launch_id
-from controlplane.domain.clusters import Cluster, ClusterState
+from controlplane.domain.clusters import ClusterState
+from controlplane.reconcilers.claim_views import (
+    Call,
+    ClaimDecision,
+    ClaimView,
+    Delayed,
+    Ensure,
+    Granted,
+    Heard,
+    Inspect,
+    Joining,
+    Listed,
+    ListOwned,
+    Refused,
+    Release,
+    Released,
+    Stands,
+    Terminate,
+    Terminated,
+)
+
+__all__ = [
+    "ENSURE_SECONDS",
+    "Call",
+    "ClaimDecision",
+    "ClaimView",
+    "Delayed",
+    "Ensure",
+    "Granted",
+    "Heard",
+    "Inspect",
+    "Joining",
+    "ListOwned",
+    "Listed",
+    "Refused",
+    "Release",
+    "Released",
+    "Stands",
+    "Terminate",
+    "Terminated",
+    "decide",
+]
 
 ENSURE_SECONDS: Final = 30.0
 """Deadline of a call that buys: after it, nothing new comes of that call."""
@@ -35,138 +75,6 @@ PATIENCE: Final = timedelta(minutes=5)
 
 CALM_POLLS: Final = 6
 """A claim that has all its machines is looked at this many times less often."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
-    machines: tuple[OwnedMachine, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """Nothing of the launch was kept."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delayed:
-    """Nobody knows, or surely not yet; the same call may be made again."""
-
-    message: str
-    retry_after: timedelta = timedelta()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
-    """The members were told to end."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terminated:
-    answer: Termination
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    machines: tuple[OwnedMachine, ...]
-    """Of all claims of the cluster."""
-
-    asked_at: datetime
-    """Before the call: what a list without lag cannot be older than."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stands:
-    """The adapter says that the Ray cluster is whole, and how it is dialled."""
-
-    built: Built
-
-
-Heard = Granted | Refused | Delayed | Released | Terminated | Listed | Stands
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ensure:
-    launch: Launch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """End these machines of the claim, and no others."""
-
-    members: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terminate:
-    """End every machine of the claim."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListOwned:
-    """Ask what there is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspect:
-    """Ask the adapter how the Ray cluster is dialled that it built, and who is in it."""
-
-
-Call = Ensure | Release | Terminate | ListOwned | Inspect
-
-
-class Joining(StrEnum):
-    """How a claim's machines come to Ray."""
-
-    CLUSTER = "cluster"
-    """They join the Ray that listens at the cluster's own address."""
-
-    CHECK_IN = "check_in"
-    """They check in with the control plane and form one of their own."""
-
-    BUILT = "built"
-    """The adapter builds one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimView:
-    claim: Claim
-    cluster: Cluster
-    launches: tuple[Launch, ...]
-    """All that were ever made for it, oldest first."""
-
-    has_tasks: bool
-    """Whether a live attempt holds a seat on one of its nodes, or runs on its Ray cluster."""
-
-    joining: Joining = Joining.CLUSTER
-    joined: int = 0
-    """Machines that its own Ray lists, where they check in."""
-
-    boot_timeout: timedelta = timedelta(minutes=15)
-    """From the grant of a launch to the last machine's joining."""
-
-    sells: bool
-    """False: the cluster's plugin is not there, or sells nothing."""
-
-    list_lag: timedelta
-    poll: timedelta
-    now: datetime
-    heard: Heard | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimDecision:
-    call: Call | None = None
-    """To be made after `save` is committed; the loop then decides again with what it heard."""
-
-    save: Claim | None = None
-    resolve: Launch | None = None
-    add: Launch | None = None
-    stands: Built | None = None
-    """To be kept as the claim's site."""
-
-    look_again_at: datetime | None = None
 
 
 def decide(view: ClaimView) -> ClaimDecision:

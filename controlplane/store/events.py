@@ -46,10 +46,7 @@ _HORIZON: Final = Statement(
 
 _BETWEEN: Final = in_feed(_C.xid, _C.seq)
 _SUBJECTS: Final = Statement(
-    select(_C.xid, _C.seq, _C.kind, _C.subject)
-    .where(_BETWEEN)
-    .order_by(_C.xid, _C.seq)
-    .limit(bound("limit"))
+    select(_C.xid, _C.seq, _C.kind, _C.subject).where(_BETWEEN).order_by(_C.xid, _C.seq).limit(bound("limit"))
 )
 
 

@@ -1,5 +1,7 @@
 """Sites: the Ray clusters of claims, what their machines say, and whose attempts run there."""
 
+from typing import Any, Final
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -8,7 +10,8 @@ down_revision = "0004"
 
 
 # What older rows lack stands for what was usual before: so nothing is rewritten, and an older release reads on.
-COLUMNS = (
+# `Any`: each kind of column has its own parameter.
+COLUMNS: Final[tuple[tuple[str, str, sa.types.TypeEngine[Any]], ...]] = (
     ("claims", "shares", sa.Text()),
     ("claims", "trust_domain", sa.Text()),
     ("claims", "reservation", sa.Text()),

@@ -56,6 +56,7 @@ ROUTES = {
     "POST /v1/jobs/bulk",
     "POST /v1/jobs/{job_id}/cancel",
     "POST /v1/jobs/{job_id}/retry",
+    "POST /v1/machines/check-in",
     "POST /v1/projects",
     "POST /v1/queues",
     "POST /v1/tokens",

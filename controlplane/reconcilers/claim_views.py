@@ -1,0 +1,141 @@
+"""What is known and asked when a claim is moved along: views, port calls, what was heard, and decisions."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from cloud_adapters.base import Built, OwnedMachine, Termination
+from controlplane.domain.claims import Claim, Launch
+from controlplane.domain.clusters import Cluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    machines: tuple[OwnedMachine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Nothing of the launch was kept."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delayed:
+    """Nobody knows, or surely not yet; the same call may be made again."""
+
+    message: str
+    retry_after: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """The members were told to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminated:
+    answer: Termination
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    machines: tuple[OwnedMachine, ...]
+    """Of all claims of the cluster."""
+
+    asked_at: datetime
+    """Before the call: what a list without lag cannot be older than."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stands:
+    """The adapter says that the Ray cluster is whole, and how it is dialled."""
+
+    built: Built
+
+
+Heard = Granted | Refused | Delayed | Released | Terminated | Listed | Stands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ensure:
+    launch: Launch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """End these machines of the claim, and no others."""
+
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminate:
+    """End every machine of the claim."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOwned:
+    """Ask what there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect:
+    """Ask the adapter how the Ray cluster is dialled that it built, and who is in it."""
+
+
+Call = Ensure | Release | Terminate | ListOwned | Inspect
+
+
+class Joining(StrEnum):
+    """How a claim's machines come to Ray."""
+
+    CLUSTER = "cluster"
+    """They join the Ray that listens at the cluster's own address."""
+
+    CHECK_IN = "check_in"
+    """They check in with the control plane and form one of their own."""
+
+    BUILT = "built"
+    """The adapter builds one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimView:
+    claim: Claim
+    cluster: Cluster
+    launches: tuple[Launch, ...]
+    """All that were ever made for it, oldest first."""
+
+    has_tasks: bool
+    """Whether a live attempt holds a seat on one of its nodes, or runs on its Ray cluster."""
+
+    joining: Joining = Joining.CLUSTER
+    joined: int = 0
+    """Machines that its own Ray lists, where they check in."""
+
+    boot_timeout: timedelta = timedelta(minutes=15)
+    """From the grant of a launch to the last machine's joining."""
+
+    sells: bool
+    """False: the cluster's plugin is not there, or sells nothing."""
+
+    list_lag: timedelta
+    poll: timedelta
+    now: datetime
+    heard: Heard | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimDecision:
+    call: Call | None = None
+    """To be made after `save` is committed; the loop then decides again with what it heard."""
+
+    save: Claim | None = None
+    resolve: Launch | None = None
+    add: Launch | None = None
+    stands: Built | None = None
+    """To be kept as the claim's site."""
+
+    look_again_at: datetime | None = None
