@@ -20,6 +20,7 @@ from controlplane.store.rows import (
     micros_or_none,
     moment,
     moment_or_none,
+    remembered,
 )
 from controlplane.store.schema import ASKS, JOBS, OPEN_JOBS
 from controlplane.store.statements import Statement, fixed, is_in, listed
@@ -140,6 +141,7 @@ def params(ask: Ask) -> dict[str, object]:
     }
 
 
+@remembered
 def _ask(row: Row) -> Ask:
     (id_, job_id, queue_id, ordinal, tasks, cpu_milli, memory_bytes, gpu_milli, custom, *rest) = row
     (accelerator, class_id, priority, submitted_at, not_before) = rest

@@ -21,6 +21,7 @@ from controlplane.store.rows import (
     micros_or_none,
     moment,
     moment_or_none,
+    remembered,
 )
 from controlplane.store.schema import ATTEMPTS, NODES, RANKS, SEATS, WORK
 from controlplane.store.statements import Statement, bound, fixed, inserted, is_in, listed
@@ -366,6 +367,7 @@ def _params(attempt: Attempt) -> dict[str, object]:
     }
 
 
+@remembered
 def _attempt(row: Row) -> Attempt:
     (id_, job_id, ask_id, project_id, cluster_id, number, state, since, placed_at, version, *rest) = row
     (outcome, exit_code, reason, started_at, ended_at, lease_until, *rest) = rest
@@ -405,6 +407,7 @@ def _seat_params(seat: Seat) -> dict[str, object]:
     }
 
 
+@remembered
 def _seat(row: Row) -> Seat:
     (attempt_id, rank, node_id, heir, *amounts) = row
     return Seat(

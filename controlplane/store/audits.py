@@ -19,7 +19,8 @@ from controlplane.store.clusters import Clusters
 from controlplane.store.jobs import Jobs
 from controlplane.store.links import Link
 from controlplane.store.nodes import Nodes
-from controlplane.store.rows import Row, amounts_of, moment, moment_or_none, unpacked
+from controlplane.store.over_many import SQLITE
+from controlplane.store.rows import Row, amounts_of, moment, moment_or_none, remembered, unpacked
 from controlplane.store.schema import (
     ASKS,
     ATTEMPTS,
@@ -34,7 +35,7 @@ from controlplane.store.schema import (
     SEATS,
     WORK,
 )
-from controlplane.store.statements import SQLITE, Statement, bound, fixed, is_in, listed
+from controlplane.store.statements import Statement, bound, fixed, is_in, listed
 
 T = TypeVar("T")
 
@@ -237,6 +238,7 @@ def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, tuple[T, ...]]:
     return {key: tuple(values) for key, values in groups.items()}
 
 
+@remembered
 def _seat(row: Row) -> BookedSeat:
     _, attempt_id, rank, node_id, released_at, *amounts = row
     return BookedSeat(
@@ -248,6 +250,7 @@ def _seat(row: Row) -> BookedSeat:
     )
 
 
+@remembered
 def _event(row: Row) -> Event:
     kind, subject, at, project_id, job_id, data = row
     return Event(

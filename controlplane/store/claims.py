@@ -28,6 +28,7 @@ from controlplane.store.rows import (
     moment,
     moment_or_none,
     packed,
+    remembered,
     unpacked,
 )
 from controlplane.store.schema import WORK
@@ -277,6 +278,7 @@ def _params(claim: Claim) -> dict[str, object]:
     }
 
 
+@remembered
 def _claim(row: Row) -> Claim:
     (id_, cluster_id, machine_type, capacity_type, zones, machines_min, machines_want, *rest) = row
     (state, since, created_at, generation, version, *rest) = rest
@@ -334,6 +336,7 @@ def _launch_params(launch: Launch) -> dict[str, object]:
     }
 
 
+@remembered
 def _launch(row: Row) -> Launch:
     (id_, claim_id, generation, ordinal, zone, machines, created_at, resolved_at, outcome, problem) = row
     return Launch(

@@ -11,7 +11,16 @@ from controlplane.domain.ids import ClusterId, SecretId
 from controlplane.store.events import Events
 from controlplane.store.links import Link
 from controlplane.store.moves import Moves
-from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none, packed, pairs
+from controlplane.store.rows import (
+    Row,
+    micros,
+    micros_or_none,
+    moment,
+    moment_or_none,
+    packed,
+    pairs,
+    remembered,
+)
 from controlplane.store.schema import CLUSTERS
 from controlplane.store.statements import Statement, bound, fixed, inserted
 
@@ -117,6 +126,7 @@ def _params(cluster: Cluster) -> dict[str, object]:
     }
 
 
+@remembered
 def _cluster(row: Row) -> Cluster:
     (id_, name, adapter, state, since, created_at, version, url, secret_id, *rest) = row
     (gpu_resource, session, trust_domain, settings, cordoned_at, drain_requested_at, *rest) = rest

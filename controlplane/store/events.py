@@ -17,7 +17,7 @@ from controlplane.domain.events import Event
 from controlplane.domain.ids import ProjectId
 from controlplane.store import feed_floor
 from controlplane.store.links import Link
-from controlplane.store.rows import Row, micros, moment, packed, unpacked
+from controlplane.store.rows import Row, micros, moment, packed, remembered, unpacked
 from controlplane.store.schema import EVENTS
 from controlplane.store.statements import Statement, bound, in_feed, is_in, listed, oldest_open_xid, own_xid
 
@@ -194,6 +194,7 @@ def _plain_data(names: tuple[str, ...], *values: object) -> str:
     return packed(dict(zip(names, values, strict=True)))
 
 
+@remembered
 def _event(row: Row) -> Event:
     _, _, kind, subject, at, project_id, job_id, data = row
     return Event(

@@ -7,7 +7,16 @@ from typing import Final
 from controlplane.domain.events import Event
 from controlplane.domain.ids import JobId, ProjectId, QueueId
 from controlplane.domain.jobs import Job, JobKind, JobState, RetryPolicy
-from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none, packed, unpacked
+from controlplane.store.rows import (
+    Row,
+    micros,
+    micros_or_none,
+    moment,
+    moment_or_none,
+    packed,
+    remembered,
+    unpacked,
+)
 from controlplane.store.schema import JOBS
 
 _C: Final = JOBS.c
@@ -57,6 +66,7 @@ def params(job: Job) -> dict[str, object]:
     }
 
 
+@remembered
 def job_of(row: Row) -> Job:
     """From `COLUMNS`."""
     (id_, project_id, queue_id, name, kind, priority, state, since, submitted_at, version, *rest) = row

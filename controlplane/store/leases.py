@@ -12,7 +12,7 @@ from controlplane.domain.ids import LeaseId
 from controlplane.domain.leases import LEASE, Lease, LeaseState
 from controlplane.domain.lifecycles import BIRTH
 from controlplane.store.links import Link
-from controlplane.store.rows import Row, micros, moment
+from controlplane.store.rows import Row, micros, moment, remembered
 from controlplane.store.schema import LEASES
 from controlplane.store.statements import Statement, bound, fixed
 
@@ -119,6 +119,7 @@ def _params(lease: Lease) -> dict[str, object]:
     }
 
 
+@remembered
 def _lease(row: Row) -> Lease:
     id_, name, holder, token, until, state, address = row
     return Lease(

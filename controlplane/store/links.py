@@ -74,9 +74,8 @@ class Link:
         if len(many) <= 1:
             return self.change(statement, many[0]) if many else 0
         self._refuse_after_failure()
-        narrowed, rows = statement.narrowed(self.dialect, many)
         try:
-            return self._driver.execute_all(narrowed, rows)
+            return self._driver.execute_all(statement, many)
         except Exception as raised:
             self._fail(raised, statement)
             raise

@@ -25,6 +25,7 @@ from controlplane.store.rows import (
     moment_or_none,
     packed,
     pairs,
+    remembered,
     unpacked,
 )
 from controlplane.store.schema import ATTEMPTS, NODES, SEATS
@@ -187,6 +188,7 @@ def _params(node: Node) -> dict[str, object]:
     }
 
 
+@remembered
 def _node(row: Row) -> Node:
     (id_, cluster_id, name, host, accelerator, labels, seen_at, cordoned_at, gone_at, *rest) = row
     (taints, leaving_at, *amounts) = rest

@@ -11,9 +11,10 @@ from psycopg import errors, pq
 from controlplane.domain.errors import Bug, ControlPlaneError, Invalid, Unavailable
 from controlplane.store.constraints import broken, violated
 from controlplane.store.links import Link
+from controlplane.store.over_many import POSTGRESQL, ROWS
 from controlplane.store.pools import Pool
 from controlplane.store.rows import micros, packed
-from controlplane.store.statements import POSTGRESQL, ROWS, Params, Statement
+from controlplane.store.statements import Params, Statement
 
 T = TypeVar("T")
 
@@ -61,9 +62,8 @@ class PostgresqlDriver:
 
     def execute_all(self, statement: Statement, many: Sequence[Params]) -> int:
         """In one statement over all rows, planned anew: the plan for a table as it was may be a bad one by now."""
-        over = statement.over_many(POSTGRESQL)
-        params = {**over.constants, ROWS: packed(many)}
-        return self._connection.execute(over.text, params, prepare=False).rowcount
+        text, constants, rows = statement.over_json(many)
+        return self._connection.execute(text, {**constants, ROWS: packed(rows)}, prepare=False).rowcount
 
     def begin(self, text: str) -> int:
         """Returns the database's time in microseconds: one trip for both.

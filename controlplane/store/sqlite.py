@@ -4,21 +4,23 @@ A commit costs one wait for the disk however many units are in it, so the more w
 """
 
 import contextlib
-import json
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
+from operator import itemgetter
 from typing import Final, TypeVar
 
 from controlplane.domain.errors import Bug, ControlPlaneError, Invalid, Unavailable
 from controlplane.store.constraints import broken
 from controlplane.store.links import Link
+from controlplane.store.over_many import SQLITE
 from controlplane.store.pools import Pool
 from controlplane.store.rows import micros
-from controlplane.store.statements import ROWS, SQLITE, OverMany, Params, Statement
+from controlplane.store.statements import Params, Statement
 from controlplane.store.turnstiles import Turnstile
 
 T = TypeVar("T")
@@ -30,6 +32,9 @@ LONGEST_GROUP_SECONDS: Final = 0.01
 MOST_READERS: Final = 64
 MOST_IDLE_READERS: Final = 4
 MOST_STATEMENTS: Final = 512
+STEPS: Final = (64, 32, 16, 8, 4, 2, 1)
+"""Rows that are written at once: few sizes, so that their texts are compiled once."""
+
 READER_CACHE_KIBIBYTES: Final = 512
 AWAY: Final = frozenset(
     {
@@ -84,18 +89,19 @@ class SqliteDriver:
         return self._connection.execute(text, params)
 
     def execute_all(self, statement: Statement, many: Sequence[Params]) -> int:
-        text, constants = statement.text(SQLITE)
-        if text.startswith("UPDATE"):
-            return self._update_all(statement.over_many(SQLITE), many)
-        rows = [{**constants, **params} for params in many] if constants else many
-        return self._connection.executemany(text, rows).rowcount
-
-    def _update_all(self, over: OverMany, many: Sequence[Params]) -> int:
-        """In one step: each row's own would keep a journal of its own, and wait for the interpreter's lock."""
-        rows = [[params[column] for column in over.columns] for params in many]
-        # Not escaped to ASCII: text that is no Unicode must be refused here, as any other parameter.
-        packed = json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
-        return self._connection.execute(over.text, {**over.constants, ROWS: packed}).rowcount
+        numbered = statement.numbered()
+        if numbered is None:
+            text, constants = statement.text(SQLITE)
+            return self._connection.executemany(text, [{**constants, **params} for params in many]).rowcount
+        row_of = itemgetter(*numbered.columns)
+        rows = [row_of(params) for params in many]
+        changed, place = 0, 0
+        for size in STEPS:
+            while len(rows) - place >= size:
+                values = (*numbered.constants, *chain.from_iterable(rows[place : place + size]))
+                changed += self._connection.execute(numbered.text(size), values).rowcount
+                place += size
+        return changed
 
     def try_to_begin(self) -> bool:
         """False: somebody else is writing."""

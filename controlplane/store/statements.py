@@ -5,9 +5,7 @@ it compiles to costs nothing extra.
 """
 
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Self
 
 from sqlalchemy import (
@@ -31,38 +29,28 @@ from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import Boolean
 
-from controlplane.domain.errors import Bug
+from controlplane.store.over_many import PARAMETERS, POSTGRESQL, SQLITE, Numbered, from_json, from_values
 
 # `Any`: a parameter is what the column's type says, and both drivers check it.
 Params = Mapping[str, Any]
 
-SQLITE: Final = "sqlite"
-POSTGRESQL: Final = "postgresql"
 DIALECTS: Final[Mapping[str, Dialect]] = {
     SQLITE: sqlite_dialect(paramstyle="named"),
     POSTGRESQL: PGDialect_psycopg(),  # type: ignore[no-untyped-call]
 }
 
 
-ROWS: Final = "rows"
-"""The one parameter of a statement over many rows: a JSON array."""
-
-_PARAMETERS: Final[Mapping[str, re.Pattern[str]]] = {
-    SQLITE: re.compile(r":(\w+)"),
-    POSTGRESQL: re.compile(r"%\((\w+)\)s"),
-}
-
-
 class Statement:
     """One construct and its texts, made when first needed."""
 
-    __slots__ = ("_clause", "_narrowed", "_over_many", "_texts", "table")
+    __slots__ = ("_clause", "_kinds", "_numbered", "_over_json", "_texts", "table")
 
     def __init__(self, clause: ClauseElement, *, table: Table | None = None) -> None:
         self._clause = clause
         self._texts: dict[str, tuple[str, dict[str, object]]] = {}
-        self._over_many: dict[str, OverMany] = {}
-        self._narrowed: dict[tuple[str, ...], str] = {}
+        self._kinds: dict[str, dict[str, str]] = {}
+        self._numbered: tuple[Numbered | None] | None = None
+        self._over_json: dict[tuple[str, ...], str] = {}
         self.table = table
         """The one it writes to, if it writes: names what a violated foreign key belongs to."""
 
@@ -76,102 +64,46 @@ class Statement:
             made = self._texts[dialect] = (str(compiled), constants)
         return made
 
-    def over_many(self, dialect: str) -> "OverMany":
-        """Does the same for each of many rows in one go: run once per row it costs both sides several times as much."""
-        made = self._over_many.get(dialect)
-        if made is None:
-            text, constants = self.text(dialect)
-            binds = self._binds(dialect)
-            made = OverMany(text=_over_rows(text, dialect, binds), constants=constants, columns=tuple(binds))
-            self._over_many[dialect] = made
-        return made
+    def numbered(self) -> Numbered | None:
+        """Over many rows on SQLite; None: it has to be run for each."""
+        if self._numbered is None:
+            text, constants = self.text(SQLITE)
+            self._numbered = (from_values(text, constants, tuple(self._binds(SQLITE))),)
+        return self._numbered[0]
 
-    def narrowed(self, dialect: str, many: Sequence[Params]) -> tuple["Statement", Sequence[Params]]:
-        """For an update over many rows: what is the same in all of these is a constant, and no column of each.
+    def over_json(self, many: Sequence[Params]) -> tuple[str, dict[str, object], Sequence[Params]]:
+        """Over many rows on PostgreSQL: its text, its constants, and what it needs of the rows.
 
-        To take a value out of a row costs SQLite a good part of what it costs to write it. What the rows are found
-        by stays: with a constant there the database would look for them by another index.
+        What is the same in all rows of an update is a constant, and no column of each. What the rows are found by
+        stays: with a constant there the database would look for them by another index.
         """
-        if not isinstance(self._clause, Update):
-            return self, many
-        over = self.over_many(dialect)
-        text, constants = self.text(dialect)
-        keys = _PARAMETERS[dialect].findall(text.partition(" WHERE ")[2])
-        written = (name for name in over.columns if name not in keys)
-        same = {name: value for name in written if _is_same(many, name, value := many[0][name])}
-        columns = tuple(name for name in over.columns if name not in same)
-        over_these = self._narrowed.get((dialect, *columns))
-        if over_these is None:
-            binds = self._binds(dialect)
-            over_these = _over_rows(text, dialect, {name: binds[name] for name in columns})
-            self._narrowed[dialect, *columns] = over_these
-        narrowed = Statement(self._clause, table=self.table)
-        narrowed._texts = self._texts
-        narrowed._over_many[dialect] = OverMany(
-            text=over_these, constants={**constants, **same}, columns=columns
-        )
-        return narrowed, [{name: params[name] for name in columns} for params in many]
+        text, constants = self.text(POSTGRESQL)
+        binds = self._binds(POSTGRESQL)
+        same: dict[str, object] = {}
+        if isinstance(self._clause, Update):
+            keys = PARAMETERS[POSTGRESQL].findall(text.partition(" WHERE ")[2])
+            written = (name for name in binds if name not in keys)
+            same = {name: value for name in written if _is_same(many, name, value := many[0][name])}
+        columns = tuple(name for name in binds if name not in same)
+        made = self._over_json.get(columns)
+        if made is None:
+            made = self._over_json[columns] = from_json(text, {name: binds[name] for name in columns})
+        rows = [{name: params[name] for name in columns} for params in many]
+        return made, {**constants, **same}, rows
 
     def _binds(self, dialect: str) -> dict[str, str]:
         """The parameters that each row gives, and their types."""
-        kinds = DIALECTS[dialect].type_compiler_instance
-        compiled = DIALECTS[dialect].statement_compiler(DIALECTS[dialect], self._clause)
-        return {name: kinds.process(bind.type) for name, bind in compiled.binds.items() if bind.required}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverMany:
-    """A statement that takes its parameters from the rows of a JSON array."""
-
-    text: str
-    constants: Mapping[str, object]
-    columns: tuple[str, ...]
+        made = self._kinds.get(dialect)
+        if made is None:
+            kinds = DIALECTS[dialect].type_compiler_instance
+            compiled = DIALECTS[dialect].statement_compiler(DIALECTS[dialect], self._clause)
+            made = {name: kinds.process(bind.type) for name, bind in compiled.binds.items() if bind.required}
+            self._kinds[dialect] = made
+        return made
 
 
 def _is_same(many: Sequence[Params], name: str, value: object) -> bool:
     return [params[name] for params in many].count(value) == len(many)
-
-
-def _over_rows(text: str, dialect: str, kinds: Mapping[str, str]) -> str:
-    """Takes each parameter that `kinds` names from a column of the rows."""
-    source = _SOURCES[dialect](kinds)
-    text = _PARAMETERS[dialect].sub(lambda found: f'b."{found[1]}"' if found[1] in kinds else found[0], text)
-    match text.partition(" ")[0]:
-        case "INSERT":
-            into, _, rest = text.partition(" VALUES ")
-            end = _closing(rest)
-            return f"{into} SELECT {rest[1:end]} FROM {source}{rest[end + 1 :]}"  # noqa: S608 - the compiler's own
-        case "UPDATE":
-            changes, _, where = text.partition(" WHERE ")
-            return f"{changes} FROM {source} WHERE {where}"
-        case _:
-            removed, _, where = text.partition(" WHERE ")
-            return f"{removed} USING {source} WHERE {where}"
-
-
-def _arrays(kinds: Mapping[str, str]) -> str:
-    """SQLite's way: a row is an array of values, which keep the type that they have as JSON."""
-    columns = ", ".join(f'value ->> {place} AS "{name}"' for place, name in enumerate(kinds))
-    return f"(SELECT {columns} FROM json_each(:{ROWS})) AS b"  # noqa: S608 - names of parameters
-
-
-def _records(kinds: Mapping[str, str]) -> str:
-    """PostgreSQL's: a row is an object, and the columns say their types."""
-    columns = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
-    return f"json_to_recordset((%({ROWS})s)::json) AS b({columns})"
-
-
-_SOURCES: Final[Mapping[str, Callable[[Mapping[str, str]], str]]] = {SQLITE: _arrays, POSTGRESQL: _records}
-
-
-def _closing(text: str) -> int:
-    """Where the parenthesis ends that the text begins with."""
-    depth = 0
-    for place, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if depth == 0:
-            return place
-    raise Bug(f"no end of {text!r}")
 
 
 def inserted(table: Table) -> Statement:
