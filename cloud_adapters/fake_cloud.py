@@ -5,6 +5,8 @@
     cloud.lost_answers = 1              # the next call does its deed, and then loses the answer
     cloud.sold_out.add(("small", "a"))
     cloud.reclaim("m-0001")             # spot: taken back, now
+    cloud.leaves_disks = True           # what is bought from now on leaves a disk behind
+    cloud.lease_seconds = 3600          # what is bought from now on ends by itself, unless it is renewed
 
 What a test may believe is `machines` and `bill`: they tell the truth, whatever the lists say. A machine that was
 bought ages by the clock that is given, so a world that moves it by hand has the same cloud in every process.
@@ -26,6 +28,8 @@ from cloud_adapters.base import (
     ClusterRef,
     Inventory,
     LaunchOrder,
+    Leftover,
+    LeftoverKind,
     Machine,
     MachineState,
     NoCapacity,
@@ -64,8 +68,18 @@ class Sold:
     ended_at: datetime | None = None
     """May lie ahead while it is stopping."""
 
+    release_at: datetime | None = None
+    """When it ends by itself."""
+
+    leaves_disk: bool = False
+
+    @property
+    def gone_at(self) -> datetime | None:
+        """What ends it first."""
+        return min((each for each in (self.ended_at, self.release_at) if each is not None), default=None)
+
     def exists(self, at: datetime) -> bool:
-        return self.started_at <= at and (self.ended_at is None or at < self.ended_at)
+        return self.started_at <= at and (self.gone_at is None or at < self.gone_at)
 
     def state(self, at: datetime) -> MachineState:
         if self.stopping_at is not None and at >= self.stopping_at:
@@ -84,7 +98,31 @@ class Sold:
 
 
 class FakeCloud:
-    """Sells and Lends, for any number of clusters of one account. All vices are off at first but a short boot."""
+    """Sells, Lends, Sweeps and Renews, for any number of clusters of one account. All vices are off but the boot."""
+
+    is_unreachable: bool = False
+    """No call does anything."""
+
+    throttled_seconds: float | None = None
+    """Set: every call is refused, with this advice."""
+
+    lost_answers: int = 0
+    """So many calls do their deed and raise instead of answering."""
+
+    lost_requests: int = 0
+    """So many calls raise the same without any deed."""
+
+    partial: int = 0
+    """So many purchases keep one machine less than ordered, and say that all is well."""
+
+    quota: int | None = None
+    """Machines of the account at any time."""
+
+    leaves_disks: bool = False
+    """The disks of machines that are bought from now on outlive them."""
+
+    lease_seconds: float | None = None
+    """Set: machines that are bought from now on end by themselves after so long, unless they are renewed."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self.machine_types = {"small": SMALL, "large": LARGE}
@@ -109,29 +147,14 @@ class FakeCloud:
         self.forgets_after_seconds = 3600.0
         """An ended machine is known for so long: until then `terminate` answers gone, and later unseen."""
 
-        self.is_unreachable = False
-        """No call does anything."""
-
-        self.throttled_seconds: float | None = None
-        """Set: every call is refused, with this advice."""
-
-        self.lost_answers = 0
-        """So many calls do their deed and raise instead of answering."""
-
-        self.lost_requests = 0
-        """So many calls raise the same without any deed."""
-
-        self.partial = 0
-        """So many purchases keep one machine less than ordered, and say that all is well."""
-
         self.sold_out: set[tuple[str, str]] = set()
         """(machine type, zone)."""
 
         self.cut_zones: set[str] = set()
         """Nothing can be bought or ended there, and their nodes do not answer; the lists still have their machines."""
 
-        self.quota: int | None = None
-        """Machines of the account at any time."""
+        self.stuck: set[str] = set()
+        """Names of leftovers that cannot be removed."""
 
         self.calls: list[tuple[str, str]] = []
         """(verb, launch, claim or cluster id), in order; those that failed, too."""
@@ -141,6 +164,7 @@ class FakeCloud:
         self._purchases: dict[tuple[str, str], tuple[LaunchOrder, tuple[str, ...]]] = {}
         """By (zone, launch id): idempotency is zonal, so the same token in another zone buys again."""
 
+        self._removed: set[str] = set()
         self._numbers = count(1)
 
     @property
@@ -187,6 +211,26 @@ class FakeCloud:
 
     def inventory(self, cluster: ClusterRef, *, deadline: float) -> Inventory:  # noqa: ARG002 # it never waits
         return self._call("inventory", cluster.id, lambda: self._inventory(cluster))
+
+    def leftovers(self, cluster: ClusterRef, *, deadline: float) -> tuple[Leftover, ...]:  # noqa: ARG002 # it never waits
+        return self._call("leftovers", cluster.id, lambda: self._left(cluster))
+
+    def remove(self, cluster: ClusterRef, leftover: Leftover, *, deadline: float) -> None:  # noqa: ARG002 # it never waits
+        def removed() -> None:
+            if leftover.name in self.stuck:
+                raise Rejected(f"{leftover.name} is in use")
+            self._removed.add(leftover.name)
+
+        self._call("remove", leftover.name, removed)
+
+    def renew(self, cluster: ClusterRef, claim_id: str, *, until: datetime, deadline: float) -> None:  # noqa: ARG002 # it never waits
+        def renewed() -> None:
+            now = self._now()
+            for sold in self._of_claim(cluster, claim_id):
+                if sold.release_at is not None and sold.exists(now) and self._is_seen(sold, now):
+                    self._sold[sold.name] = replace(sold, release_at=until)
+
+        self._call("renew", claim_id, renewed)
 
     def _offers(self) -> tuple[Offer, ...]:
         """Spot costs a third; every machine type is offered in every zone."""
@@ -251,6 +295,8 @@ class FakeCloud:
             launch_id=launch.launch_id,
             started_at=now,
             running_at=now + timedelta(seconds=self.boot_seconds),
+            release_at=None if self.lease_seconds is None else now + timedelta(seconds=self.lease_seconds),
+            leaves_disk=self.leaves_disks,
         )
 
     def _end(self, sold: Sold) -> None:
@@ -272,11 +318,28 @@ class FakeCloud:
 
     def _is_seen(self, sold: Sold, now: datetime) -> bool:
         remembered_until = timedelta(seconds=self.forgets_after_seconds)
-        is_forgotten = sold.ended_at is not None and now > sold.ended_at + remembered_until
+        is_forgotten = sold.gone_at is not None and now > sold.gone_at + remembered_until
         return sold.started_at <= self._shown_moment() and not is_forgotten
 
     def _listed(self, cluster: ClusterRef) -> tuple[OwnedMachine, ...]:
         return tuple(sold.owned(self._shown_moment()) for sold in self._shown(cluster))
+
+    def _left(self, cluster: ClusterRef) -> tuple[Leftover, ...]:
+        at = self._shown_moment()
+        found = (
+            Leftover(
+                kind=LeftoverKind.DISK,
+                name=f"disk-of-{sold.name}",
+                zone=sold.zone,
+                claim_id=sold.claim_id,
+                created_at=sold.started_at,
+            )
+            for sold in self.bill
+            if sold.leaves_disk and sold.cluster_id == cluster.id and sold.gone_at and sold.gone_at <= at
+        )
+        return tuple(
+            sorted((each for each in found if each.name not in self._removed), key=lambda each: each.name)
+        )
 
     def _inventory(self, cluster: ClusterRef) -> Inventory:
         if not self.is_one_ray:

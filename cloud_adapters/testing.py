@@ -1,21 +1,29 @@
 """Contracts of the capacity ports: a plugin's tests inherit the class of each port that it has, and bring fixtures."""
 
+import logging
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
 from cloud_adapters.base import (
+    Ambiguous,
     AuthFailed,
     ClusterRef,
     Hosts,
     LaunchOrder,
+    Leftover,
     Lends,
     MachineState,
     NoCapacity,
+    PluginError,
     Rejected,
+    Renews,
     Sells,
+    Sweeps,
     Termination,
     Transient,
 )
@@ -211,9 +219,244 @@ class SellsContract:
         wait()
         assert _listed(seller, order) == []
 
+    def test_a_name_is_never_given_out_twice(
+        self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
+    ) -> None:
+        first = _bought(seller, order)
+        _end(seller, order, wait)
+        second = _bought(seller, replace(order, launch_id=f"{order.launch_id}-2"))
+        assert set(first).isdisjoint(second)
+
+    def test_machines_of_another_cluster_are_neither_shown_nor_ended(
+        self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
+    ) -> None:
+        names = _bought(seller, order)
+        wait()
+        other = replace(order.cluster, id=f"{order.cluster.id}-other")
+        assert seller.list_owned(other, deadline=CALL_SECONDS) == ()
+        assert seller.terminate(other, order.claim_id, deadline=CALL_SECONDS) is Termination.UNSEEN
+        seller.release(other, order.claim_id, names, deadline=CALL_SECONDS)
+        wait()
+        assert _listed(seller, order) == sorted(names)
+
+    def test_machines_of_another_claim_are_not_ended(
+        self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
+    ) -> None:
+        names = _bought(seller, order)
+        wait()
+        other = f"{order.claim_id}-other"
+        assert seller.terminate(order.cluster, other, deadline=CALL_SECONDS) is Termination.UNSEEN
+        seller.release(order.cluster, other, names, deadline=CALL_SECONDS)
+        wait()
+        assert _listed(seller, order) == sorted(names)
+
     def test_a_claim_that_bought_nothing_is_unseen(self, seller: Sells, order: LaunchOrder) -> None:
         answer = seller.terminate(order.cluster, order.claim_id, deadline=CALL_SECONDS)
         assert answer is Termination.UNSEEN
+
+
+class LossesContract:
+    """Wants `seller`, `order` and `wait` as `SellsContract` does; `lose_answer`, after which the next purchase is made
+    and its answer lost; and `fall_silent`, after which the cloud answers no call.
+    """
+
+    @pytest.fixture
+    def lose_answer(self) -> Callable[[], None]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def fall_silent(self) -> Callable[[], None]:
+        raise NotImplementedError
+
+    def test_a_lost_answer_is_ambiguous_and_the_same_call_again_buys_nothing_more(
+        self, seller: Sells, order: LaunchOrder, wait: Callable[[], None], lose_answer: Callable[[], None]
+    ) -> None:
+        lose_answer()
+        with pytest.raises(Ambiguous):
+            seller.ensure(order, deadline=CALL_SECONDS)
+        names = _bought(seller, order)
+        wait()
+        assert _listed(seller, order) == sorted(names)
+        assert len(names) == order.machines
+
+    def test_a_cloud_that_does_not_answer_is_never_taken_for_an_empty_one(
+        self, seller: Sells, order: LaunchOrder, wait: Callable[[], None], fall_silent: Callable[[], None]
+    ) -> None:
+        seller.ensure(order, deadline=CALL_SECONDS)
+        wait()
+        fall_silent()
+        with pytest.raises(Transient):
+            seller.list_owned(order.cluster, deadline=CALL_SECONDS)
+        with pytest.raises(Transient):
+            seller.terminate(order.cluster, order.claim_id, deadline=CALL_SECONDS)
+        with pytest.raises(Transient):
+            seller.offers(order.cluster, deadline=CALL_SECONDS)
+
+
+class SecretsContract:
+    """Wants `seller` and `order`; `secrets`, of account and machine, in each form that is sent; `refused`, the same
+    cluster with keys that are refused; and `fall_silent`, after which the cloud answers no call.
+    """
+
+    @pytest.fixture
+    def secrets(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def refused(self) -> ClusterRef:
+        raise NotImplementedError
+
+    def test_no_secret_is_in_what_is_logged_raised_or_printed(
+        self,
+        *,
+        seller: Sells,
+        order: LaunchOrder,
+        secrets: tuple[str, ...],
+        refused: ClusterRef,
+        fall_silent: Callable[[], None],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        said = [repr(order), repr(order.cluster), repr(seller)]
+        said.append(repr(seller.ensure(order, deadline=CALL_SECONDS)))
+        said.append(repr(seller.list_owned(order.cluster, deadline=CALL_SECONDS)))
+        with pytest.raises(AuthFailed) as locked:
+            seller.ensure(replace(order, cluster=refused), deadline=CALL_SECONDS)
+        said += traceback.format_exception(locked.value)
+        fall_silent()
+        with pytest.raises(PluginError) as silent:
+            seller.ensure(order, deadline=CALL_SECONDS)
+        said += traceback.format_exception(silent.value)
+        whole = "".join([*said, *(record.getMessage() for record in caplog.records)])
+        assert [secret for secret in secrets if secret in whole] == []
+
+
+class SweepsContract:
+    """Wants `seller`, which also sweeps, `order` and `wait`; `leave_behind`, after which what is bought leaves a thing
+    behind that is no machine; and `jam`, which makes a leftover one that cannot be removed.
+    """
+
+    @pytest.fixture
+    def leave_behind(self) -> Callable[[], None]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def jam(self) -> Callable[[Leftover], None]:
+        raise NotImplementedError
+
+    def test_what_outlives_its_machine_is_listed_with_its_claim_and_removed(
+        self, seller: Sells, order: LaunchOrder, wait: Callable[[], None], leave_behind: Callable[[], None]
+    ) -> None:
+        leave_behind()
+        left = _left(seller, order, wait)
+        assert left
+        assert {each.claim_id for each in left} == {order.claim_id}
+        sweeper = _sweeper(seller)
+        for each in [*left, *left]:  # what is gone already is fine
+            sweeper.remove(order.cluster, each, deadline=CALL_SECONDS)
+        wait()
+        assert sweeper.leftovers(order.cluster, deadline=CALL_SECONDS) == ()
+
+    def test_what_cannot_be_removed_is_rejected_and_stays_listed(
+        self,
+        seller: Sells,
+        order: LaunchOrder,
+        wait: Callable[[], None],
+        leave_behind: Callable[[], None],
+        jam: Callable[[Leftover], None],
+    ) -> None:
+        leave_behind()
+        left = _left(seller, order, wait)
+        jam(left[0])
+        sweeper = _sweeper(seller)
+        with pytest.raises(Rejected):
+            sweeper.remove(order.cluster, left[0], deadline=CALL_SECONDS)
+        assert left[0] in sweeper.leftovers(order.cluster, deadline=CALL_SECONDS)
+
+    def test_leftovers_of_another_cluster_are_not_shown(
+        self, seller: Sells, order: LaunchOrder, wait: Callable[[], None], leave_behind: Callable[[], None]
+    ) -> None:
+        leave_behind()
+        assert _left(seller, order, wait)
+        other = replace(order.cluster, id=f"{order.cluster.id}-other")
+        assert _sweeper(seller).leftovers(other, deadline=CALL_SECONDS) == ()
+
+
+class RenewsContract:
+    """Wants `seller`, which also renews, `order`, `wait` and `wait_until`; machines end by themselves before
+    `last_end`, an hour or more ahead, unless they are renewed.
+    """
+
+    @pytest.fixture
+    def last_end(self) -> datetime:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def wait_until(self) -> Callable[[datetime], None]:
+        raise NotImplementedError
+
+    def test_a_machine_that_nobody_renews_ends_by_itself(
+        self,
+        seller: Sells,
+        order: LaunchOrder,
+        last_end: datetime,
+        wait: Callable[[], None],
+        wait_until: Callable[[datetime], None],
+    ) -> None:
+        names = _bought(seller, order)
+        wait()
+        assert _listed(seller, order) == sorted(names)
+        wait_until(last_end)
+        wait()
+        assert _listed(seller, order) == []
+
+    def test_renewed_machines_live_until_the_new_end(
+        self,
+        seller: Sells,
+        order: LaunchOrder,
+        last_end: datetime,
+        wait: Callable[[], None],
+        wait_until: Callable[[datetime], None],
+    ) -> None:
+        assert isinstance(seller, Renews)
+        names = _bought(seller, order)
+        wait()
+        later = last_end + timedelta(hours=1)
+        for _ in range(2):
+            seller.renew(order.cluster, order.claim_id, until=later, deadline=CALL_SECONDS)
+        wait_until(last_end)
+        wait()
+        assert _listed(seller, order) == sorted(names)
+        wait_until(later)
+        wait()
+        assert _listed(seller, order) == []
+
+    def test_renewing_a_claim_without_machines_is_fine(
+        self, seller: Sells, order: LaunchOrder, last_end: datetime
+    ) -> None:
+        assert isinstance(seller, Renews)
+        seller.renew(order.cluster, order.claim_id, until=last_end, deadline=CALL_SECONDS)
+
+
+def _sweeper(seller: Sells) -> Sweeps:
+    assert isinstance(seller, Sweeps)
+    return seller
+
+
+def _left(seller: Sells, order: LaunchOrder, wait: Callable[[], None]) -> tuple[Leftover, ...]:
+    """What a claim that was bought and ended leaves."""
+    seller.ensure(order, deadline=CALL_SECONDS)
+    wait()
+    _end(seller, order, wait)
+    return _sweeper(seller).leftovers(order.cluster, deadline=CALL_SECONDS)
+
+
+def _end(seller: Sells, order: LaunchOrder, wait: Callable[[], None]) -> None:
+    for _ in range(MOST_LOOKS):
+        answer = seller.terminate(order.cluster, order.claim_id, deadline=CALL_SECONDS)
+        wait()
+        if answer is not Termination.GOING and not _listed(seller, order):
+            return
 
 
 def _bought(seller: Sells, order: LaunchOrder) -> list[str]:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cloud_adapters.base import CapacityType, ClusterRef, LaunchOrder
+from cloud_adapters.base import CapacityType, ClusterRef, LaunchOrder, Leftover
 from cloud_adapters.fake_cloud import FakeCloud
-from cloud_adapters.testing import SellsContract
+from cloud_adapters.testing import LossesContract, RenewsContract, SellsContract, SweepsContract
 
 ORDER = LaunchOrder(
     cluster=ClusterRef(id="c", name="burst", endpoint=None),
@@ -31,8 +31,11 @@ class Clock:
     def wait(self) -> None:
         self.at += timedelta(minutes=1)
 
+    def wait_until(self, at: datetime) -> None:
+        self.at = at
 
-class TestFakeCloud(SellsContract):
+
+class TestFakeCloud(SellsContract, LossesContract, SweepsContract, RenewsContract):
     @pytest.fixture
     def clock(self) -> Clock:
         return Clock()
@@ -59,3 +62,28 @@ class TestFakeCloud(SellsContract):
     @pytest.fixture
     def wait(self, clock: Clock) -> Callable[[], None]:
         return clock.wait
+
+    @pytest.fixture
+    def lose_answer(self, seller: FakeCloud) -> Callable[[], None]:
+        return lambda: setattr(seller, "lost_answers", 1)
+
+    @pytest.fixture
+    def fall_silent(self, seller: FakeCloud) -> Callable[[], None]:
+        return lambda: setattr(seller, "is_unreachable", True)
+
+    @pytest.fixture
+    def leave_behind(self, seller: FakeCloud) -> Callable[[], None]:
+        return lambda: setattr(seller, "leaves_disks", True)
+
+    @pytest.fixture
+    def jam(self, seller: FakeCloud) -> Callable[[Leftover], None]:
+        return lambda leftover: seller.stuck.add(leftover.name)
+
+    @pytest.fixture
+    def last_end(self, clock: Clock, seller: FakeCloud) -> datetime:
+        seller.lease_seconds = 7200
+        return clock.at + timedelta(seconds=7200)
+
+    @pytest.fixture
+    def wait_until(self, clock: Clock) -> Callable[[datetime], None]:
+        return clock.wait_until

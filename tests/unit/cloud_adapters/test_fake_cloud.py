@@ -11,6 +11,7 @@ from cloud_adapters.base import (
     CapacityType,
     ClusterRef,
     LaunchOrder,
+    LeftoverKind,
     MachineState,
     PluginError,
     QuotaExceeded,
@@ -166,6 +167,44 @@ def test_a_cut_zone_sells_and_ends_nothing_and_its_nodes_are_silent(world: World
     assert world.terminate() is Termination.GOING
     world.wait(5)
     assert world.terminate() is Termination.GONE
+
+
+def test_a_machine_with_a_lease_ends_by_itself_and_is_forgotten_later(world: World) -> None:
+    world.cloud.lease_seconds = 100
+    world.ensure()
+    world.wait(99)
+    world.cloud.renew(HERE, "claim-1", until=START + timedelta(seconds=200), deadline=1)
+    world.wait(100)
+    assert len(world.cloud.machines) == 2
+    world.wait(1)
+    assert (len(world.cloud.machines), world.listed()) == (0, [])
+    assert world.terminate() is Termination.GONE
+    world.wait(3601)
+    assert world.terminate() is Termination.UNSEEN
+
+
+def test_a_machine_that_has_ended_is_not_renewed_back_to_life(world: World) -> None:
+    world.cloud.lease_seconds = 100
+    world.ensure()
+    world.wait(100)
+    world.cloud.renew(HERE, "claim-1", until=START + timedelta(hours=1), deadline=1)
+    assert world.cloud.machines == ()
+
+
+def test_a_disk_is_left_when_its_machine_has_ended_and_not_before(world: World) -> None:
+    world.cloud.leaves_disks = True
+    world.ensure(machines=1)
+    assert world.cloud.leftovers(HERE, deadline=1) == ()
+    world.terminate()
+    world.wait(5)
+    (disk,) = world.cloud.leftovers(HERE, deadline=1)
+    assert (disk.kind, disk.name, disk.claim_id) == (LeftoverKind.DISK, "disk-of-m-0001", "claim-1")
+    world.cloud.stuck.add(disk.name)
+    with pytest.raises(Rejected, match="in use"):
+        world.cloud.remove(HERE, disk, deadline=1)
+    world.cloud.stuck.clear()
+    world.cloud.remove(HERE, disk, deadline=1)
+    assert world.cloud.leftovers(HERE, deadline=1) == ()
 
 
 def test_an_ended_machine_is_forgotten_after_a_while(world: World) -> None:
