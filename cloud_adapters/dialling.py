@@ -24,7 +24,7 @@ def client(endpoint: Endpoint, *, transport: httpx.BaseTransport | None = None) 
     return httpx.Client(
         base_url=endpoint.url,
         headers=dict(route.headers) | authorization(endpoint),
-        verify=_context(route),
+        verify=tls(route),
         proxy=route.proxy_url,
         transport=transport,
         trust_env=False,
@@ -58,7 +58,7 @@ class _NamedContext(ssl.SSLContext):
         return super().wrap_socket(*arguments, **options)
 
 
-def _context(route: Route) -> ssl.SSLContext:
+def tls(route: Route) -> ssl.SSLContext:
     context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
     context.server_name = route.server_name
     try:
