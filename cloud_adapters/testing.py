@@ -12,6 +12,7 @@ import pytest
 from cloud_adapters.base import (
     Ambiguous,
     AuthFailed,
+    Builds,
     ClusterRef,
     Hosts,
     LaunchOrder,
@@ -148,6 +149,11 @@ class SellsContract:
         self, seller: Sells, order: LaunchOrder
     ) -> None:
         offers = seller.offers(order.cluster, deadline=CALL_SECONDS)
+        if isinstance(
+            seller, Builds
+        ):  # what it builds on is in its inventory; an offer would be the same node twice
+            assert offers == ()
+            return
         keys = [(each.machine_type, each.zone, each.capacity_type) for each in offers]
         assert keys == sorted(set(keys))
         assert (order.machine_type, order.zone, order.capacity_type) in keys

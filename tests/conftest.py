@@ -16,7 +16,7 @@ from tests.hypervisor.namespaces import SEGMENTS
 hypothesis.settings.register_profile("crossdock", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("crossdock")
 
-pytest_plugins = ("tests.databases", "tests.ray_cluster", "tests.termination")
+pytest_plugins = ("tests.databases", "tests.ray_cluster", "tests.termination", "tests.kube.fixtures")
 
 SOCKET_FREE: Final = frozenset({"property", "sim", "unit"})
 Address = tuple[object, ...] | str | bytes

@@ -1,0 +1,137 @@
+"""A double of the KubeRay operator: makes the pods, the service and the status of RayClusters, as it names them.
+
+Its vices are those that the real one has shown: it may be away, it leaves the pods of a vanished group alone, and it
+may be refused by the API server.
+"""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from tests.kube.rest import Json, Refused, Rest
+
+LONGEST_PREFIX: Final = 50
+HEAD_PORTS: Final = {"gcs-server": 6379, "dashboard": 8265, "client": 10001}
+CONFLICT: Final = 409
+GONE: Final = frozenset({"Succeeded", "Failed"})
+
+
+@dataclass(slots=True)
+class RayOperator:
+    rest: Rest
+    namespace: str
+    is_away: bool = False
+
+    def step(self) -> bool:
+        """Whether anything changed."""
+        if self.is_away:
+            return False
+        clusters = self.rest.list("rayclusters", self.namespace)
+        pods = self.rest.list("pods", self.namespace)
+        standing = [each for each in clusters if "deletionTimestamp" not in each["metadata"]]
+        changes = [self._step(each, pods) for each in standing]  # all of them, also after the first
+        return any(changes)
+
+    def _step(self, cluster: Json, pods: Iterable[Json]) -> bool:
+        name, spec = cluster["metadata"]["name"], cluster["spec"]
+        mine = [
+            pod
+            for pod in pods
+            if (pod["metadata"].get("labels") or {}).get("ray.io/cluster") == name
+            and "deletionTimestamp" not in pod["metadata"]
+        ]
+        if spec.get("suspend"):
+            return self._ended(mine) or self._told(cluster, {"state": "suspended", "reason": ""})
+        changed = self._serve(cluster)
+        changed |= self._ended([pod for pod in mine if pod["status"].get("phase") in GONE])
+        mine = [pod for pod in mine if pod["status"].get("phase") not in GONE]
+        try:
+            changed |= self._scale(cluster, "headgroup", spec["headGroupSpec"]["template"], 1, mine)
+            for group in spec.get("workerGroupSpecs") or ():
+                changed |= self._scale(
+                    cluster, group["groupName"], group["template"], group["replicas"], mine
+                )
+        except Refused as refused:
+            if refused.code == CONFLICT:
+                return True
+            return self._told(cluster, {"state": "failed", "reason": str(refused)})
+        ready = sum(
+            _is_ready(pod) for pod in mine if pod["metadata"]["labels"]["ray.io/node-type"] == "worker"
+        )
+        head = {"serviceName": f"{name}-head-svc"}
+        return self._told(cluster, {"head": head, "readyWorkerReplicas": ready, "reason": ""}) or changed
+
+    def _scale(self, cluster: Json, group: str, template: Json, replicas: int, mine: list[Json]) -> bool:
+        have = [pod for pod in mine if pod["metadata"]["labels"]["ray.io/group"] == group]
+        for _ in range(replicas - len(have)):
+            self.rest.create("pods", _pod(cluster, group, template), self.namespace)
+        return self._ended(have[replicas:]) or len(have) < replicas
+
+    def _serve(self, cluster: Json) -> bool:
+        name = cluster["metadata"]["name"]
+        if self.rest.get("services", f"{name}-head-svc", self.namespace) is not None:
+            return False
+        service = {
+            "metadata": {"name": f"{name}-head-svc", "ownerReferences": [_owner(cluster)]},
+            "spec": {
+                "clusterIP": "None",
+                "publishNotReadyAddresses": True,
+                "selector": {"ray.io/cluster": name, "ray.io/node-type": "head"},
+                "ports": [{"name": port, "port": number} for port, number in HEAD_PORTS.items()],
+            },
+        }
+        self.rest.create("services", service, self.namespace)
+        return True
+
+    def _ended(self, pods: list[Json]) -> bool:
+        for pod in pods:
+            self.rest.delete("pods", pod["metadata"]["name"], self.namespace)
+        return bool(pods)
+
+    def _told(self, cluster: Json, told: Json) -> bool:
+        old = cluster.get("status") or {}
+        new = told | {"observedGeneration": cluster["metadata"]["generation"]}
+        if all(old.get(key) == value for key, value in new.items()):
+            return False
+        try:
+            name = cluster["metadata"]["name"]
+            self.rest.patch("rayclusters", name, {"status": new}, self.namespace, part="/status")
+        except Refused as refused:
+            if refused.code != CONFLICT:
+                raise
+        return True
+
+
+def _pod(cluster: Json, group: str, template: Json) -> Json:
+    name = cluster["metadata"]["name"]
+    kind = "head" if group == "headgroup" else "worker"
+    prefix = f"{name}-head-" if kind == "head" else f"{name}-{group}-worker-"
+    labels = {"ray.io/cluster": name, "ray.io/group": group, "ray.io/node-type": kind}
+    metadata = template.get("metadata", {})
+    return {
+        "metadata": {
+            "name": prefix[:LONGEST_PREFIX] + secrets.token_hex(3)[:5],
+            "labels": metadata.get("labels", {}) | labels,
+            "annotations": metadata.get("annotations", {}),
+            "ownerReferences": [_owner(cluster)],
+        },
+        "spec": template["spec"],
+    }
+
+
+def _owner(cluster: Json) -> Json:
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "name": cluster["metadata"]["name"],
+        "uid": cluster["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _is_ready(pod: Json) -> bool:
+    return any(
+        each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions") or ()
+    )
