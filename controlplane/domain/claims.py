@@ -111,6 +111,9 @@ class Claim:
     """Given back when no task was on it for so long; None: by request only."""
 
     idle_since: datetime | None = None
+    renewed_until: datetime | None = None
+    """When its cloud ends the machines by itself; None: it does not, or it was not told yet."""
+
     generation: int = 0
     """Counts the rounds of buying; each goes through the zones from the first one. 0: none yet."""
 

@@ -66,6 +66,7 @@ def request(services: Services, principal: Principal, wanted: ClaimRequest) -> C
         tx.claims.add(claim)
         tx.work.poke("claim", claim.id)
         tx.work.poke("orphan", cluster.id)
+        tx.work.poke("leftover", cluster.id)
         return _view(tx, claim)
 
     return write_once(services.store, unit, None)

@@ -72,6 +72,7 @@ def register(
         tx.clusters.add(cluster)
         tx.work.poke("cluster", cluster.id)
         tx.work.poke("orphan", cluster.id)
+        tx.work.poke("leftover", cluster.id)
         return _view(tx, cluster)
 
     return write_once(services.store, unit, once)

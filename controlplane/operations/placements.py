@@ -143,6 +143,7 @@ def _commit(floor: "_Floor", seen: _Seen, places: Sequence[Place]) -> None:
             tx.claims.add(claim)
             tx.work.poke("claim", claim.id)
             tx.work.poke("orphan", claim.cluster_id)
+            tx.work.poke("leftover", claim.cluster_id)
     tx.attempts.add_many(new)
     tx.work.poke_many("attempt", [attempt.id for attempt, _ in new])
 

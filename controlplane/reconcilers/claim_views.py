@@ -55,7 +55,14 @@ class Stands:
     built: Built
 
 
-Heard = Granted | Refused | Delayed | Released | Terminated | Listed | Stands
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """The machines end by themselves at this moment, and not before."""
+
+    until: datetime
+
+
+Heard = Granted | Refused | Delayed | Released | Terminated | Listed | Stands | Renewed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +92,14 @@ class Inspect:
     """Ask the adapter how the Ray cluster is dialled that it built, and who is in it."""
 
 
-Call = Ensure | Release | Terminate | ListOwned | Inspect
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renew:
+    """Move the moment at which the cloud ends the machines by itself."""
+
+    until: datetime
+
+
+Call = Ensure | Release | Terminate | ListOwned | Inspect | Renew
 
 
 class Joining(StrEnum):
@@ -117,6 +131,12 @@ class ClaimView:
 
     boot_timeout: timedelta = timedelta(minutes=15)
     """From the grant of a launch to the last machine's joining."""
+
+    renews: bool = False
+    """The cloud ends machines by itself at a set time."""
+
+    dead_man: timedelta = timedelta(hours=1)
+    """How long machines may stay when nobody looks after them any more."""
 
     sells: bool
     """False: the cluster's plugin is not there, or sells nothing."""

@@ -37,6 +37,8 @@ from controlplane.reconcilers.claim_views import (
     Refused,
     Release,
     Released,
+    Renew,
+    Renewed,
     Stands,
     Terminate,
     Terminated,
@@ -58,6 +60,8 @@ __all__ = [
     "Refused",
     "Release",
     "Released",
+    "Renew",
+    "Renewed",
     "Stands",
     "Terminate",
     "Terminated",
@@ -199,10 +203,20 @@ def _tend(view: ClaimView) -> ClaimDecision:
             return _stands(view, built)
         case Delayed(message=message, retry_after=retry_after):
             return _given_up(view, message) or _note(view, message, wait=retry_after)
+        case Renewed(until=until):
+            return ClaimDecision(save=view.claim.changed(renewed_until=until), look_again_at=view.now)
         case None:
-            return _after_refusal(view) or ClaimDecision(call=ListOwned())
+            return _after_refusal(view) or _renewal(view) or ClaimDecision(call=ListOwned())
         case _:
             return _later(view)
+
+
+def _renewal(view: ClaimView) -> ClaimDecision | None:
+    """Long before the machines would end: a control plane that is away for a while must not lose them."""
+    until = view.claim.renewed_until
+    if not view.renews or (until is not None and until - view.now > view.dead_man / 2):
+        return None
+    return ClaimDecision(call=Renew(until=view.now + view.dead_man))
 
 
 def _after_refusal(view: ClaimView) -> ClaimDecision | None:

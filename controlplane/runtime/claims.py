@@ -15,6 +15,7 @@ from cloud_adapters.base import (
     PluginError,
     QuotaExceeded,
     Rejected,
+    Renews,
     Sells,
     Throttled,
 )
@@ -96,6 +97,8 @@ class ClaimStep:
             joining=self._joining(cluster),
             joined=len(nodes),
             boot_timeout=timedelta(seconds=self._services.settings.boot_timeout_seconds),
+            renews=isinstance(seller, Renews),
+            dead_man=timedelta(seconds=self._services.settings.dead_man_seconds),
             sells=seller is not None,
             list_lag=seller.list_lag if seller is not None else timedelta(),
             poll=timedelta(seconds=self._services.settings.poll_seconds),
@@ -124,22 +127,9 @@ class ClaimStep:
         seller = self._sellers[view.cluster.adapter]
         ref = ref_of(self._services, view.cluster)
         try:
-            match call:
-                case claims.Ensure():
-                    return _bought(seller, self._order(view, ref, call))
-                case claims.Release(members=members):
-                    seller.release(ref, view.claim.id, members, deadline=END_SECONDS)
-                    return claims.Released()
-                case claims.Terminate():
-                    return claims.Terminated(
-                        answer=seller.terminate(ref, view.claim.id, deadline=END_SECONDS)
-                    )
-                case claims.ListOwned():
-                    return claims.Listed(
-                        machines=seller.list_owned(ref, deadline=LIST_SECONDS), asked_at=view.now
-                    )
-                case claims.Inspect():
-                    return _standing(seller, ref, view.claim.id)
+            if isinstance(call, claims.Ensure):
+                return _bought(seller, self._order(view, ref, call))
+            return _tended(seller, ref, view, call)
         except Throttled as busy:
             wait = timedelta(seconds=busy.retry_after_seconds)
             return claims.Delayed(message=busy.message, retry_after=wait)
@@ -194,10 +184,23 @@ class ClaimStep:
         follow_claim(tx, claim)
 
 
-def _standing(seller: Sells, ref: ClusterRef, claim_id: ClaimId) -> claims.Heard:
-    if not isinstance(seller, Builds):
-        return claims.Delayed(message=f"the plugin of cluster {ref.name!r} does not build Ray clusters")
-    return claims.Stands(built=seller.built(ref, claim_id, deadline=LIST_SECONDS))
+def _tended(seller: Sells, ref: ClusterRef, view: claims.ClaimView, call: claims.Call) -> claims.Heard:
+    """Every call but the one that buys."""
+    claim_id = view.claim.id
+    match call:
+        case claims.Release(members=members):
+            seller.release(ref, claim_id, members, deadline=END_SECONDS)
+            return claims.Released()
+        case claims.Terminate():
+            return claims.Terminated(answer=seller.terminate(ref, claim_id, deadline=END_SECONDS))
+        case claims.Renew(until=until) if isinstance(seller, Renews):
+            seller.renew(ref, claim_id, until=until, deadline=LIST_SECONDS)
+            return claims.Renewed(until=until)
+        case claims.Inspect() if isinstance(seller, Builds):
+            return claims.Stands(built=seller.built(ref, claim_id, deadline=LIST_SECONDS))
+        case _:
+            machines = seller.list_owned(ref, deadline=LIST_SECONDS)
+            return claims.Listed(machines=machines, asked_at=view.now)
 
 
 def _bought(seller: Sells, order: LaunchOrder) -> claims.Heard:

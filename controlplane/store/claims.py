@@ -61,6 +61,7 @@ _CLAIM: Final = select(
     _C.tries_again,
     _C.idle_seconds,
     _C.idle_since,
+    _C.renewed_until,
     _C.came_from,
 )
 _LAUNCH: Final = select(
@@ -275,6 +276,7 @@ def _params(claim: Claim) -> dict[str, object]:
         "tries_again": int(claim.tries_again),
         "idle_seconds": claim.idle_seconds,
         "idle_since": micros_or_none(claim.idle_since),
+        "renewed_until": micros_or_none(claim.renewed_until),
     }
 
 
@@ -283,7 +285,8 @@ def _claim(row: Row) -> Claim:
     (id_, cluster_id, machine_type, capacity_type, zones, machines_min, machines_want, *rest) = row
     (state, since, created_at, generation, version, *rest) = rest
     (release_requested_at, last_launch_at, missing_since, problem, *rest) = rest
-    (shares, trust_domain, reservation, tries_again, idle_seconds, idle_since, came_from) = rest
+    (shares, trust_domain, reservation, tries_again, idle_seconds, *rest) = rest
+    (idle_since, renewed_until, came_from) = rest
     return Claim(
         id=ClaimId(id_),
         cluster_id=ClusterId(cluster_id),
@@ -307,6 +310,7 @@ def _claim(row: Row) -> Claim:
         tries_again=tries_again != 0,
         idle_seconds=idle_seconds,
         idle_since=moment_or_none(idle_since),
+        renewed_until=moment_or_none(renewed_until),
         came_from=came_from,
     )
 

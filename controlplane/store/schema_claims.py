@@ -31,6 +31,7 @@ CLAIMS: Final = Table(
     _whole("tries_again", nullable=True),
     Column("idle_seconds", Double, nullable=True),
     _moment("idle_since", nullable=True),
+    _moment("renewed_until", nullable=True),
     CheckConstraint("version >= 1", name="version"),
     CheckConstraint("machines_min >= 1 AND machines_want >= machines_min", name="machines"),
 )
@@ -99,5 +100,19 @@ CHECK_INS: Final = Table(
     _text("phase"),
     _moment("at"),
     _text("notice", nullable=True),
+    _text("problem", nullable=True),
+)
+
+# No references: what is left behind may outlive every row of its owner.
+STRAYS: Final = Table(
+    "strays",
+    METADATA,
+    _key("cluster_id"),
+    _key("kind"),
+    _key("zone"),
+    _key("name"),
+    _text("claim_id", nullable=True),
+    _moment("seen_at"),
+    _moment("tried_at", nullable=True),
     _text("problem", nullable=True),
 )

@@ -22,6 +22,7 @@ from controlplane.store.records import Records
 from controlplane.store.repairs import Repairs
 from controlplane.store.retention import Retention
 from controlplane.store.sites import Sites
+from controlplane.store.strays import Strays
 from controlplane.store.tokens import Tokens
 from controlplane.store.uploads import Uploads
 from controlplane.store.work import Work
@@ -91,6 +92,10 @@ class Tx:
     @property
     def sites(self) -> Sites:
         return Sites(self._link)
+
+    @property
+    def strays(self) -> Strays:
+        return Strays(self._link)
 
     @property
     def leases(self) -> Leases:

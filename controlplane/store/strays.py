@@ -1,0 +1,83 @@
+"""Strays' table: what purchases left behind, until it is no longer listed."""
+
+from typing import Final
+
+from sqlalchemy import bindparam, delete, select, update
+
+from controlplane.domain.events import Event
+from controlplane.domain.ids import ClaimId, ClusterId
+from controlplane.domain.leftovers import Stray
+from controlplane.store.events import Events
+from controlplane.store.links import Link
+from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none
+from controlplane.store.schema_claims import STRAYS
+from controlplane.store.statements import Statement, inserted
+
+_C: Final = STRAYS.c
+_KEY: Final = ("cluster_id", "kind", "zone", "name")
+_IS_IT: Final = tuple(_C[name] == bindparam(name) for name in _KEY)
+_ADD: Final = inserted(STRAYS)
+_SAVE: Final = Statement(
+    update(STRAYS)
+    .where(*_IS_IT)
+    .values({_C.tried_at: bindparam("tried_at"), _C.problem: bindparam("problem")}),
+    table=STRAYS,
+)
+_OF_CLUSTER: Final = Statement(
+    select(_C.cluster_id, _C.kind, _C.name, _C.zone, _C.claim_id, _C.seen_at, _C.tried_at, _C.problem)
+    .where(_C.cluster_id == bindparam("cluster_id"))
+    .order_by(_C.kind, _C.zone, _C.name)
+)
+_FORGET: Final = Statement(delete(STRAYS).where(*_IS_IT), table=STRAYS)
+
+
+class Strays:
+    __slots__ = ("_events", "_link")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._events = Events(link)
+
+    def put(self, stray: Stray) -> None:
+        """Inserts, or keeps that its removal was refused; the first refusal in other words is an event."""
+        known = {each.key: each for each in self.of_cluster(stray.cluster_id)}.get(stray.key)
+        self._link.change(_ADD if known is None else _SAVE, _params(stray))
+        if known is None or known.problem != stray.problem:
+            kind = "leftover.found" if stray.problem is None else "leftover.quarantined"
+            data = {"cluster_id": stray.cluster_id, "claim_id": stray.claim_id, "reason": stray.problem}
+            at = stray.tried_at or stray.seen_at
+            self._events.add(Event(kind=kind, subject=stray.name, at=at, data=data))
+
+    def of_cluster(self, cluster_id: ClusterId) -> list[Stray]:
+        """By kind, zone and name."""
+        return [_stray(row) for row in self._link.rows(_OF_CLUSTER, {"cluster_id": cluster_id})]
+
+    def forget(self, stray: Stray) -> None:
+        self._link.change(_FORGET, {name: getattr(stray, name) for name in _KEY})
+
+
+def _params(stray: Stray) -> dict[str, object]:
+    return {
+        "cluster_id": stray.cluster_id,
+        "kind": stray.kind,
+        "name": stray.name,
+        "zone": stray.zone,
+        "claim_id": stray.claim_id,
+        "seen_at": micros(stray.seen_at),
+        "tried_at": micros_or_none(stray.tried_at),
+        "problem": stray.problem,
+    }
+
+
+def _stray(row: Row) -> Stray:
+    (cluster_id, kind, name, zone, claim_id, seen_at, tried_at, problem) = row
+    return Stray(
+        cluster_id=ClusterId(cluster_id),
+        kind=kind,
+        name=name,
+        zone=zone,
+        claim_id=None if claim_id is None else ClaimId(claim_id),
+        seen_at=moment(seen_at),
+        tried_at=moment_or_none(tried_at),
+        problem=problem,
+    )
