@@ -69,6 +69,11 @@ class Guest:
         """What its first process, and in a pod the command, has printed."""
         return (self.folder / "console.log").read_text(errors="replace")
 
+    def log(self, name: str) -> str:
+        """A file in its `/var/log`, also when it has ended; empty where there is none."""
+        path = self.folder / "log" / name
+        return path.read_text(errors="replace") if path.exists() else ""
+
     def read(self, path: str) -> str:
         """A file of a running guest. Raises `OSError`."""
         return Path(f"/proc/{self.cell.pid}/root{path}").read_text(errors="replace")

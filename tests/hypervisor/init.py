@@ -46,7 +46,7 @@ def make_root(plan: SimpleNamespace) -> None:
     """Mounts need no clean-up: they end with the namespace."""
     root = Path(plan.folder) / "root"
     layers = Path(plan.folder) / "layers"
-    for folder in (root, layers, Path(plan.folder) / "tmp"):
+    for folder in (root, layers, Path(plan.folder) / "tmp", Path(plan.folder) / "log"):
         folder.mkdir(exist_ok=True)
     (Path(plan.folder) / "tmp").chmod(0o1777)
     mount("-t", "tmpfs", "tmpfs", layers)
@@ -59,6 +59,7 @@ def make_root(plan: SimpleNamespace) -> None:
     mount("-t", "tmpfs", "-o", f"size={plan.shared_memory_bytes}", "tmpfs", root / "dev/shm")
     mount("-t", "tmpfs", "tmpfs", root / "run")
     mount("--bind", Path(plan.folder) / "tmp", root / "tmp")
+    mount("--bind", Path(plan.folder) / "log", root / "var/log")
     for shared in plan.shared:
         (root / shared.lstrip("/")).mkdir(parents=True, exist_ok=True)
         mount("--bind", shared, root / shared.lstrip("/"))
