@@ -603,7 +603,7 @@ class Machine:
         self.course = Course(monotonic(), order.dead_man_seconds)
         self.arm(monotonic())
         self._line = Line(order)
-        self._stopped = threading.Event()
+        self.stopped = threading.Event()  # by a signal
         self._metadata: Metadata | None = None
         self._identity: tuple[str, str] | None = None
         self._notice: dict[str, str] | None = None
@@ -616,8 +616,8 @@ class Machine:
 
     def live(self) -> str | None:
         """Returns why the machine must end, or None when somebody else ends it."""
-        signal.signal(signal.SIGTERM, lambda *_: self._stopped.set())
-        while not self._stopped.wait(TICK_SECONDS):
+        signal.signal(signal.SIGTERM, lambda *_: self.stopped.set())
+        while not self.stopped.wait(TICK_SECONDS):
             now = monotonic()
             self.course.look(now)
             if self.course.ending is not None:
@@ -744,7 +744,8 @@ def main() -> None:
     while why is not None:
         log(f"ends this machine: {why}")
         shut_down("now")
-        time.sleep(LONGEST_PAUSE_SECONDS)
+        if machine.stopped.wait(LONGEST_PAUSE_SECONDS):
+            return
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ CheckIn = Mapping[str, Any]  # as it came in
 
 
 class Desk:
-    """Machines check in here. `is_cut`: nobody gets an answer."""
+    """Machines check in here. `is_cut`: nobody gets an answer. `is_holding`: everybody waits for a head."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_holding: bool = False) -> None:
+        self.is_holding = is_holding
         self.again_after_seconds = 0.5
         self.dead_man_seconds = 600.0
         self.is_over = False
@@ -62,7 +63,7 @@ class Desk:
         head = self.head
         assert head is not None
         is_head, is_up = said["machine"] == head["machine"], head["phase"] == "up"
-        role = "head" if is_head else "node" if is_up else "wait"
+        role = "wait" if self.is_holding else "head" if is_head else "node" if is_up else "wait"
         tls = {
             "certificate_pem": self.authority.certificate_pem,
             "key_pem": self.authority.key_pem,
@@ -71,7 +72,7 @@ class Desk:
             "role": role,
             "head_host": head["host"] if role == "node" else None,
             "ray_token": None if role == "wait" else RAY_TOKEN,
-            "tls": tls if is_head else None,
+            "tls": tls if role == "head" else None,
             "tls_port": TLS_PORT,
             "gcs_port": GCS_PORT,
             "labels": {"zone": "z1"},

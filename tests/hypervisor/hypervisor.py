@@ -7,6 +7,7 @@ user data and all that it starts. What is played: systemd (see init.py), the met
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -154,6 +155,17 @@ class Hypervisor:
     def guest(self, name: str) -> Guest:
         """Raises `KeyError` for one that was killed or never was."""
         return self._guests[name]
+
+    def shut_down(self, name: str) -> None:
+        """As the button of a console does: the machine is asked, and obeys in its own time."""
+        subprocess.run(self.guest(name).cell.command("shutdown", "-h", "now"), check=True)
+
+    def signal(self, name: str, program: str, number: int) -> None:
+        """To every process of a guest, but the first, that has `program` on its command line."""
+        for pid in self.guest(name).cell.pids()[1:]:
+            with suppress(OSError):
+                if program in Path(f"/proc/{pid}/cmdline").read_text():
+                    os.kill(pid, number)
 
     def kill(self, name: str) -> None:
         """The power is cut: nothing of it gets to say a last word. Absent is fine."""

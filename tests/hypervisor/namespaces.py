@@ -131,6 +131,7 @@ class Cell:
                 start_new_session=True,
             )
         self.pid = self._first()
+        self._namespace = _namespace(self.pid)
 
     def plug(self, segment: Segment, address: str) -> None:
         """May be called once; lets the first process go on."""
@@ -171,6 +172,11 @@ class Cell:
         """The command line that runs `argv` in the cell."""
         return ["nsenter", f"--target={self.pid}", "--all", "--root", "--wd", *argv]
 
+    def pids(self) -> list[int]:
+        """Of all its processes, as the host numbers them."""
+        found = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+        return sorted(pid for pid in found if _namespace(pid) == self._namespace)
+
     @property
     def exit_code(self) -> int | None:
         """None while it runs; negative for the signal that ended it."""
@@ -204,6 +210,12 @@ class Cell:
             time.sleep(POLL_SECONDS)  # poll
         self._outer.kill()
         raise OSError(f"no first process after {START_SECONDS} s, exit code {self._outer.poll()}")
+
+
+def _namespace(pid: int) -> Path | None:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/ns/pid").readlink()
+    return None
 
 
 def _enter_network(pid: int) -> None:

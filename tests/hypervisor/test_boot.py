@@ -1,138 +1,171 @@
 """Machines that really boot: from rendered user data to one Ray cluster that is dialled over TLS, and to their end."""
 
-import os
 import signal
 import socket
-import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Final
 
 import pytest
 
-from cloud_adapters.base import (
-    CLAIM_LABEL,
-    AuthFailed,
-    Boot,
-    CapacityType,
-    ClusterRef,
-    Endpoint,
-    Inventory,
-    LaunchOrder,
-    Route,
-    Transient,
-)
-from cloud_adapters.boot.user_data import render
-from cloud_adapters.ray_state import RayState
+from cloud_adapters import dialling
+from cloud_adapters.base import CLAIM_LABEL, AuthFailed, Transient
 from controlplane.secrets.certificates import claim_authority
 from tests.hypervisor import namespaces
-from tests.hypervisor.desk import BOOT_TOKEN, RAY_TOKEN, TLS_PORT, Desk
+from tests.hypervisor.desk import BOOT_TOKEN, TLS_PORT, Desk
 from tests.hypervisor.hypervisor import Guest, Hypervisor
-from tests.hypervisor.relays import Cloud, Metadata
+from tests.hypervisor.relays import Cloud
+from tests.hypervisor.site import JOIN_SECONDS, Site
 from tests.parts import require_part
 
-pytestmark = [pytest.mark.verify, pytest.mark.timeout(600)]
-
-JOIN_SECONDS: Final = 240.0
-CALL_SECONDS: Final = 30.0
+QUICK_SECONDS = 60.0
 
 
-class Site:
-    """A desk, and machines that find it."""
-
-    def __init__(self, desk: Desk, hypervisor: Hypervisor) -> None:
-        self.desk = desk
-        self.hypervisor = hypervisor
-        self.metadata: dict[str, Metadata] = {}
-
-    def boot(self, name: str, cloud: Cloud = Cloud.AWS, *, token: str = BOOT_TOKEN) -> Guest:
-        boot = Boot(
-            urls=(f"http://127.0.0.1:{self.desk.port}",),
-            token=token,
-            dead_man_seconds=self.desk.dead_man_seconds,
-        )
-        order = LaunchOrder(
-            cluster=ClusterRef(id="c1", name="c1", endpoint=None),
-            claim_id="clm-1",
-            launch_id="lch-1",
-            zone="z1",
-            machine_type="t1",
-            capacity_type=CapacityType.SPOT,
-            machines=3,
-            boot=boot,
-        )
-        address = self.hypervisor.next_address()
-        self.metadata[name] = Metadata.of(cloud, name, address)
-        return self.hypervisor.boot(
-            name, user_data=render(order), metadata=self.metadata[name], address=address
-        )
-
-    def endpoint(self, *, token: str = RAY_TOKEN, ca_pem: str | None = None) -> Endpoint:
-        head = self.desk.head
-        assert head is not None
-        authority = self.desk.authority
-        route = Route(ca_pem=ca_pem or authority.ca_pem, server_name=authority.server_name)
-        return Endpoint(url=f"https://{head['host']}:{TLS_PORT}", token=token, route=route)
-
-    def inventory(self, **endpoint: str) -> Inventory:
-        return RayState().inventory(self.endpoint(**endpoint), deadline=CALL_SECONDS)
-
-    def phases(self) -> dict[str, str]:
-        return {name: said["phase"] for name, said in sorted(self.desk.latest().items())}
-
-    def story(self) -> str:
-        """What there is to know when a wait was in vain."""
-        told = [f"{self.phases()} {self.desk.latest()}"]
-        for guest in self.hypervisor._guests.values():
-            told.append(f"--- {guest.name} {guest.cell.exit_code}\n{guest.console[-2000:]}")
-            for path in ("cloud-init-output.log", "crossdock-machine.service.log", "crossdock-ray.log"):
-                told.append(f"- {path}\n{guest.log(path)[-2000:]}")
-        return "\n".join(told)
-
-    def wait(self, condition: Callable[[], bool], seconds: float = JOIN_SECONDS) -> None:
-        until = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > until or not self.hypervisor.addresses:
-                pytest.fail(self.story())
-            time.sleep(0.1)  # poll
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    with Desk() as opened:
-        yield opened
-
-
-@pytest.fixture
-def site(desk: Desk) -> Iterator[Site]:
-    require_part("ray", find_spec("ray") is not None, "it is not installed")
+@contextmanager
+def site(*, minute_seconds: float = 60.0, is_holding: bool = True) -> Iterator[Site]:
+    """With a desk that holds, every machine waits for a head, and no Ray is needed."""
     require_part("namespaces", namespaces.is_available(), "needs root and Linux namespaces")
-    with Hypervisor(reach=(desk.port,)) as hypervisor:
-        yield Site(desk, hypervisor)
+    with (
+        Desk(is_holding=is_holding) as desk,
+        Hypervisor(reach=(desk.port,), minute_seconds=minute_seconds) as made,
+    ):
+        yield Site(desk, made)
 
 
-def test_three_machines_become_one_cluster_that_is_dialled_over_tls_alone(site: Site) -> None:
+def ends(guest: Guest, within: float = QUICK_SECONDS) -> bool:
+    """By itself, and in good order."""
+    return guest.cell.wait(within) == 0
+
+
+@pytest.mark.verify
+@pytest.mark.timeout(600)
+def test_three_machines_become_one_cluster_that_is_dialled_over_tls_alone() -> None:
+    require_part("ray", find_spec("ray") is not None, "it is not installed")
     names = ("i-1", "i-2", "i-3")
-    guests = {name: site.boot(name, Cloud.ALIBABA if name == "i-3" else Cloud.AWS) for name in names}
-    site.wait(lambda: site.phases() == dict.fromkeys(names, "up"))
-    site.wait(lambda: len(site.inventory().machines) == 3)
+    with site(is_holding=False) as standing:
+        for name in names:
+            standing.boot(name, Cloud.ALIBABA if name == "i-3" else Cloud.AWS)
+        standing.wait(lambda: standing.phases() == dict.fromkeys(names, "up"), JOIN_SECONDS)
+        standing.wait(lambda: len(standing.inventory().machines) == 3, JOIN_SECONDS)
 
-    machines = site.inventory().machines
+        it_is_one_cluster(standing, names)
+        the_way_in_is_tls_with_the_pinned_authority(standing)
+        a_job_runs_as_a_user_without_rights(standing)
+
+        standing.desk.is_over = True
+        assert [ends(standing.hypervisor.guest(name)) for name in names] == [True, True, True]
+
+
+def it_is_one_cluster(standing: Site, names: tuple[str, ...]) -> None:
+    machines = standing.inventory().machines
     labels = [dict(machine.labels) for machine in machines]
     assert sorted(each["crossdock.io/machine"] for each in labels) == list(names)
-    assert {each[CLAIM_LABEL] for each in labels} == {"clm-1"}
-    assert {each["zone"] for each in labels} == {"z1"}
-    assert sorted(machine.host for machine in machines) == sorted(guest.address for guest in guests.values())
+    assert {(each[CLAIM_LABEL], each["zone"]) for each in labels} == {("clm-1", "z1")}
+    assert {machine.host for machine in machines} == set(standing.hypervisor.addresses.values())
 
+
+def the_way_in_is_tls_with_the_pinned_authority(standing: Site) -> None:
     with pytest.raises(AuthFailed):
-        site.inventory(token="a guess")
-    stranger = claim_authority(
-        site.desk.authority.server_name,
-        now=datetime.now(UTC),
-        validity=timedelta(days=1),
-    )
+        standing.inventory(token="a guess")
+    authority = standing.desk.authority
+    stranger = claim_authority(authority.server_name, now=datetime.now(UTC), validity=timedelta(days=1))
     with pytest.raises(Transient, match="certificate"):
-        site.inventory(ca_pem=stranger.ca_pem)
+        standing.inventory(ca_pem=stranger.ca_pem)
+    head = standing.desk.head
+    assert head is not None
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((head["host"], 8265), timeout=5)
+    with socket.create_connection((head["host"], TLS_PORT), timeout=20) as plain:
+        plain.sendall(b"GET /api/version HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"ray_version" not in plain.recv(4096)
+
+
+def a_job_runs_as_a_user_without_rights(standing: Site) -> None:
+    tries = "id -un; cat /var/lib/crossdock/order.json || echo unread; shutdown -c || echo undisturbed"
+    with dialling.client(standing.endpoint()) as ray:
+        submitted = ray.post("/api/jobs/", json={"entrypoint": tries, "submission_id": "job-1"}, timeout=60)
+        assert submitted.status_code == 200, submitted.text
+        ended = ""
+        until = time.monotonic() + 120
+        while ended not in {"SUCCEEDED", "FAILED"} and time.monotonic() < until:
+            ended = ray.get("/api/jobs/job-1", timeout=60).json()["status"]
+            time.sleep(0.2)  # poll
+        logs = ray.get("/api/jobs/job-1/logs", timeout=60).json()["logs"]
+    assert ended == "SUCCEEDED", logs
+    assert [word for word in ("crossdock\n", "unread", "undisturbed") if word not in logs] == []
+    assert BOOT_TOKEN not in logs
+
+
+def test_a_spot_notice_is_told_at_once_on_both_clouds() -> None:
+    with site() as standing:
+        for cloud in Cloud:
+            standing.boot(cloud, cloud)
+        standing.wait(lambda: standing.phases() == {"alibaba": "booting", "aws": "booting"})
+        standing.desk.again_after_seconds = 3600.0
+        for cloud in Cloud:
+            standing.metadata[cloud].give_notice("2031-01-02T03:04:05Z")
+        told = {"kind": "spot", "at": "2031-01-02T03:04:05Z"}
+        standing.wait(
+            lambda: [said["notice"] for said in standing.desk.latest().values()] == [told, told],
+            QUICK_SECONDS,
+        )
+
+
+def test_a_machine_whose_claim_is_over_ends() -> None:
+    with site() as standing:
+        standing.desk.is_over = True
+        guest = standing.boot("i-1")
+        assert ends(guest)
+        assert "the claim is over" in guest.log("crossdock-machine.service.log")
+
+
+def test_a_machine_that_reaches_nobody_ends_after_the_dead_mans_time() -> None:
+    with site() as standing:
+        standing.desk.dead_man_seconds = 3.0
+        guest = standing.boot("i-1")
+        standing.wait(lambda: "i-1" in standing.phases())
+        standing.desk.is_cut = True
+        assert ends(guest)
+        assert "no contact with the control plane for 3 s" in guest.log("crossdock-machine.service.log")
+
+
+def test_a_machine_with_a_wrong_token_gets_no_part_and_ends_after_the_dead_mans_time() -> None:
+    with site() as standing:
+        standing.desk.dead_man_seconds = 3.0
+        guest = standing.boot("i-1", token="a guess")
+        assert ends(guest)
+        assert (standing.desk.said, standing.desk.refused > 1) == ([], True)
+        assert "a guess" not in guest.log("crossdock-machine.service.log")
+
+
+@pytest.mark.verify  # systemd waits half a minute for a program that hangs
+def test_a_program_that_hangs_disarms_nothing() -> None:
+    with site(minute_seconds=4.0) as standing:
+        standing.desk.dead_man_seconds = 8.0  # so the system is armed for two minutes, of four seconds each
+        guest = standing.boot("i-1")
+        standing.wait(lambda: len(standing.desk.said) > 20)  # 10 s: without renewing, it would be off by now
+        standing.hypervisor.signal("i-1", "program.py", signal.SIGSTOP)
+        assert ends(guest)
+        assert "ends this machine" not in guest.log("crossdock-machine.service.log")
+
+
+def test_a_program_that_dies_is_started_again_and_knows_who_it_is() -> None:
+    with site() as standing:
+        standing.boot("i-1")
+        standing.wait(lambda: "i-1" in standing.phases())
+        standing.hypervisor.signal("i-1", "program.py", signal.SIGKILL)
+        before = len(standing.desk.said)
+        standing.wait(lambda: len(standing.desk.said) > before + 1)
+        assert list(standing.phases()) == ["i-1"]
+
+
+def test_a_machine_that_is_shut_down_says_so() -> None:
+    with site() as standing:
+        guest = standing.boot("i-1")
+        standing.wait(lambda: "i-1" in standing.phases())
+        standing.hypervisor.shut_down("i-1")
+        assert ends(guest)
+        last = standing.desk.latest()["i-1"]
+        assert (last["phase"], last["notice"]["kind"]) == ("leaving", "shutdown")

@@ -33,7 +33,7 @@ def order(boot: Boot | None = None) -> LaunchOrder:
 
 
 def part(text: str, name: str) -> str:
-    return text.split(f"cat > {name} <<'END'\n")[1].split("\nEND\n")[0]
+    return text.partition(f"cat > {name} <<'END'\n")[2].partition("\nEND\n")[0]
 
 
 def test_equal_orders_make_equal_text() -> None:
@@ -77,7 +77,7 @@ def test_many_urls_and_a_long_chain_of_authorities_still_fit() -> None:
 
 
 def test_what_is_too_long_for_a_cloud_is_refused_here() -> None:
-    with pytest.raises(Rejected, match="launch lch_1 takes [0-9]+ bytes, 16384 are allowed"):
+    with pytest.raises(Rejected, match=r"launch lch_1 takes [0-9]+ bytes, 16384 are allowed"):
         render(order(Boot(urls=("https://plane.example",), token="t", ca_pem=CA * 20)))
 
 
