@@ -62,6 +62,9 @@ class Settings:
     idle_seconds: float = 600.0
     """Machines that were bought for waiting jobs are given back when no task was on them for so long."""
 
+    cloud_calls_per_second: float = 5.0
+    """Calls to the cloud of one cluster, all loops together; a burst of four seconds' worth goes at once."""
+
     leader_seconds: float = 10.0
     """Length of the scheduling loop's lease."""
 

@@ -29,6 +29,7 @@ from controlplane.operations.endpoints import end_site, ref_of, site_with
 from controlplane.operations.inventories import retire
 from controlplane.operations.services import Services
 from controlplane.reconcilers import claims
+from controlplane.runtime.budgets import Budgets
 from controlplane.store import Tx, WorkItem
 
 END_SECONDS = 30.0
@@ -51,8 +52,9 @@ class ClaimTurn:
 
 
 class ClaimStep:
-    def __init__(self, services: Services, adapters: Mapping[str, Lends]) -> None:
+    def __init__(self, services: Services, adapters: Mapping[str, Lends], budgets: Budgets) -> None:
         self._services = services
+        self._budgets = budgets
         self._sellers = {name: each for name, each in adapters.items() if isinstance(each, Sells)}
 
     def begin(self, items: Sequence[WorkItem], under_way: Sequence[ClaimTurn]) -> Sequence[ClaimTurn]:
@@ -125,6 +127,10 @@ class ClaimStep:
 
     def _heard(self, view: claims.ClaimView, call: claims.Call) -> claims.Heard:
         seller = self._sellers[view.cluster.adapter]
+        wait = self._budgets.take(view.cluster.id, view.now)
+        if wait:
+            waits = view.claim.problem or f"waits for its turn at the cloud of cluster {view.cluster.name!r}"
+            return claims.Delayed(message=waits, retry_after=wait)
         ref = ref_of(self._services, view.cluster)
         try:
             if isinstance(call, claims.Ensure):
@@ -132,6 +138,7 @@ class ClaimStep:
             return _tended(seller, ref, view, call)
         except Throttled as busy:
             wait = timedelta(seconds=busy.retry_after_seconds)
+            self._budgets.rest(view.cluster.id, view.now + wait)
             return claims.Delayed(message=busy.message, retry_after=wait)
         except PluginError as problem:
             return claims.Delayed(message=problem.message)

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from cloud_adapters.base import Leftover, Lends, PluginError, Rejected, Sells, Sweeps
@@ -12,6 +13,7 @@ from controlplane.domain.leftovers import Stray
 from controlplane.operations.endpoints import ref_of
 from controlplane.operations.services import Services
 from controlplane.reconcilers import leftovers
+from controlplane.runtime.budgets import Budgets
 from controlplane.runtime.claims import END_SECONDS, LIST_SECONDS
 from controlplane.store import Tx, WorkItem
 
@@ -26,6 +28,7 @@ class LeftoverTurn:
     cluster: Cluster | None
     """Whose cloud is to be swept; None: there is nothing to sweep, or it was."""
 
+    begun_at: datetime
     decision: leftovers.LeftoverDecision = NOTHING
     refused: tuple[Stray, ...] = ()
 
@@ -35,15 +38,18 @@ class LeftoverTurn:
 
 
 class LeftoverStep:
-    def __init__(self, services: Services, adapters: Mapping[str, Lends]) -> None:
+    def __init__(self, services: Services, adapters: Mapping[str, Lends], budgets: Budgets) -> None:
         self._services = services
+        self._budgets = budgets
         self._sweepers = {name: each for name, each in adapters.items() if isinstance(each, Sweeps)}
         self._lags = {name: each.list_lag for name, each in adapters.items() if isinstance(each, Sells)}
 
     def begin(self, items: Sequence[WorkItem], under_way: Sequence[LeftoverTurn]) -> Sequence[LeftoverTurn]:
         del under_way
         with self._services.store.read() as tx:
-            return [LeftoverTurn(item=item, cluster=self._cluster(tx, item)) for item in items]
+            return [
+                LeftoverTurn(item=item, cluster=self._cluster(tx, item), begun_at=tx.now) for item in items
+            ]
 
     def act(self, turns: Sequence[LeftoverTurn]) -> Sequence[LeftoverTurn]:
         return [self._acted(turn, turn.cluster) for turn in turns if turn.cluster is not None]
@@ -62,7 +68,7 @@ class LeftoverStep:
         return cluster if sweeps else None
 
     def _acted(self, turn: LeftoverTurn, cluster: Cluster) -> LeftoverTurn:
-        things = self._listed(cluster)
+        things = self._listed(cluster, turn.begun_at)
         with self._services.store.read() as tx:  # after the list: a claim is written down before it buys
             view = leftovers.LeftoverView(
                 cluster=tx.clusters.get(cluster.id) or cluster,
@@ -74,14 +80,12 @@ class LeftoverStep:
             )
         decision = leftovers.decide(view)
         refused = [self._removed(cluster, stray, thing, view) for stray, thing in decision.remove]
-        return LeftoverTurn(
-            item=turn.item,
-            cluster=None,
-            decision=decision,
-            refused=tuple(each for each in refused if each is not None),
-        )
+        kept = tuple(each for each in refused if each is not None)
+        return replace(turn, cluster=None, decision=decision, refused=kept)
 
-    def _listed(self, cluster: Cluster) -> tuple[Leftover, ...] | None:
+    def _listed(self, cluster: Cluster, now: datetime) -> tuple[Leftover, ...] | None:
+        if self._budgets.take(cluster.id, now):
+            return None
         try:
             ref = ref_of(self._services, cluster)
             return self._sweepers[cluster.adapter].leftovers(ref, deadline=LIST_SECONDS)
@@ -92,7 +96,9 @@ class LeftoverStep:
     def _removed(
         self, cluster: Cluster, stray: Stray, thing: Leftover, view: leftovers.LeftoverView
     ) -> Stray | None:
-        """None: it was told to go. Whether it went, the next list shows."""
+        """None: it was told to go, or will be. Whether it went, the next list shows."""
+        if self._budgets.take(cluster.id, view.now):
+            return None
         try:
             ref = ref_of(self._services, cluster)
             self._sweepers[cluster.adapter].remove(ref, thing, deadline=END_SECONDS)

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from cloud_adapters.base import Lends, OwnedMachine, PluginError, Sells
@@ -12,6 +13,7 @@ from controlplane.domain.ids import ClaimId, ClusterId
 from controlplane.operations.endpoints import ref_of
 from controlplane.operations.services import Services
 from controlplane.reconcilers import orphans
+from controlplane.runtime.budgets import Budgets
 from controlplane.runtime.claims import END_SECONDS, LIST_SECONDS
 from controlplane.store import Tx, WorkItem
 
@@ -26,6 +28,7 @@ class OrphanTurn:
     cluster: Cluster | None
     """Whose cloud is to be listed; None: nothing is sold there, or it was."""
 
+    begun_at: datetime
     decision: orphans.OrphanDecision = NOTHING
 
     @property
@@ -34,14 +37,15 @@ class OrphanTurn:
 
 
 class OrphanStep:
-    def __init__(self, services: Services, adapters: Mapping[str, Lends]) -> None:
+    def __init__(self, services: Services, adapters: Mapping[str, Lends], budgets: Budgets) -> None:
         self._services = services
+        self._budgets = budgets
         self._sellers = {name: each for name, each in adapters.items() if isinstance(each, Sells)}
 
     def begin(self, items: Sequence[WorkItem], under_way: Sequence[OrphanTurn]) -> Sequence[OrphanTurn]:
         del under_way
         with self._services.store.read() as tx:
-            return [OrphanTurn(item=item, cluster=self._cluster(tx, item)) for item in items]
+            return [OrphanTurn(item=item, cluster=self._cluster(tx, item), begun_at=tx.now) for item in items]
 
     def act(self, turns: Sequence[OrphanTurn]) -> Sequence[OrphanTurn]:
         return [self._acted(turn, turn.cluster) for turn in turns if turn.cluster is not None]
@@ -59,7 +63,7 @@ class OrphanStep:
         return cluster if cluster is not None and cluster.adapter in self._sellers else None
 
     def _acted(self, turn: OrphanTurn, cluster: Cluster) -> OrphanTurn:
-        machines = self._listed(cluster)
+        machines = self._listed(cluster, turn.begun_at)
         with self._services.store.read() as tx:  # after the list: a claim is written down before it buys
             view = orphans.OrphanView(
                 cluster=tx.clusters.get(cluster.id) or cluster,
@@ -70,10 +74,12 @@ class OrphanStep:
                 now=tx.now,
             )
         decision = orphans.decide(view)
-        self._end(cluster, decision.end)
-        return OrphanTurn(item=turn.item, cluster=None, decision=decision)
+        self._end(cluster, decision.end, view.now)
+        return replace(turn, cluster=None, decision=decision)
 
-    def _listed(self, cluster: Cluster) -> tuple[OwnedMachine, ...] | None:
+    def _listed(self, cluster: Cluster, now: datetime) -> tuple[OwnedMachine, ...] | None:
+        if self._budgets.take(cluster.id, now):
+            return None
         seller = self._sellers[cluster.adapter]
         ref = ref_of(self._services, cluster)
         try:
@@ -82,7 +88,7 @@ class OrphanStep:
             log.info("orphans.unseen", extra={"cluster": cluster.id, "problem": problem.message})
             return None
 
-    def _end(self, cluster: Cluster, orphaned: Sequence[Orphan]) -> None:
+    def _end(self, cluster: Cluster, orphaned: Sequence[Orphan], now: datetime) -> None:
         """Until they are no longer listed they are told again at every look."""
         seller = self._sellers[cluster.adapter]
         ref = ref_of(self._services, cluster)
@@ -90,6 +96,8 @@ class OrphanStep:
         for orphan in orphaned:
             by_claim.setdefault(orphan.claim_id, []).append(orphan.name)
         for claim_id, names in by_claim.items():
+            if self._budgets.take(cluster.id, now):
+                return
             try:
                 seller.release(ref, claim_id, names, deadline=END_SECONDS)
             except PluginError as problem:

@@ -12,6 +12,7 @@ from controlplane.executors.base import Executor
 from controlplane.operations.services import Services
 from controlplane.runtime.attempts import AttemptStep
 from controlplane.runtime.bell import Bell
+from controlplane.runtime.budgets import Budgets
 from controlplane.runtime.claims import ClaimStep
 from controlplane.runtime.clusters import ClusterStep
 from controlplane.runtime.jobs import JobStep
@@ -28,6 +29,7 @@ from schedulers.base import Policy
 RAY = "ray"
 """The capacity plugin that reads any Ray cluster."""
 
+BURST_SECONDS = 4
 CLUSTER_THREADS = 4
 ATTEMPT_THREADS = 16
 
@@ -65,6 +67,9 @@ class Loops:
         store = services.store
         self._bell = bell = Bell(store.change_marker)
 
+        rate = services.settings.cloud_calls_per_second
+        budgets = Budgets(calls_per_second=rate, burst=max(1, round(BURST_SECONDS * rate)))
+
         def reconciles(name: str, step: Step[T], threads: int) -> Reconciles:
             noun = Noun(name=name, step=step, threads=threads)
             return ReconcileLoop(noun, store=store, bell=bell, holder=holder)
@@ -81,10 +86,10 @@ class Loops:
         self.retention = RetentionLoop(services, bell=bell, holder=holder)
         self.reconciling: Mapping[str, Reconciles] = {
             "cluster": reconciles("cluster", ClusterStep(services, adapters), CLUSTER_THREADS),
-            "claim": reconciles("claim", ClaimStep(services, adapters), CLUSTER_THREADS),
+            "claim": reconciles("claim", ClaimStep(services, adapters, budgets), CLUSTER_THREADS),
             "site": reconciles("site", SiteStep(services, adapters.get(RAY)), CLUSTER_THREADS),
-            "orphan": reconciles("orphan", OrphanStep(services, adapters), CLUSTER_THREADS),
-            "leftover": reconciles("leftover", LeftoverStep(services, adapters), CLUSTER_THREADS),
+            "orphan": reconciles("orphan", OrphanStep(services, adapters, budgets), CLUSTER_THREADS),
+            "leftover": reconciles("leftover", LeftoverStep(services, adapters, budgets), CLUSTER_THREADS),
             "attempt": reconciles("attempt", AttemptStep(services, executor), ATTEMPT_THREADS),
             "job": reconciles("job", JobStep(), 1),
         }

@@ -23,6 +23,7 @@ from controlplane.operations import claims, clusters, records, submission
 from controlplane.operations.ids import RandomIds
 from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
+from controlplane.runtime.budgets import Budgets
 from controlplane.runtime.claims import ClaimStep
 from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
@@ -294,7 +295,7 @@ def test_a_replica_that_was_taken_over_buys_nothing(world: World) -> None:
     claim = world.request()
     world.cloud.is_unreachable = False
     world.now += timedelta(seconds=30)
-    asleep = ClaimStep(world.services, {"burst": world.cloud})
+    asleep = ClaimStep(world.services, {"burst": world.cloud}, Budgets(calls_per_second=5, burst=20))
     items = world.services.store.write(lambda tx: tx.work.claim("claim", "asleep", 1, 120))
     turns = asleep.begin(items, [])
     assert [turn.lane for turn in turns] == [BURST]
