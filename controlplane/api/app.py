@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 
 from controlplane.api import (
     bulk,
+    capacity,
     clusters,
     counts,
     events,
@@ -39,6 +40,8 @@ ROUTERS: Final = (
     events.router,
     clusters.deeds,
     clusters.router,
+    capacity.deeds,
+    capacity.router,
     tenants.deeds,
     tenants.router,
     uploads.router,

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from controlplane.wire.admin import ClusterCreate, ProjectCreate, QueueCreate, TokenCreate
 from controlplane.wire.base import Problem
+from controlplane.wire.capacity import ClaimCreate
 from controlplane.wire.jobs import JobBatch, JobBulk
 from controlplane.wire.jobspec import JobSpec
 from controlplane.wire.machines import CheckInRequest
@@ -21,6 +22,7 @@ Json = dict[str, Any]
 REFERENCE: Final = "#/components/schemas/{model}"
 BODIES: Final[tuple[type[BaseModel], ...]] = (
     CheckInRequest,
+    ClaimCreate,
     ClusterCreate,
     JobBatch,
     JobBulk,

@@ -13,6 +13,10 @@ JobId = Annotated[
     str, typer.Argument(metavar="JOB", help="Id of the job, as `crossdock jobs list` shows it.")
 ]
 ClusterName = Annotated[str, typer.Argument(metavar="CLUSTER", help="Name or id of the cluster.")]
+InCluster = Annotated[
+    str | None,
+    typer.Option("--cluster", "-c", metavar="CLUSTER", help="Only of this cluster; default: of all."),
+]
 Project = Annotated[str, typer.Option("--project", "-p", metavar="NAME", help="Project that it belongs to.")]
 InProject = Annotated[
     str | None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from controlplane.cli import clusters, events, jobs, server, tenants
+from controlplane.cli import claims, clusters, events, jobs, server, tenants
 
 app = typer.Typer(
     name="crossdock",
@@ -14,7 +14,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (jobs.app, clusters.app, tenants.projects, tenants.queues, tenants.tokens, server.app):
+for group in (
+    jobs.app,
+    clusters.app,
+    claims.app,
+    tenants.projects,
+    tenants.queues,
+    tenants.tokens,
+    server.app,
+):
     app.add_typer(group)
 app.command("events")(events.events)
 app.command("whoami")(tenants.whoami)

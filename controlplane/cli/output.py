@@ -22,11 +22,13 @@ STYLES: Final = {
     "cancelled": "yellow",
     "draining": "yellow",
     "failed": "red",
+    "launching": "cyan",
     "ready": "green",
     "running": "blue",
     "starting": "cyan",
     "stopping": "yellow",
     "succeeded": "green",
+    "terminating": "yellow",
     "unreachable": "red",
 }
 """Of words that say how something stands."""

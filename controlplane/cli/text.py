@@ -15,6 +15,11 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
+def span(least: int, most: int) -> str:
+    """`2`, or `2..4`."""
+    return str(least) if least == most else f"{least}..{most}"
+
+
 def size(count: float) -> str:
     """Bytes for people: `512MiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -2,11 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
-
-from controlplane.sdk.errors import invalid_here
+from controlplane.sdk.bodies import body
 from controlplane.sdk.transport import Transport, parse
 from controlplane.wire.admin import (
     ProjectCreate,
@@ -20,8 +17,6 @@ from controlplane.wire.admin import (
 )
 from controlplane.wire.base import Page
 
-T = TypeVar("T", bound=BaseModel)
-
 
 class Projects:
     def __init__(self, transport: Transport) -> None:
@@ -29,8 +24,8 @@ class Projects:
 
     def create(self, name: str) -> ProjectDocument:
         """Comes with a queue named `default`."""
-        body = _body(ProjectCreate, name=name)
-        return parse(ProjectDocument, self._transport.post("/v1/projects", body))
+        wanted = body(ProjectCreate, name=name)
+        return parse(ProjectDocument, self._transport.post("/v1/projects", wanted))
 
     def list(self) -> Iterator[ProjectDocument]:
         return self._transport.items("/v1/projects", Page[ProjectDocument])
@@ -41,8 +36,8 @@ class Queues:
         self._transport = transport
 
     def create(self, name: str, *, project: str = "default") -> QueueDocument:
-        body = _body(QueueCreate, name=name, project=project)
-        return parse(QueueDocument, self._transport.post("/v1/queues", body))
+        wanted = body(QueueCreate, name=name, project=project)
+        return parse(QueueDocument, self._transport.post("/v1/queues", wanted))
 
     def list(self, *, project: str | None = None) -> Iterator[QueueDocument]:
         return self._transport.items("/v1/queues", Page[QueueDocument], params={"project": project})
@@ -56,8 +51,8 @@ class Tokens:
         self, name: str, *, role: Role, project: str | None = None, expires_at: datetime | None = None
     ) -> TokenCreated:
         """The answer's `secret` is shown once. `project` None makes it good for all projects."""
-        body = _body(TokenCreate, name=name, role=role, project=project, expires_at=expires_at)
-        return parse(TokenCreated, self._transport.post("/v1/tokens", body))
+        wanted = body(TokenCreate, name=name, role=role, project=project, expires_at=expires_at)
+        return parse(TokenCreated, self._transport.post("/v1/tokens", wanted))
 
     def list(self) -> Iterator[TokenDocument]:
         return self._transport.items("/v1/tokens", Page[TokenDocument])
@@ -65,10 +60,3 @@ class Tokens:
     def revoke(self, token_id: str) -> TokenDocument:
         """Takes effect within seconds."""
         return parse(TokenDocument, self._transport.post(f"/v1/tokens/{token_id}/revoke"))
-
-
-def _body(kind: type[T], **given: object) -> str:
-    try:
-        return kind.model_validate(given).model_dump_json()
-    except ValidationError as error:
-        raise invalid_here(error) from error

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Final
 
-from sqlalchemy import bindparam, delete, exists, select, update
+from sqlalchemy import bindparam, delete, exists, or_, select, tuple_, update
 
 from controlplane.domain.claims import (
     SHARED,
@@ -97,7 +97,6 @@ _GIVEN_ONCE: Final = frozenset(
 _MOVES: Final = Moves("claim", CLAIMS, fixed_columns=_GIVEN_ONCE)
 _ADD: Final = inserted(CLAIMS)
 _GET: Final = Statement(_CLAIM.where(_C.id == bindparam("id")))
-_PAGE: Final = Statement(_CLAIM.where(_C.id > bindparam("after")).order_by(_C.id).limit(bound("limit")))
 _UNWATCHED: Final = Statement(
     select(_C.id)
     .where(
@@ -121,10 +120,14 @@ _RESOLVE: Final = Statement(
     table=LAUNCHES,
 )
 _ADD_ORPHAN: Final = inserted(ORPHANS)
-_ORPHANS: Final = Statement(
-    select(_O.cluster_id, _O.name, _O.zone, _O.claim_id, _O.launch_id, _O.seen_at)
-    .where(_O.cluster_id == bindparam("cluster_id"))
-    .order_by(_O.name)
+_ORPHAN: Final = select(_O.cluster_id, _O.name, _O.zone, _O.claim_id, _O.launch_id, _O.seen_at)
+_ORPHANS: Final = Statement(_ORPHAN.where(_O.cluster_id == bindparam("cluster_id")).order_by(_O.name))
+_ORPHAN_PAGE: Final = Statement(
+    _ORPHAN.where(
+        tuple_(_O.cluster_id, _O.name) > tuple_(bindparam("after_cluster"), bindparam("after_name"))
+    )
+    .order_by(_O.cluster_id, _O.name)
+    .limit(bound("limit"))
 )
 _FORGET: Final = Statement(
     delete(ORPHANS).where(_O.cluster_id == bindparam("cluster_id"), _O.name == bindparam("name")),
@@ -162,9 +165,29 @@ class Claims:
         """Live ones that no loop will ever look at, by id; `after` is the id last seen."""
         return [ClaimId(row[0]) for row in self._link.rows(_UNWATCHED, {"after": after, "limit": limit})]
 
-    def list(self, after: ClaimId | None, limit: int) -> list[Claim]:
-        """A page of all, gone ones too, by id; `after` is the id last seen."""
-        return [_claim(row) for row in self._link.rows(_PAGE, {"after": after or "", "limit": limit})]
+    def list(
+        self,
+        after: ClaimId | None,
+        limit: int,
+        *,
+        cluster_id: ClusterId | None = None,
+        is_live: bool | None = None,
+        trust_domain: str | None = None,
+    ) -> list[Claim]:
+        """A page by id; `after` is the id last seen. None: gone ones too; of all clusters; of all trust domains.
+
+        With a trust domain, those of its own and those that are shared.
+        """
+        params = {
+            "after": after or "",
+            "limit": limit,
+            "cluster_id": cluster_id,
+            "trust_domain": trust_domain,
+        }
+        page = _page(
+            is_live=is_live, of_a_cluster=cluster_id is not None, of_a_domain=trust_domain is not None
+        )
+        return [_claim(row) for row in self._link.rows(page, params)]
 
 
 class Launches:
@@ -213,6 +236,12 @@ class Orphans:
         """By name."""
         return [_orphan(row) for row in self._link.rows(_ORPHANS, {"cluster_id": cluster_id})]
 
+    def list(self, after: tuple[str, str] | None, limit: int) -> list[Orphan]:
+        """Of all clusters, by cluster and name; `after` is the pair last seen."""
+        after_cluster, after_name = after or ("", "")
+        params = {"after_cluster": after_cluster, "after_name": after_name, "limit": limit}
+        return [_orphan(row) for row in self._link.rows(_ORPHAN_PAGE, params)]
+
     def forget(self, orphan: Orphan) -> None:
         self._link.change(_FORGET, {"cluster_id": orphan.cluster_id, "name": orphan.name})
 
@@ -221,6 +250,20 @@ class Orphans:
 def _live(*, of_a_cluster: bool) -> Statement:
     live = _CLAIM.where(_IS_LIVE).order_by(_C.id)
     return Statement(live.where(_C.cluster_id == bindparam("cluster_id")) if of_a_cluster else live)
+
+
+@cache
+def _page(*, is_live: bool | None, of_a_cluster: bool, of_a_domain: bool) -> Statement:
+    page = _CLAIM.where(_C.id > bindparam("after")).order_by(_C.id).limit(bound("limit"))
+    if is_live is not None:
+        page = page.where(_IS_LIVE if is_live else _C.state == fixed(ClaimState.GONE))
+    if of_a_cluster:
+        page = page.where(_C.cluster_id == bindparam("cluster_id"))
+    if of_a_domain:
+        # No domain was kept before there were any: then it was shared.
+        of_all = or_(_C.trust_domain.is_(None), _C.trust_domain == fixed(SHARED))
+        page = page.where(or_(of_all, _C.trust_domain == bindparam("trust_domain")))
+    return Statement(page)
 
 
 def _event(claim: Claim, *, came_from: str) -> Event:
