@@ -26,6 +26,18 @@ app = typer.Typer(
 ClaimId = Annotated[
     str, typer.Argument(metavar="CLAIM", help="Id of the claim, as `crossdock claims list` shows it.")
 ]
+OnlyProject = Annotated[
+    str | None,
+    typer.Option("--project", "-p", metavar="NAME", help="Only its jobs may run there; default: all may."),
+]
+Reservation = Annotated[
+    str | None,
+    typer.Option("--reservation", metavar="ID", help="The provider's reservation, with --capacity reserved."),
+]
+IdleSeconds = Annotated[
+    float | None,
+    typer.Option("--idle-seconds", min=0, metavar="SECONDS", help="Give them back when idle for so long."),
+]
 
 COLUMNS: Final[Columns[ClaimDocument]] = (
     ("ID", lambda each: each.id),
@@ -72,24 +84,9 @@ def request(
     capacity_type: Annotated[
         CapacityType, typer.Option("--capacity", help="How they are paid for.")
     ] = "on_demand",
-    project: Annotated[
-        str | None,
-        typer.Option(
-            "--project", "-p", metavar="NAME", help="Only its jobs may run there; default: all may."
-        ),
-    ] = None,
-    reservation: Annotated[
-        str | None,
-        typer.Option(
-            "--reservation", metavar="ID", help="The provider's reservation, with --capacity reserved."
-        ),
-    ] = None,
-    idle_seconds: Annotated[
-        float | None,
-        typer.Option(
-            "--idle-seconds", min=0, metavar="SECONDS", help="Give them back when idle for so long."
-        ),
-    ] = None,
+    project: OnlyProject = None,
+    reservation: Reservation = None,
+    idle_seconds: IdleSeconds = None,
     once: Annotated[
         bool, typer.Option("--once", help="End the claim when every zone has refused, instead of trying on.")
     ] = False,
