@@ -159,7 +159,7 @@ class QuotaTree:
             return Share(0, 0)
         borrowed: dict[str, int] = {}
         lendable: dict[str, int] = {}
-        for cell in self.cells.get(self.roots[queue_id], ()):
+        for cell in self._touched(queue_id, request or {}):
             extra = (request or {}).get(cell, 0)
             over = self.usage(queue_id, cell) + extra - self.subtree(queue_id, cell)
             borrowed[cell.resource] = borrowed.get(cell.resource, 0) + max(0, over)
@@ -174,6 +174,13 @@ class QuotaTree:
             nodes.append(at)
             at = self._parent(at)
         return tuple(nodes)
+
+    def _touched(self, queue_id: QueueId, request: Mapping[Cell, int]) -> tuple[Cell, ...]:
+        """What the tree counts, and flavors without quota of which there is some usage nevertheless."""
+        cells = self.cells.get(self.roots[queue_id], ())
+        used = [cell for node, cell in self.used if node == queue_id]
+        strays = frozenset([*used, *request]).difference(cells)
+        return (*cells, *sorted(cell for cell in strays if self.counts(queue_id, cell.resource)))
 
     def _limit(self, queue_id: QueueId, cell: Cell, amount: int) -> Shortage:
         """Walks up to the node whose own limit is what the request meets."""

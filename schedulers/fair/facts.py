@@ -1,0 +1,148 @@
+"""Facts: what an equivalence class of asks means on this fleet and in this tree, worked out once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from typing import Final
+
+import numpy as np
+
+from controlplane.domain.ids import ClassId, QueueId
+from controlplane.domain.queues import Queue
+from schedulers.base import AskClass, ClusterView, NodeView, Role
+from schedulers.fair.fleet import NEVER, Fleet, Mask, Need
+from schedulers.fair.ledger import Ledger, Request
+from schedulers.fair.packing import Part
+
+MOST_COMBINATIONS: Final = 64
+"""Of flavors over the roles of one class that are tried."""
+
+SECOND: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RoleFacts:
+    role: Role
+    need: Need
+    amounts: tuple[tuple[str, int], ...]
+    first_rank: int
+    masks: tuple[tuple[str, Mask], ...]
+    """(flavor, nodes), in the order in which flavors are tried; flavors without a node for it are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    ask_class: AskClass
+    queue: int
+    """Its queue's number in the ledger."""
+
+    roles: tuple[RoleFacts, ...]
+    runs_for: int
+    """Microseconds; NEVER if nobody knows."""
+
+    @property
+    def id(self) -> ClassId:
+        return self.ask_class.id
+
+    @property
+    def slack(self) -> int:
+        """Tasks that it can do without."""
+        return sum(each.role.tasks - each.role.tasks_min for each in self.roles)
+
+    def sizes(self, without: int) -> tuple[int, ...]:
+        """Tasks per role if so many of the dispensable ones are left out, in proportion; Kueue's partial admission."""
+        slack = self.slack
+        if not without or not slack:
+            return tuple(each.role.tasks for each in self.roles)
+        return tuple(
+            each.role.tasks - (each.role.tasks - each.role.tasks_min) * without // slack
+            for each in self.roles
+        )
+
+    def combinations(self) -> Iterator[tuple[int, ...]]:
+        """For each role the place of a flavor in its `masks`; the first role's flavor changes last."""
+        return islice(product(*(range(len(each.masks)) for each in self.roles)), MOST_COMBINATIONS)
+
+    def parts(self, choice: Sequence[int], sizes: Sequence[int]) -> list[Part]:
+        return [
+            Part(need=each.need, nodes=each.masks[place][1], tasks=tasks)
+            for each, place, tasks in zip(self.roles, choice, sizes, strict=True)
+        ]
+
+    def request(self, ledger: Ledger, choice: Sequence[int], sizes: Sequence[int]) -> Request:
+        total: Request = {}
+        for each, place, tasks in zip(self.roles, choice, sizes, strict=True):
+            flavor = each.masks[place][0]
+            for cell, amount in ledger.request(self.queue, flavor, each.amounts, tasks).items():
+                total[cell] = total.get(cell, 0) + amount
+        return total
+
+    def role_of(self, rank: int) -> RoleFacts | None:
+        for each in self.roles:
+            if each.first_rank <= rank < each.first_rank + each.role.tasks:
+                return each
+        return None
+
+
+def facts_of(ask_class: AskClass, fleet: Fleet, ledger: Ledger, now: int) -> Facts:
+    queue = ledger.number[QueueId(ask_class.queue_id)]
+    runs_for = NEVER if ask_class.runtime_seconds is None else ask_class.runtime_seconds * SECOND
+    end = NEVER if runs_for == NEVER else now + runs_for
+    welcome = {
+        cluster.id for cluster in fleet.clusters if cluster.blocked is None and lets_in(cluster, ask_class)
+    }
+    roles, first_rank = [], 0
+    for role in ask_class.all_roles:
+        fits = [
+            kind.cluster_id in welcome
+            and carries(kind, role)
+            and tolerates(kind, ask_class)
+            and kind.healthy
+            and (kind.closes_at is None or end <= kind.closes_at)
+            for kind in fleet.kinds
+        ]
+        order = flavor_order(role, ledger.queues[queue], fleet)
+        masks = [(flavor, _mask(fleet, fits, flavor)) for flavor in order]
+        roles.append(
+            RoleFacts(
+                role=role,
+                need=fleet.need(role.amounts),
+                amounts=role.amounts.named(),
+                first_rank=first_rank,
+                masks=tuple((flavor, mask) for flavor, mask in masks if mask.any()),
+            )
+        )
+        first_rank += role.tasks
+    return Facts(ask_class, queue, tuple(roles), runs_for)
+
+
+def lets_in(cluster: ClusterView, ask_class: AskClass) -> bool:
+    """Residency and trust: whether its work may be on this cluster at all."""
+    allowed = (
+        (ask_class.clusters, cluster.id),
+        (ask_class.providers, cluster.provider),
+        (ask_class.regions, cluster.region),
+    )
+    inside = all(not names or name in names for names, name in allowed)
+    return inside and cluster.trust_domain in ("shared", ask_class.trust_domain)
+
+
+def carries(node: NodeView, role: Role) -> bool:
+    return role.accelerator is None or node.accelerator == role.accelerator
+
+
+def tolerates(node: NodeView, ask_class: AskClass) -> bool:
+    met = ask_class.tolerations
+    return all((key, value) in met or (key, "*") in met for key, value in node.taints)
+
+
+def flavor_order(role: Role, queue: Queue, fleet: Fleet) -> tuple[str, ...]:
+    """What the role names, in its order, out of what the queue may use; else all of the queue's; else all there are."""
+    present = sorted({kind.flavor for kind in fleet.kinds})
+    of_queue = queue.flavors or tuple(present)
+    return tuple(flavor for flavor in role.flavors or of_queue if flavor in of_queue)
+
+
+def _mask(fleet: Fleet, fits: Sequence[bool], flavor: str) -> Mask:
+    chosen = [fit and kind.flavor == flavor for fit, kind in zip(fits, fleet.kinds, strict=True)]
+    return np.array(chosen, np.bool_)[fleet.kind_of] if chosen else np.zeros(0, np.bool_)

@@ -1,0 +1,17 @@
+"""Fair: gangs whole, queues by their share of what they own and borrow, with a reason for everyone who waits."""
+
+from schedulers.base import Plan, Snapshot
+from schedulers.fair.deciding import decide
+from schedulers.fair.engine import FairEngine
+
+
+class Fair:
+    """The policy. Stateless; the engine holds what changes."""
+
+    name = "fair"
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        return decide(snapshot)
+
+    def start(self, snapshot: Snapshot) -> FairEngine:
+        return FairEngine(snapshot)

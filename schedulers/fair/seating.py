@@ -1,0 +1,101 @@
+"""Seating: the flavors, the size and the nodes of one ask, within what its queue may use and what is free."""
+
+from dataclasses import dataclass
+
+from controlplane.domain.ids import AskId
+from controlplane.domain.queues import Appetite
+from schedulers.base import Place, Placement
+from schedulers.fair.facts import Facts
+from schedulers.fair.fleet import NEVER, Fleet
+from schedulers.fair.ledger import Ledger, Request
+from schedulers.fair.packing import Seats, pack
+
+
+@dataclass(frozen=True, slots=True)
+class Seating:
+    """An answer that fits; nothing of it is booked yet."""
+
+    facts: Facts
+    choice: tuple[int, ...]
+    """For each role, the place of its flavor."""
+
+    sizes: tuple[int, ...]
+    seats: Seats
+    request: Request
+
+    def placements(self, fleet: Fleet) -> tuple[Placement, ...]:
+        return tuple(
+            Placement(rank=role.first_rank + index, node_id=fleet.nodes[node].id)
+            for role, nodes in zip(self.facts.roles, self.seats, strict=True)
+            for index, node in enumerate(nodes)
+        )
+
+    def place(self, fleet: Fleet, ask_id: AskId) -> Place:
+        first = next(nodes[0] for nodes in self.seats if nodes)
+        cluster = fleet.nodes[first].cluster_id
+        return Place(ask_id=ask_id, cluster_id=cluster, seats=self.placements(fleet))
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Where asks are seated: what is free, what may be used, and the time."""
+
+    fleet: Fleet
+    ledger: Ledger
+    now: int
+
+    def seat(self, facts: Facts) -> Seating | None:
+        """With as many tasks as possible; None: not even the fewest fit now."""
+        if (whole := self._seat_without(facts, 0)) is not None or not (slack := facts.slack):
+            return whole
+        best = self._seat_without(facts, slack)
+        lowest, highest = 0, slack  # without `lowest` tasks it does not fit, without `highest` it does
+        while best is not None and highest - lowest > 1:
+            middle = (lowest + highest) // 2
+            found = self._seat_without(facts, middle)
+            if found is None:
+                lowest = middle
+            else:
+                best, highest = found, middle
+        return best
+
+    def book(self, seating: Seating, sign: int = 1) -> None:
+        """Takes it off what is free and adds it to what is used; -1 undoes that."""
+        facts, end = seating.facts, self.end(seating.facts)
+        for role, nodes in zip(facts.roles, seating.seats, strict=True):
+            for node in nodes:
+                self.fleet.book(node, role.need, sign, end)
+        if sign > 0:
+            self.ledger.add(facts.queue, seating.request)
+        else:
+            self.ledger.remove(facts.queue, seating.request)
+
+    def end(self, facts: Facts) -> int:
+        return NEVER if facts.runs_for == NEVER else self.now + facts.runs_for
+
+    def _seat_without(self, facts: Facts, without: int) -> Seating | None:
+        sizes = facts.sizes(without)
+        if not any(sizes):
+            return None  # an ask of no tasks at all is not seated, it waits for room for one
+        borrowing: list[tuple[tuple[int, ...], Request]] = []
+        patient = self.ledger.queues[facts.queue].when_can_borrow is Appetite.TRY_NEXT
+        for choice in facts.combinations():
+            request = facts.request(self.ledger, choice, sizes)
+            if not self.ledger.fits(facts.queue, request):
+                continue
+            if patient and self.ledger.borrows(facts.queue, request):
+                borrowing.append((choice, request))
+                continue
+            if (found := self._packed(facts, choice, sizes, request)) is not None:
+                return found
+        for choice, request in borrowing:
+            if (found := self._packed(facts, choice, sizes, request)) is not None:
+                return found
+        return None
+
+    def _packed(
+        self, facts: Facts, choice: tuple[int, ...], sizes: tuple[int, ...], request: Request
+    ) -> Seating | None:
+        parts = facts.parts(choice, sizes)
+        seats = pack(self.fleet, parts, facts.ask_class.topology, self.end(facts))
+        return None if seats is None else Seating(facts, choice, sizes, seats, request)

@@ -1,0 +1,170 @@
+"""The world: a snapshot as the policy works on it, with everything that is held and promised already booked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+import numpy as np
+
+from controlplane.domain.ids import AskId, ClassId, NodeId, QueueId
+from schedulers.base import DEFAULT_FLAVOR, Nomination, RunningAsk, Snapshot, microseconds
+from schedulers.fair.facts import SECOND, Facts, RoleFacts, facts_of
+from schedulers.fair.fleet import Columns, Fleet
+from schedulers.fair.ledger import Ledger, Request
+from schedulers.fair.seating import Floor
+
+EPOCH_SECONDS: Final = 300
+"""Age, deadlines and past use change the order only at multiples of this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One seat that a running ask holds for good."""
+
+    rank: int
+    node: int
+    """Its number; -1: the node is not in the picture."""
+
+    role: RoleFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A running ask; seats that are leaving are left out."""
+
+    ask: RunningAsk
+    facts: Facts
+    seats: tuple[Held, ...]
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A nomination that still counts."""
+
+    nomination: Nomination
+    facts: Facts
+    request: Request
+
+
+@dataclass(slots=True)
+class World:
+    snapshot: Snapshot
+    now: int
+    fleet: Fleet
+    ledger: Ledger
+    floor: Floor
+    empty_seats: Columns
+    """What is physically free on each node, promised or not."""
+
+    holdings: dict[AskId, Holding] = field(default_factory=dict)
+    promises: dict[AskId, Promise] = field(default_factory=dict)
+    known: dict[ClassId, Facts] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Self:
+        now = microseconds(snapshot.now)
+        fleet = Fleet.of(snapshot.nodes, snapshot.clusters)
+        named = sorted({QueueId(each.queue_id) for each in snapshot.classes.values()})
+        ledger = Ledger.of(snapshot.queues, fleet.capacity(), named)
+        floor = Floor(fleet, ledger, now)
+        world = cls(snapshot, now, fleet, ledger, floor, empty_seats=fleet.free.copy())
+        leaving = np.zeros_like(fleet.free)
+        for ask in sorted(snapshot.running, key=lambda ask: ask.id):
+            world._hold(ask, leaving)
+        world._promise(leaving)
+        return world
+
+    @property
+    def epoch_start(self) -> int:
+        return self.now - self.now % (EPOCH_SECONDS * SECOND)
+
+    def facts(self, class_id: ClassId) -> Facts:
+        known = self.known.get(class_id)
+        if known is None:
+            known = facts_of(self.snapshot.classes[class_id], self.fleet, self.ledger, self.now)
+            self.known[class_id] = known
+        return known
+
+    def _hold(self, ask: RunningAsk, leaving: Columns) -> None:
+        facts = self.facts(ask.ask_class)
+        seats, request = [], Request()
+        for seat in sorted(ask.seats, key=lambda seat: seat.rank):
+            role = facts.role_of(seat.rank)
+            if role is None:
+                continue  # of a size that its class no longer has; the node's `free` knows of it
+            node = self.fleet.number.get(seat.node_id, -1)
+            if seat.leaving:
+                _add_need(leaving, node, role)
+                continue
+            seats.append(Held(seat.rank, node, role))
+            self._charge(request, facts, role, node)
+        self.ledger.add(facts.queue, request)
+        self.holdings[ask.id] = Holding(ask, facts, tuple(seats), request)
+
+    def _promise(self, leaving: Columns) -> None:
+        """Takes off what is free for others whatever the seats that are leaving do not cover."""
+        if not self.snapshot.memory.nominations:
+            return
+        queued = dict(zip(self.snapshot.asks.ids, self.snapshot.asks.classes, strict=True))
+        promised = np.zeros_like(self.fleet.free)
+        for nomination in sorted(self.snapshot.memory.nominations, key=lambda each: each.ask_id):
+            class_id = queued.get(nomination.ask_id)
+            if class_id is None or not self._stands(nomination, facts := self.facts(class_id)):
+                continue
+            request = Request()
+            for rank, node_id in nomination.seats:
+                role, node = facts.role_of(rank), self.fleet.number[node_id]
+                if role is not None:
+                    _add_need(promised, node, role)
+                    self._charge(request, facts, role, node)
+            self.ledger.add(facts.queue, request)
+            self.promises[nomination.ask_id] = Promise(nomination, facts, request)
+        self.fleet.free -= np.maximum(0, promised - leaving)
+
+    def _stands(self, nomination: Nomination, facts: Facts) -> bool:
+        """It has not lapsed, and its nodes still take this work."""
+        if nomination.until <= self.now or not nomination.seats:
+            return False
+        return all(self._suits(facts, rank, node_id) for rank, node_id in nomination.seats)
+
+    def _suits(self, facts: Facts, rank: int, node_id: NodeId) -> bool:
+        role, node = facts.role_of(rank), self.fleet.number.get(node_id, -1)
+        return role is not None and node >= 0 and any(bool(mask[node]) for _, mask in role.masks)
+
+    def _charge(self, request: Request, facts: Facts, role: RoleFacts, node: int) -> None:
+        flavor = self.fleet.nodes[node].flavor if node >= 0 else _likely_flavor(role)
+        for cell, amount in self.ledger.request(facts.queue, flavor, role.amounts, 1).items():
+            request[cell] = request.get(cell, 0) + amount
+
+
+def holds(room: Columns, seats: Sequence[tuple[int, RoleFacts]]) -> bool:
+    """Whether (node, role) seats fit into the room all at once."""
+    need: dict[int, dict[int, int]] = {}
+    for node, role in seats:
+        for column, amount in role.need:
+            at = need.setdefault(node, {})
+            at[column] = at.get(column, 0) + amount
+    return all(
+        column >= 0 and amount <= room[node, column]
+        for node, amounts in need.items()
+        for column, amount in amounts.items()
+    )
+
+
+def take(room: Columns, seats: Sequence[tuple[int, RoleFacts]]) -> None:
+    for node, role in seats:
+        for column, amount in role.need:
+            room[node, column] -= amount
+
+
+def _add_need(sums: Columns, node: int, role: RoleFacts) -> None:
+    for column, amount in role.need:
+        if node >= 0 and column >= 0:
+            sums[node, column] += amount
+
+
+def _likely_flavor(role: RoleFacts) -> str:
+    if role.role.flavors:
+        return role.role.flavors[0]
+    return role.masks[0][0] if role.masks else DEFAULT_FLAVOR
