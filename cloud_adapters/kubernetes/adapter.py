@@ -92,10 +92,10 @@ class KubernetesAdapter:
         return building.ensure(space, launch, site.settings)
 
     def release(self, cluster: ClusterRef, claim_id: str, members: Sequence[str], *, deadline: float) -> None:
-        building.release(self._space(cluster, deadline)[1], claim_id, members)
+        building.release(self._space(cluster, deadline)[1], cluster.id, claim_id, members)
 
     def terminate(self, cluster: ClusterRef, claim_id: str, *, deadline: float) -> Termination:
-        return building.terminate(self._space(cluster, deadline)[1], claim_id)
+        return building.terminate(self._space(cluster, deadline)[1], cluster.id, claim_id)
 
     def list_owned(self, cluster: ClusterRef, *, deadline: float) -> tuple[OwnedMachine, ...]:
         return building.list_owned(self._space(cluster, deadline)[1], cluster.id)
@@ -109,7 +109,7 @@ class KubernetesAdapter:
     def built(self, cluster: ClusterRef, claim_id: str, *, deadline: float) -> Built:
         until = time.monotonic() + deadline
         site, space = self._space(cluster, deadline)
-        group = building.newest_group(space, claim_id)
+        group = building.newest_group(space, cluster.id, claim_id)
         order = group.record.order
         for member in (HEAD, *(place.member for place in group.record.kept)):
             _expect_ready(group, member)

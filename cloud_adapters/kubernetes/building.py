@@ -60,8 +60,8 @@ def ensure(space: Namespace, launch: LaunchOrder, settings: Settings) -> tuple[O
     return owned(groups([record], found, custom))
 
 
-def release(space: Namespace, claim_id: str, members: Sequence[str]) -> None:
-    for config_map in space.list("configmaps", _of_claim(claim_id)):
+def release(space: Namespace, cluster_id: str, claim_id: str, members: Sequence[str]) -> None:
+    for config_map in space.list("configmaps", _of_claim(cluster_id, claim_id)):
         record = record_of(config_map)
         order = record.order
         named = {place.member for place in record.kept if member_name(order, place.member) in members}
@@ -73,9 +73,9 @@ def release(space: Namespace, claim_id: str, members: Sequence[str]) -> None:
             _give_back(space, config_map, record, named)
 
 
-def terminate(space: Namespace, claim_id: str) -> Termination:
+def terminate(space: Namespace, cluster_id: str, claim_id: str) -> Termination:
     """Never gone: what has ended leaves no trace here, so it cannot be told from what never was."""
-    return Termination.GOING if _take_down(space, _of_claim(claim_id)) else Termination.UNSEEN
+    return Termination.GOING if _take_down(space, _of_claim(cluster_id, claim_id)) else Termination.UNSEEN
 
 
 def list_owned(space: Namespace, cluster_id: str) -> tuple[OwnedMachine, ...]:
@@ -88,9 +88,9 @@ def list_owned(space: Namespace, cluster_id: str) -> tuple[OwnedMachine, ...]:
     return tuple(sorted(machines, key=lambda machine: machine.name))
 
 
-def newest_group(space: Namespace, claim_id: str) -> Group:
+def newest_group(space: Namespace, cluster_id: str, claim_id: str) -> Group:
     """The claim's last launch. Raises `Transient` while there is none."""
-    records = [record_of(each) for each in space.list("configmaps", _of_claim(claim_id))]
+    records = [record_of(each) for each in space.list("configmaps", _of_claim(cluster_id, claim_id))]
     standing = [record for record in records if not record.is_going]
     if not standing:
         raise Transient(f"claim {claim_id} has no Ray cluster yet")
@@ -219,5 +219,5 @@ def _is_operators(thing: Json) -> bool:
     return any(owner.get("kind") == "RayCluster" for owner in owners)
 
 
-def _of_claim(claim_id: str) -> dict[str, str]:
-    return {CLAIM_LABEL: label_value(claim_id)}
+def _of_claim(cluster_id: str, claim_id: str) -> dict[str, str]:
+    return {CLUSTER_LABEL: label_value(cluster_id), CLAIM_LABEL: label_value(claim_id)}

@@ -183,7 +183,7 @@ def _data(section: Section, key: str) -> str | None:
     if value is None:
         return None
     try:
-        return base64.b64decode(value, validate=False).decode("ascii")
+        return base64.b64decode("".join(value.split()), validate=True).decode("ascii")
     except (binascii.Error, UnicodeDecodeError) as problem:
         raise Rejected(f"the kubeconfig's `{key}` is not a certificate in base64") from problem
 

@@ -1,84 +1,38 @@
-"""Fixtures of Kubernetes: one real control plane a run, and a namespace with played nodes for each test."""
+"""Fixtures of Kubernetes: one real control plane a run, and a stage with two nodes for each test."""
 
 import base64
 import os
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.kube.control_plane import ControlPlane, kubeconfig, missing_programs
+from cloud_adapters.kubernetes.adapter import KubernetesAdapter
+from cloud_adapters.kubernetes.kubeconfig import Permissions
+from tests.kube.control_plane import ControlPlane, missing_programs
 from tests.kube.definitions import define_ray_clusters
+from tests.kube.faults import FaultProxy
 from tests.kube.nodes import Claimed, Kubelets
 from tests.kube.ray_operator import RayOperator
-from tests.kube.rest import Json, Rest
+from tests.kube.rest import Rest
+from tests.kube.stages import KubeServer, Stage
 from tests.parts import require_part
 
-SETTLE_SECONDS: Final = 60.0
-POLL_SECONDS: Final = 0.05
-CALM_ROUNDS: Final = 2
+
+@pytest.fixture
+def kubernetes_adapter() -> Iterator[KubernetesAdapter]:
+    adapter = KubernetesAdapter(Permissions(local_addresses=True))
+    yield adapter
+    adapter.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KubeServer:
-    """A real API server, and an administrator's way in."""
-
-    url: str
-    ca_pem: str
-    token: str
-    rest: Rest
-
-    def kubeconfig(self, token: str | None = None) -> str:
-        return kubeconfig(self.url, self.ca_pem, token or self.token)
-
-
-@dataclass(slots=True, kw_only=True)
-class Stage:
-    """A namespace of its own on the real server, with played nodes and operator."""
-
-    server: KubeServer
-    namespace: str
-    kubelets: Kubelets
-    operator: RayOperator
-    runner: Claimed
-
-    @property
-    def rest(self) -> Rest:
-        return self.server.rest
-
-    def pods(self) -> list[Json]:
-        return self.rest.list("pods", self.namespace)
-
-    def node(self, number: int) -> str:
-        """Names begin with the namespace, since nodes have none."""
-        return f"{self.namespace}-node-{number}"
-
-    def step(self) -> bool:
-        return self.operator.step() | self.kubelets.step(self.namespace)
-
-    def settle(self) -> None:
-        """Until the played parts and the real ones have nothing left to do."""
-        calm = 0
-        self.until(self.kubelets.are_schedulable)
-
-        def is_calm() -> bool:
-            nonlocal calm
-            calm = 0 if self.step() or not all(_is_settled(pod) for pod in self.pods()) else calm + 1
-            return calm >= CALM_ROUNDS
-
-        self.until(is_calm)
-
-    def until(self, is_so: Callable[[], bool], *, seconds: float = SETTLE_SECONDS) -> None:
-        end = time.monotonic() + seconds
-        while not is_so():
-            if time.monotonic() > end:
-                raise TimeoutError(f"not so after {seconds} s; the pods: {_summary(self.pods())}")
-            time.sleep(POLL_SECONDS)  # poll
+@pytest.fixture
+def fault_proxy(kube_server: KubeServer) -> Iterator[FaultProxy]:
+    with FaultProxy(kube_server.url, kube_server.ca_pem) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="session")
@@ -123,18 +77,6 @@ def kube(kube_server: KubeServer) -> Iterator[Stage]:
         for pod in stage.pods():
             rest.delete("pods", pod["metadata"]["name"], namespace, grace_seconds=0)
     rest.delete("namespaces", namespace)  # takes long, and nobody waits for it
-
-
-def _is_settled(pod: Json) -> bool:
-    """Nothing is to be expected of it any more, as long as nobody does anything."""
-    if "deletionTimestamp" in pod["metadata"]:
-        return False
-    conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions") or ()}
-    return pod["status"].get("phase") != "Pending" or conditions.get("PodScheduled") is not None
-
-
-def _summary(pods: list[Json]) -> list[tuple[str, object, object]]:
-    return [(pod["metadata"]["name"], pod["spec"].get("nodeName"), pod["status"]) for pod in pods]
 
 
 def _way_in(file: Path) -> tuple[str, str, str]:

@@ -55,6 +55,8 @@ class RayOperator:
         except Refused as refused:
             if refused.code == CONFLICT:
                 return True
+            if (cluster.get("status") or {}).get("state") == "failed":  # it says so once, and tries on
+                return False
             return self._told(cluster, {"state": "failed", "reason": str(refused)})
         ready = sum(
             _is_ready(pod) for pod in mine if pod["metadata"]["labels"]["ray.io/node-type"] == "worker"
