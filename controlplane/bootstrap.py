@@ -15,7 +15,7 @@ from controlplane.operations.services import Services
 from controlplane.secrets import keyfile
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
-from controlplane.storage.base import ObjectStore
+from controlplane.storage.base import Blobs
 from controlplane.store import Store
 from controlplane.store.store import SQLITE_PREFIX
 from schedulers.base import Policy
@@ -38,7 +38,7 @@ class Plugins:
 def services(settings: Settings) -> Services:
     """Opens what every process of the server needs. Raises `Invalid` when `crossdock server init` was not run."""
     sealer = Sealer(keyfile.read(settings.home))
-    objects = cast("ObjectStore", _load("storage", "file")(settings.home / "objects"))
+    objects = cast("Blobs", _load("storage", "file")(settings.home / "objects"))
     return Services(
         store=Store.open(settings.database_url),
         objects=objects,

@@ -6,7 +6,7 @@ from controlplane.operations.ids import Ids
 from controlplane.operations.pacing import Inline, Pace
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
-from controlplane.storage.base import ObjectStore
+from controlplane.storage.base import Blobs
 from controlplane.store import Store
 
 
@@ -15,7 +15,7 @@ class Services:
     """Built once per process, shared by threads."""
 
     store: Store
-    objects: ObjectStore
+    objects: Blobs
     ids: Ids
     sealer: Sealer
     settings: Settings

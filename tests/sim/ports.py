@@ -182,9 +182,11 @@ class SimObjects:
         self._world = world
         self._way = way
 
-    def put(self, key: str, data: BinaryIO) -> int:
+    def put(self, key: str, data: BinaryIO, *, if_absent: bool = False) -> int:
         whole = data.read()
-        return self._way.deed("put", lambda: self._world.objects.put(key, io.BytesIO(whole)))
+        return self._way.deed(
+            "put", lambda: self._world.objects.put(key, io.BytesIO(whole), if_absent=if_absent)
+        )
 
     def get(self, key: str) -> BinaryIO:
         return self._way.look("get", lambda: self._world.objects.get(key))

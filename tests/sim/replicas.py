@@ -9,7 +9,7 @@ from controlplane.identity.principals import Principal, Role
 from controlplane.operations.services import Services
 from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
-from controlplane.storage.base import ObjectStore
+from controlplane.storage.base import Blobs
 from controlplane.store import Store
 from schedulers.priority import Priority
 from tests.inline_pool import InlinePool
@@ -35,7 +35,7 @@ class CountingIds:
         return f"{prefix}_{self._count:05d}"
 
 
-def services_of(world: "World", gate: Gate, objects: ObjectStore) -> Services:
+def services_of(world: "World", gate: Gate, objects: Blobs) -> Services:
     return Services(
         store=Store(URL, world.database.doors(lambda: world.timeline.now_us, gate)),
         objects=objects,
