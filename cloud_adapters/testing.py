@@ -174,7 +174,9 @@ class SellsContract:
     ) -> None:
         seller.ensure(order, deadline=CALL_SECONDS)
         wait()
-        for machine in seller.list_owned(order.cluster, deadline=CALL_SECONDS):
+        machines = seller.list_owned(order.cluster, deadline=CALL_SECONDS)
+        assert len(machines) == order.machines
+        for machine in machines:
             assert (machine.claim_id, machine.launch_id) == (order.claim_id, order.launch_id)
             assert (machine.zone, machine.state) == (order.zone, MachineState.RUNNING)
             assert machine.host
@@ -259,6 +261,36 @@ class SellsContract:
     def test_a_claim_that_bought_nothing_is_unseen(self, seller: Sells, order: LaunchOrder) -> None:
         answer = seller.terminate(order.cluster, order.claim_id, deadline=CALL_SECONDS)
         assert answer is Termination.UNSEEN
+
+    def test_a_machine_type_that_is_none_is_rejected(
+        self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
+    ) -> None:
+        with pytest.raises(Rejected):
+            seller.ensure(replace(order, machine_type="no-such-type"), deadline=CALL_SECONDS)
+        wait()
+        assert _listed(seller, order) == []
+
+    def test_the_end_of_one_claim_leaves_the_others_alone(
+        self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
+    ) -> None:
+        other = replace(order, claim_id=f"{order.claim_id}-b", launch_id=f"{order.claim_id}-b-g1-l1")
+        seller.ensure(order, deadline=CALL_SECONDS)
+        kept = _bought(seller, other)
+        wait()
+        seller.release(other.cluster, order.claim_id, kept, deadline=CALL_SECONDS)
+        seller.terminate(order.cluster, order.claim_id, deadline=CALL_SECONDS)
+        wait()
+        assert _listed(seller, other) == sorted(kept)
+
+    def test_a_cluster_owns_nothing_of_another_one(
+        self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
+    ) -> None:
+        names = _bought(seller, order)
+        wait()
+        other = replace(order, cluster=replace(order.cluster, id=f"{order.cluster.id}-b"))
+        assert _listed(seller, other) == []
+        assert seller.terminate(other.cluster, order.claim_id, deadline=CALL_SECONDS) is Termination.UNSEEN
+        assert _listed(seller, order) == sorted(names)
 
 
 class LossesContract:
