@@ -270,28 +270,6 @@ class SellsContract:
         wait()
         assert _listed(seller, order) == []
 
-    def test_the_end_of_one_claim_leaves_the_others_alone(
-        self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
-    ) -> None:
-        other = replace(order, claim_id=f"{order.claim_id}-b", launch_id=f"{order.claim_id}-b-g1-l1")
-        seller.ensure(order, deadline=CALL_SECONDS)
-        kept = _bought(seller, other)
-        wait()
-        seller.release(other.cluster, order.claim_id, kept, deadline=CALL_SECONDS)
-        seller.terminate(order.cluster, order.claim_id, deadline=CALL_SECONDS)
-        wait()
-        assert _listed(seller, other) == sorted(kept)
-
-    def test_a_cluster_owns_nothing_of_another_one(
-        self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
-    ) -> None:
-        names = _bought(seller, order)
-        wait()
-        other = replace(order, cluster=replace(order.cluster, id=f"{order.cluster.id}-b"))
-        assert _listed(seller, other) == []
-        assert seller.terminate(other.cluster, order.claim_id, deadline=CALL_SECONDS) is Termination.UNSEEN
-        assert _listed(seller, order) == sorted(names)
-
 
 class LossesContract:
     """Wants `seller`, `order` and `wait` as `SellsContract` does; `lose_answer`, after which the next purchase is made

@@ -54,9 +54,11 @@ class AwsAdapter:
         *,
         list_lag: timedelta = LIST_LAG,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        user_data: Callable[[LaunchOrder], str] | None = None,
     ) -> None:
         self._list_lag = list_lag
         self._now = now
+        self._user_data = user_data or _rendered
         self._account = lru_cache(MOST_ACCOUNTS)(Account)
         self._rights = lru_cache(MOST_ACCOUNTS)(_Rights)
 
@@ -89,7 +91,8 @@ class AwsAdapter:
     def ensure(self, launch: LaunchOrder, *, deadline: float) -> tuple[OwnedMachine, ...]:
         settings, calls = self._begun(launch.cluster, deadline)
         check_order(launch, settings)
-        site = site_of(calls, launch, settings, _user_data(launch))
+        user_data = None if launch.boot is None else self._user_data(launch)
+        site = site_of(calls, launch, settings, user_data)
         try:
             bought = calls.ask(Act.BUY, site.region, **purchase(launch, settings, site))
         except AbsentGroup as unknown:
@@ -150,9 +153,7 @@ class _Rights:
         return self._found[1]
 
 
-def _user_data(launch: LaunchOrder) -> str | None:
-    if launch.boot is None:
-        return None
+def _rendered(launch: LaunchOrder) -> str:
     return str(import_module("cloud_adapters.boot.user_data").render(launch))
 
 

@@ -43,7 +43,7 @@ from cloud_adapters.aws.strict.machines import (
 from cloud_adapters.aws.strict.own import ACTIONS
 from cloud_adapters.aws.strict.requests import Environ, Request, is_signed_with, read, session_token
 
-__all__ = ["IMAGE", "Fault", "Key", "Rented", "Reservation", "StrictEc2"]
+__all__ = ["ACCESS_KEY", "IMAGE", "SECRET_KEY", "Fault", "Key", "Rented", "Reservation", "StrictEc2"]
 
 ACCESS_KEY: Final = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105 # the one that AWS uses in its own texts
@@ -59,6 +59,7 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Lists that lag: where their items are, and what the items are called."""
 
+REMOVALS: Final = ("Delete", "Release", "Cancel")
 OPEN_TO_ALL: Final = frozenset({"sts:GetCallerIdentity"})
 STALLS_FOR_AT_MOST_SECONDS: Final = 60.0
 
@@ -103,6 +104,12 @@ class StrictEc2:
 
         self.reservations: dict[str, Reservation] = {}
         self.instance_profiles: set[str] = set()
+        self.leaves_disks = False
+        """Disks outlive their machines, as those of a careless image do."""
+
+        self.stuck: set[str] = set()
+        """Names of what something else depends on."""
+
         self.keys = {ACCESS_KEY: Key(secret=SECRET_KEY)}
         self.denied: set[str] = set()
         """Rights, such as `ec2:RunInstances`, that no key has."""
@@ -146,6 +153,10 @@ class StrictEc2:
 
     def subnet_of(self, zone: str) -> str:
         return self.backend.subnets(zone.rstrip("abcdef"))[zone]
+
+    def default_group(self, region: str) -> str:
+        """The security group that every network has from the beginning."""
+        return self.backend.default_group(region)
 
     def quota(self, code: str) -> int:
         return self.quotas.get(code, AMPLE_VCPUS)
@@ -200,7 +211,7 @@ class StrictEc2:
                     self.end(machine.id, "Server.SpotInstanceTermination", "Spot instance termination")
                 if machine.has_ended(now) and machine.id not in self._over:
                     self._over.add(machine.id)
-                    self.backend.end(machine, self.interfaces[machine.id])
+                    self.backend.end(machine, self.interfaces[machine.id], with_disks=not self.leaves_disks)
 
     def add(self, machine: Rented) -> Rented:
         """Of a purchase: makes it true, and lets the host of the machines hear of it."""
@@ -302,6 +313,8 @@ class StrictEc2:
             return Reply(http_code=200, content_type="text/xml", body=launch(self, request))
         if request.fields.get("DryRun") == "true":
             raise Refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+        if request.action.startswith(REMOVALS) and self.stuck.intersection(request.fields.values()):
+            raise Refusal("DependencyViolation", "The resource has a dependent object.")
         if request.right in ACTIONS:
             return ACTIONS[request.right](self, request)
         if request.right in LISTS:

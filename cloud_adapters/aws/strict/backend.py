@@ -45,6 +45,10 @@ class Backend:
         """By zone."""
         return {subnet.availability_zone: subnet.id for subnet in self._ec2(region).describe_subnets()}
 
+    def default_group(self, region: str) -> str:
+        groups = self._ec2(region).describe_security_groups(filters={"group-name": ["default"]})
+        return str(groups[0].id)
+
     def zone_of_subnet(self, region: str, subnet: str) -> str:
         for zone, name in self.subnets(region).items():
             if name == subnet:
@@ -104,9 +108,12 @@ class Backend:
             interface.private_ip_addresses = [{"Primary": True, "PrivateIpAddress": address}]
             break
 
-    def end(self, rented: Rented, interfaces: Iterable[str]) -> None:
+    def end(self, rented: Rented, interfaces: Iterable[str], *, with_disks: bool) -> None:
         """The disks and interfaces that end with a machine go when it is really over, not when that is asked for."""
         backend = self._ec2(rented.region)
+        if not with_disks:
+            for mapping in backend.get_instance(rented.id).block_device_mapping.values():
+                mapping.delete_on_termination = False
         backend.terminate_instances([rented.id])
         for name in interfaces:
             backend.enis.pop(name, None)
