@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from threading import Lock
 from time import monotonic
 from typing import Any, Final
@@ -262,15 +263,16 @@ def _method_name(act: Act) -> str:
 
 
 def _session(keys: Keys, region: str, endpoint_url: str | None) -> Any:  # noqa: ANN401 # untyped SDK
-    import boto3  # noqa: PLC0415 # lazy
-
     for name in NOISY:
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
+    import boto3  # noqa: PLC0415 # lazy
+
     session = boto3.Session(
         aws_access_key_id=keys.access_key_id,
         aws_secret_access_key=keys.secret_access_key,
         aws_session_token=keys.session_token,
+        botocore_session=_bare_session(),
     )
     return session if keys.role_arn is None else _in_role(session, keys, region, endpoint_url)
 
@@ -279,7 +281,6 @@ def _in_role(session: Any, keys: Keys, region: str, endpoint_url: str | None) ->
     """A session whose credentials are those of the role, taken when first needed and renewed before they lapse."""
     import boto3  # noqa: PLC0415 # lazy
     from botocore.credentials import DeferredRefreshableCredentials  # noqa: PLC0415 # lazy
-    from botocore.session import Session  # noqa: PLC0415 # lazy
 
     def taken_on() -> dict[str, str]:
         sts = session.client("sts", region_name=region, endpoint_url=endpoint_url)
@@ -294,6 +295,22 @@ def _in_role(session: Any, keys: Keys, region: str, endpoint_url: str | None) ->
             "expiry_time": given["Expiration"].isoformat(),
         }
 
-    inner = Session()
+    inner = _bare_session()
     inner._credentials = DeferredRefreshableCredentials(taken_on, SESSION_NAME)  # noqa: SLF001 # no public setter
     return boto3.Session(botocore_session=inner)
+
+
+def _bare_session() -> Any:  # noqa: ANN401 # untyped SDK
+    from botocore.session import Session  # noqa: PLC0415 # lazy
+
+    session = Session()
+    session.register_component("data_loader", _models())
+    return session
+
+
+@lru_cache(maxsize=1)
+def _models() -> Any:  # noqa: ANN401 # untyped SDK
+    """Descriptions of the APIs, megabytes of them: read once, for all accounts."""
+    from botocore.loaders import create_loader  # noqa: PLC0415 # lazy
+
+    return create_loader()

@@ -309,6 +309,7 @@ class StrictEc2:
             raise Refusal(code, "You are not authorized to perform this operation.", 403)
 
     def _done(self, request: Request) -> Reply:
+        self.backend.open(request.region)
         if request.right == "ec2:RunInstances":
             return Reply(http_code=200, content_type="text/xml", body=launch(self, request))
         if request.fields.get("DryRun") == "true":

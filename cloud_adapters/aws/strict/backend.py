@@ -1,5 +1,6 @@
 """Moto, one account of it: what EC2 is made of where moto does it well, and the doors to what it keeps."""
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ class Backend:
     def __init__(self, account: str) -> None:
         self.account = account
         # Thirteen hundred images in each region of each account would take most of a test's time.
-        amis.AMIS[:] = [image for image in amis.AMIS if image["ami_id"] == IMAGE]
+        os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
         self._app = DomainDispatcherApplication(create_backend_app)
 
     def call(self, environ: Environ) -> Reply:
@@ -118,5 +119,13 @@ class Backend:
         for name in interfaces:
             backend.enis.pop(name, None)
 
+    def open(self, region: str) -> None:
+        """Makes the region what every account finds: networks, and one image."""
+        self._ec2(region)
+
     def _ec2(self, region: str) -> Any:  # noqa: ANN401 # moto is untyped
-        return get_backend("ec2")[self.account][region]
+        backend = get_backend("ec2")[self.account][region]
+        if IMAGE not in backend.amis:
+            image = next(each for each in amis.AMIS if each["ami_id"] == IMAGE)
+            backend.amis[IMAGE] = amis.Ami(backend, **image, owner_alias="amazon")
+        return backend
