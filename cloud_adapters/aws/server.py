@@ -19,7 +19,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -64,72 +64,66 @@ OPEN_TO_ALL: Final = frozenset({"sts:GetCallerIdentity"})
 STALLS_FOR_AT_MOST_SECONDS: Final = 60.0
 
 
+@dataclass(kw_only=True, eq=False)
 class StrictEc2:
     """One account. All vices are off at first but a short boot."""
 
-    def __init__(
-        self,
-        *,
-        now: Callable[[], datetime],
-        on_launch: Callable[[Rented], str | None] = lambda _machine: None,
-        on_terminate: Callable[[Rented], None] = lambda _machine: None,
-    ) -> None:
-        self.now = now
-        self.on_launch = on_launch
-        """Hears of each machine that is sold, before the buyer does. May answer its private address."""
+    now: Callable[[], datetime]
+    on_launch: Callable[[Rented], str | None] = lambda _machine: None
+    """Hears of each machine that is sold, before the buyer does. May answer its private address."""
 
-        self.on_terminate = on_terminate
-        """Hears of each machine once, when it begins to end."""
+    on_terminate: Callable[[Rented], None] = lambda _machine: None
+    """Hears of each machine once, when it begins to end."""
 
-        self.list_lag_seconds = 0.0
-        self.boot_seconds = 10.0
-        """For machines bought from now on; so is `stop_seconds` for those told to end."""
+    list_lag_seconds: float = 0.0
+    boot_seconds: float = 10.0
+    """For machines bought from now on; so is `stop_seconds` for those told to end."""
 
-        self.stop_seconds = 5.0
-        self.forgets_after_seconds = 3600.0
-        """Lists show an ended machine for so long."""
+    stop_seconds: float = 5.0
+    forgets_after_seconds: float = 3600.0
+    """Lists show an ended machine for so long."""
 
-        self.page_size = 1000
-        """Most reservations on a page of machines."""
+    page_size: int = 1000
+    """Most reservations on a page of machines."""
 
-        self.stock: dict[tuple[str, str, str], int] = {}
-        """(type, zone, `on-demand` or `spot`) -> machines left. What is not named never runs out."""
+    stock: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """(type, zone, `on-demand` or `spot`) -> machines left. What is not named never runs out."""
 
-        self.quotas: dict[str, int] = {}
-        """vCPUs by quota code, in each region."""
+    quotas: dict[str, int] = field(default_factory=dict)
+    """In vCPUs by quota code, in each region."""
 
-        self.spot_prices: dict[tuple[str, str], Decimal] = {}
-        self.list_prices: dict[str, Decimal] = {}
-        """On demand, by type; else those of the catalogue."""
+    spot_prices: dict[tuple[str, str], Decimal] = field(default_factory=dict)
+    list_prices: dict[str, Decimal] = field(default_factory=dict)
+    """On demand, by type; else those of the catalogue."""
 
-        self.reservations: dict[str, Reservation] = {}
-        self.instance_profiles: set[str] = set()
-        self.leaves_disks = False
-        """Disks outlive their machines, as those of a careless image do."""
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    instance_profiles: set[str] = field(default_factory=set)
+    leaves_disks: bool = False
+    """Disks outlive their machines, as those of a careless image do."""
 
-        self.stuck: set[str] = set()
-        """Names of what something else depends on."""
+    stuck: set[str] = field(default_factory=set)
+    """Names of what something else depends on."""
 
-        self.keys = {ACCESS_KEY: Key(secret=SECRET_KEY)}
-        self.denied: set[str] = set()
-        """Rights, such as `ec2:RunInstances`, that no key has."""
+    keys: dict[str, Key] = field(default_factory=lambda: {ACCESS_KEY: Key(secret=SECRET_KEY)})
+    denied: set[str] = field(default_factory=set)
+    """Rights, such as `ec2:RunInstances`, that no key has."""
 
-        self.faults: list[Fault] = []
-        self.stalled: set[str] = set()
-        """Actions that are done, and answered only when the server ends."""
+    faults: list[Fault] = field(default_factory=list)
+    stalled: set[str] = field(default_factory=set)
+    """Actions that are done, and answered only when the server ends."""
 
-        self.calls: list[str] = []
-        """Rights that were asked for, in order; refused ones too."""
+    calls: list[str] = field(default_factory=list)
+    """Rights that were asked for, in order; refused ones too."""
 
-        self.backend = Backend(str(10**11 + secrets.randbelow(9 * 10**11)))
-        self.rented: dict[str, Rented] = {}
-        self.interfaces: dict[str, tuple[str, ...]] = {}
-        self.purchases: dict[tuple[str, str], Purchase] = {}
-        self.placement_groups: dict[tuple[str, str], PlacementGroup] = {}
-        self.spot_requests: dict[str, SpotRequest] = {}
-        self._over: set[str] = set()
-        self._lock = threading.RLock()
-        self._closing = threading.Event()
+    backend: Backend = field(default_factory=lambda: Backend(str(10**11 + secrets.randbelow(9 * 10**11))))
+    rented: dict[str, Rented] = field(default_factory=dict)
+    interfaces: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    purchases: dict[tuple[str, str], Purchase] = field(default_factory=dict)
+    placement_groups: dict[tuple[str, str], PlacementGroup] = field(default_factory=dict)
+    spot_requests: dict[str, SpotRequest] = field(default_factory=dict)
+    _over: set[str] = field(default_factory=set)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _closing: threading.Event = field(default_factory=threading.Event)
 
     @property
     def account(self) -> str:
