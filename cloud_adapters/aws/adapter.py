@@ -7,7 +7,6 @@ its claim. Purchases carry the launch's id as client token, and everything is ta
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from importlib import import_module
 from time import monotonic
 from typing import Final
 
@@ -37,6 +36,7 @@ from cloud_adapters.base import (
     Termination,
     Transient,
 )
+from cloud_adapters.boot.user_data import render
 
 LIST_LAG: Final = timedelta(minutes=5)
 """EC2 promises no bound. Users have seen machines come up in lists after minutes, and nobody after five."""
@@ -54,11 +54,9 @@ class AwsAdapter:
         *,
         list_lag: timedelta = LIST_LAG,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        user_data: Callable[[LaunchOrder], str] | None = None,
     ) -> None:
         self._list_lag = list_lag
         self._now = now
-        self._user_data = user_data or _rendered
         self._account = lru_cache(MOST_ACCOUNTS)(Account)
         self._rights = lru_cache(MOST_ACCOUNTS)(_Rights)
 
@@ -91,7 +89,7 @@ class AwsAdapter:
     def ensure(self, launch: LaunchOrder, *, deadline: float) -> tuple[OwnedMachine, ...]:
         settings, calls = self._begun(launch.cluster, deadline)
         check_order(launch, settings)
-        user_data = None if launch.boot is None else self._user_data(launch)
+        user_data = None if launch.boot is None else render(launch)
         site = site_of(calls, launch, settings, user_data)
         try:
             bought = calls.ask(Act.BUY, site.region, **purchase(launch, settings, site))
@@ -151,10 +149,6 @@ class _Rights:
         if self._found is None or now - self._found[0] >= RIGHTS_SECONDS:
             self._found = (now, health.problems(calls, settings))
         return self._found[1]
-
-
-def _rendered(launch: LaunchOrder) -> str:
-    return str(import_module("cloud_adapters.boot.user_data").render(launch))
 
 
 def _machines(calls: Calls, region: str, cluster: ClusterRef, claim_id: str | None) -> list[Row]:

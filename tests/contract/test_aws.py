@@ -11,15 +11,11 @@ import pytest
 from cloud_adapters.aws.adapter import AwsAdapter
 from cloud_adapters.aws.server import ACCESS_KEY, SECRET_KEY, Fault
 from cloud_adapters.base import Boot, ClusterRef, LaunchOrder, Leftover
+from cloud_adapters.boot.user_data import render
 from cloud_adapters.testing import LossesContract, SecretsContract, SellsContract, SweepsContract
 from tests.aws import REGIONS, ZONES, Aws, account
 
 BOOT = Boot(urls=("https://plane.example",), token="boot-0123456789abcdef")
-
-
-def user_data(order: LaunchOrder) -> str:
-    assert order.boot is not None
-    return f"#!/bin/sh\necho {order.claim_id} {order.boot.token}\n"
 
 
 class TestAws(SellsContract, LossesContract, SecretsContract, SweepsContract):
@@ -31,7 +27,7 @@ class TestAws(SellsContract, LossesContract, SecretsContract, SweepsContract):
 
     @pytest.fixture
     def seller(self, aws: Aws) -> AwsAdapter:
-        return AwsAdapter(list_lag=timedelta(seconds=30), now=aws.clock, user_data=user_data)
+        return AwsAdapter(list_lag=timedelta(seconds=30), now=aws.clock)
 
     @pytest.fixture
     def order(self, aws: Aws) -> LaunchOrder:
@@ -62,7 +58,7 @@ class TestAws(SellsContract, LossesContract, SecretsContract, SweepsContract):
 
     @pytest.fixture
     def secrets(self, order: LaunchOrder) -> tuple[str, ...]:
-        text = user_data(order)
+        text = render(order)
         return (SECRET_KEY, BOOT.token, text, b64encode(text.encode()).decode())
 
     @pytest.fixture
