@@ -25,7 +25,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -498,19 +497,19 @@ class Gate:
         self._open = 0
         self._listener = socket.create_server(("0.0.0.0", part.tls_port), backlog=128)  # noqa: S104 - the claim's only door
         self._listener.settimeout(0)
-        self._loop = asyncio.new_event_loop()
-        self._serving = self._loop.create_task(self._accept())
+        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+        self._ready.wait()
 
     def use(self, tls: tuple[str, str]) -> None:
-        """For new connections. Python reads a key from a file only; it is ours alone, and gone at once."""
+        """For new connections. Python reads a key from a file only; this one is in memory."""
         if tls == self._tls:
             return
-        with tempfile.NamedTemporaryFile("w", dir="/run") as file:
+        with os.fdopen(os.memfd_create("tls"), "w") as file:
             file.write("\n".join(tls))
             file.flush()
-            self._context.load_cert_chain(file.name)
+            self._context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
         self._tls = tls
 
     def close(self) -> None:
@@ -518,16 +517,16 @@ class Gate:
         self._thread.join()
 
     def _run(self) -> None:
-        with suppress(asyncio.CancelledError):
-            self._loop.run_until_complete(self._serving)
-        self._listener.close()
-        rest = asyncio.all_tasks(self._loop)
-        for task in rest:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
-        self._loop.close()
+        with self._listener, suppress(asyncio.CancelledError):
+            asyncio.run(self._accept())  # cancels what is still open when it ends
 
     async def _accept(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._serving = self._loop.create_task(self._accept_each())
+        self._ready.set()
+        await self._serving
+
+    async def _accept_each(self) -> None:
         tasks = set()
         while True:
             try:

@@ -20,6 +20,7 @@ from tests.hypervisor.namespaces import Cell, Segment
 from tests.hypervisor.relays import DIALECTS, Metadata, MetadataService, Relay
 
 INIT: Final = Path(__file__).with_name("init.py")
+RAY: Final = str(Path(sys.executable).with_name("ray"))
 MEBIBYTE: Final = 2**20
 RAY_ENVIRONMENT: Final = {
     "GRPC_DNS_RESOLVER": "native",
@@ -121,15 +122,17 @@ class Hypervisor:
         with self._lock:
             return self._segment.address(next(self._numbers))
 
-    def boot(self, name: str, *, user_data: str, metadata: Metadata, address: str | None = None) -> Guest:
-        """A machine, switched on. `ray` is on its path."""
+    def boot(
+        self, name: str, *, user_data: str, metadata: Metadata, address: str | None = None, ray: str = RAY
+    ) -> Guest:
+        """A machine, switched on. `ray` is the program of that name on its path."""
         return self._start(
             name,
             address,
             metadata,
             user_data=user_data,
             environment=RAY_ENVIRONMENT,
-            commands={"ray": str(Path(sys.executable).with_name("ray"))},
+            commands={"ray": ray},
             minute_seconds=self._minute_seconds,
         )
 

@@ -10,7 +10,7 @@ from cloud_adapters.base import Boot, CapacityType, ClusterRef, Endpoint, Invent
 from cloud_adapters.boot.user_data import render
 from cloud_adapters.ray_state import RayState
 from tests.hypervisor.desk import BOOT_TOKEN, RAY_TOKEN, TLS_PORT, Desk
-from tests.hypervisor.hypervisor import Guest, Hypervisor
+from tests.hypervisor.hypervisor import RAY, Guest, Hypervisor
 from tests.hypervisor.relays import Cloud, Metadata
 
 JOIN_SECONDS: Final = 240.0
@@ -26,7 +26,7 @@ class Site:
         self.hypervisor = hypervisor
         self.metadata: dict[str, Metadata] = {}
 
-    def boot(self, name: str, cloud: Cloud = Cloud.AWS, *, token: str = BOOT_TOKEN) -> Guest:
+    def boot(self, name: str, cloud: Cloud = Cloud.AWS, *, token: str = BOOT_TOKEN, ray: str = RAY) -> Guest:
         boot = Boot(
             urls=(f"http://127.0.0.1:{self.desk.port}",),
             token=token,
@@ -45,7 +45,7 @@ class Site:
         address = self.hypervisor.next_address()
         self.metadata[name] = Metadata.of(cloud, name, address)
         return self.hypervisor.boot(
-            name, user_data=render(order), metadata=self.metadata[name], address=address
+            name, user_data=render(order), metadata=self.metadata[name], address=address, ray=ray
         )
 
     def endpoint(self, *, token: str = RAY_TOKEN, ca_pem: str | None = None) -> Endpoint:

@@ -151,6 +151,25 @@ def test_a_program_that_hangs_disarms_nothing() -> None:
         assert "ends this machine" not in guest.log("crossdock-machine.service.log")
 
 
+@pytest.mark.verify  # five starts, further and further apart
+def test_a_machine_where_ray_does_not_stay_says_why_and_ends() -> None:
+    with site(is_holding=False) as standing:
+        guest = standing.boot("i-1", ray="/bin/false")
+        assert ends(guest, JOIN_SECONDS)
+        last = standing.desk.latest()["i-1"]
+        assert (last["phase"], last["notice"]) == ("leaving", None)
+        assert last["problem"] == "ray ended with code 1, 5 of 5 starts; it said: "
+
+
+def test_a_machine_without_ray_on_its_image_says_so() -> None:
+    with site(is_holding=False) as standing:
+        standing.boot("i-1", ray="/nowhere/ray")
+        standing.wait(
+            lambda: "i-1" in standing.phases() and standing.desk.latest()["i-1"]["problem"] is not None
+        )
+        assert "the image has no `ray` on" in standing.desk.latest()["i-1"]["problem"]
+
+
 def test_a_program_that_dies_is_started_again_and_knows_who_it_is() -> None:
     with site() as standing:
         standing.boot("i-1")
