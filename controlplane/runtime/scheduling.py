@@ -101,6 +101,7 @@ class SchedulingLoop:
         if leading is None:
             return
         now = self._follow(leading)
+        self._renew(leading, now)
         self._commit(leading, leading.engine.plan(version=leading.version, now=now))
 
     def _lead(self) -> _Leadership | None:
@@ -109,14 +110,13 @@ class SchedulingLoop:
                 lambda tx: tx.leases.take(SCHEDULER_LEASE, self._holder, self._leader_seconds)
             )
             self._leading = self._begin(lease) if lease else None
-        elif self._is_half_over(self._leading.lease):
-            lease = self._leading.lease
-            self._leading.lease = self._store.write(lambda tx: tx.leases.renew(lease, self._leader_seconds))
         return self._leading
 
-    def _is_half_over(self, lease: Lease) -> bool:
-        with self._store.read() as tx:
-            return (lease.until - tx.now).total_seconds() < self._leader_seconds / 2
+    def _renew(self, leading: _Leadership, now: datetime) -> None:
+        """When half of its time is over. What was read while it was somebody else's is thrown away with the rest."""
+        lease = leading.lease
+        if (lease.until - now).total_seconds() < self._leader_seconds / 2:
+            leading.lease = self._store.write(lambda tx: tx.leases.renew(lease, self._leader_seconds))
 
     def _begin(self, lease: Lease) -> _Leadership:
         with self._store.read() as tx:  # one snapshot: rows and cursor belong together

@@ -27,7 +27,7 @@ from controlplane.store.statements import Statement, fixed, is_in, listed
 from controlplane.store.views import QueuedRows
 
 _C: Final = ASKS.c
-_ASK: Final = select(
+COLUMNS: Final = (
     _C.id,
     _C.job_id,
     _C.queue_id,
@@ -43,6 +43,7 @@ _ASK: Final = select(
     _C.submitted_at,
     _C.not_before,
 )
+_ASK: Final = select(*COLUMNS)
 _IS_QUEUED: Final = JOBS.c.state == fixed(JobState.QUEUED)
 
 _GET: Final = Statement(_ASK.where(_C.id == bindparam("id")))
@@ -55,14 +56,14 @@ _DEFER: Final = Statement(
 _SEPARATOR: Final = ","
 """Stands in no id and no number."""
 
-_COLUMNS: Final = (_C.id, _C.class_id, _C.priority, _C.submitted_at, func.coalesce(_C.not_before, 0))
+_QUEUED_COLUMNS: Final = (_C.id, _C.class_id, _C.priority, _C.submitted_at, func.coalesce(_C.not_before, 0))
 # A million rows cost their driver more than all else costs together; five long texts cost it nothing.
 _QUEUED: Final = Statement(
     select(
         *(
             # As a part of the text: neither database takes it as a parameter that is made anew each time.
             func.aggregate_strings(as_type(column, Text), fixed(_SEPARATOR))  # type: ignore[arg-type]
-            for column in _COLUMNS
+            for column in _QUEUED_COLUMNS
         )
     )
     .select_from(JOBS)
@@ -83,15 +84,15 @@ class Asks:
 
     def get(self, ask_id: AskId) -> Ask | None:
         row = self._link.row(_GET, {"id": ask_id})
-        return None if row is None else _ask(row)
+        return None if row is None else ask_of(row)
 
     def of_job(self, job_id: JobId) -> Ask | None:
         row = self._link.row(_OF_JOB, {"id": job_id})
-        return None if row is None else _ask(row)
+        return None if row is None else ask_of(row)
 
     def many(self, ask_ids: Sequence[AskId]) -> dict[AskId, Ask]:
         """Unknown ones are left out."""
-        found = map(_ask, self._link.rows(_MANY, {"ids": listed(ask_ids)}))
+        found = map(ask_of, self._link.rows(_MANY, {"ids": listed(ask_ids)}))
         return {ask.id: ask for ask in found}
 
     def deferred(self, job_ids: Sequence[JobId]) -> set[JobId]:
@@ -118,12 +119,12 @@ class Asks:
             priorities=priorities,
             submitted_us=submitted_us,
             not_before_us=not_before_us,
-            classes=[_ask(row) for row in self._link.rows(_MANY, {"ids": listed(samples.values())})],
+            classes=[ask_of(row) for row in self._link.rows(_MANY, {"ids": listed(samples.values())})],
         )
 
     def queued_of_jobs(self, job_ids: Sequence[JobId]) -> list[Ask]:
         """The asks of those among the jobs that are queued now."""
-        return [_ask(row) for row in self._link.rows(_QUEUED_OF_JOBS, {"ids": listed(job_ids)})]
+        return [ask_of(row) for row in self._link.rows(_QUEUED_OF_JOBS, {"ids": listed(job_ids)})]
 
 
 def params(ask: Ask) -> dict[str, object]:
@@ -142,7 +143,8 @@ def params(ask: Ask) -> dict[str, object]:
 
 
 @remembered
-def _ask(row: Row) -> Ask:
+def ask_of(row: Row) -> Ask:
+    """From `COLUMNS`."""
     (id_, job_id, queue_id, ordinal, tasks, cpu_milli, memory_bytes, gpu_milli, custom, *rest) = row
     (accelerator, class_id, priority, submitted_at, not_before) = rest
     return Ask(

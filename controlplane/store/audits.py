@@ -8,11 +8,12 @@ from sqlalchemy import bindparam, case, exists, func, or_, select, text
 
 from controlplane.domain.clusters import ClusterState
 from controlplane.domain.events import Event
-from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClassId, ClusterId, JobId, NodeId, ProjectId
+from controlplane.domain.ids import AttemptId, ClaimId, ClassId, ClusterId, JobId, NodeId, ProjectId
 from controlplane.domain.invariants import BookedRank, BookedSeat, ClaimFile, Dossier, Floor, WaitingClass
 from controlplane.domain.jobs import Ask, JobState
 from controlplane.store import feed_floor
-from controlplane.store.asks import Asks
+from controlplane.store.asks import COLUMNS as ASK_COLUMNS
+from controlplane.store.asks import ask_of
 from controlplane.store.attempts import Attempts
 from controlplane.store.claims import Claims, Launches
 from controlplane.store.clusters import Clusters
@@ -52,7 +53,7 @@ _OF_JOBS: Final = is_in(_A.job_id, "ids")
 _JOB_IDS: Final = Statement(
     select(JOBS.c.id).where(JOBS.c.id > bindparam("after")).order_by(JOBS.c.id).limit(bound("limit"))
 )
-_ASK_IDS: Final = Statement(select(ASKS.c.id).where(is_in(ASKS.c.job_id, "ids")))
+_ASKS: Final = Statement(select(*ASK_COLUMNS).where(is_in(ASKS.c.job_id, "ids")).order_by(ASKS.c.id))
 _SEATS: Final = Statement(
     select(
         _A.job_id,
@@ -209,8 +210,7 @@ class Audits:
         return [(table, str(row), parent) for table, row, parent, _ in self._link.rows(_DANGLING)]
 
     def _asks(self, ids: Mapping[str, str]) -> dict[str, tuple[Ask, ...]]:
-        found = Asks(self._link).many([AskId(row[0]) for row in self._link.rows(_ASK_IDS, ids)])
-        return _grouped((ask.job_id, ask) for ask in found.values())
+        return _grouped((row[1], ask_of(row)) for row in self._link.rows(_ASKS, ids))
 
     def _moves(self, ids: Mapping[str, str]) -> dict[str, tuple[Event, ...]]:
         return _grouped((row[4], _event(row)) for row in self._link.rows(_MOVES_OF_JOBS, ids))

@@ -61,12 +61,12 @@ _CLAIMS: Final = Statement(
     .with_for_update()
 )
 _FINISH: Final = Statement(delete(WORK).where(_C.noun == bindparam("noun"), is_in(_C.id, "ids")), table=WORK)
-_NEXT: Final = bound("next_at")
+_NEXT_AT: Final = bound("next_at")
 _SETTLE: Final = Statement(
     update(WORK)
     .where(*_IS_OURS)
     .values(
-        due_at=case((_C.poked_for < func.coalesce(_NEXT, _C.poked_for + 1), _C.poked_for), else_=_NEXT),
+        due_at=case((_C.poked_for < func.coalesce(_NEXT_AT, _C.poked_for + 1), _C.poked_for), else_=_NEXT_AT),
         poked_for=None,
         holder=None,
         until=None,
@@ -84,18 +84,19 @@ _FREE: Final = Statement(
     ),
     table=WORK,
 )
-_NEXT_FREE: Final = Statement(
+_NEXT_FREE: Final = (
     select(_C.due_at)
     .where(_C.noun == bindparam("noun"), _C.holder.is_(None))
     .order_by(_C.due_at)
     .limit(bound("one"))
 )
-_NEXT_EXPIRY: Final = Statement(
+_NEXT_EXPIRY: Final = (
     select(_C.until)
     .where(_C.noun == bindparam("noun"), _C.holder.is_not(None))
     .order_by(_C.until)
     .limit(bound("one"))
 )
+_NEXT: Final = Statement(select(_NEXT_FREE.scalar_subquery(), _NEXT_EXPIRY.scalar_subquery()))
 
 
 class Work:
@@ -167,9 +168,8 @@ class Work:
 
     def next_due(self, noun: str) -> datetime | None:
         """When there will be something to claim, if nobody pokes before."""
-        params = {"noun": noun, "one": 1}
-        rows = (self._link.row(_NEXT_FREE, params), self._link.row(_NEXT_EXPIRY, params))
-        moments = [moment(row[0]) for row in rows if row is not None]
+        row = self._link.row(_NEXT, {"noun": noun, "one": 1}) or ()
+        moments = [moment(each) for each in row if each is not None]
         return min(moments, default=None)
 
     def _claims(self, items: Sequence[WorkItem]) -> dict[str, tuple[int, int | None]]:

@@ -1,18 +1,18 @@
 """Chance: every choice of the world, drawn from the seed alone, and the faults that struck.
 
-Each draw is a hash of (seed, site, how often the site was drawn from), so leaving one fault out does not change what is
-drawn anywhere else: that is what makes a failing seed small enough to read.
+Each site has a stream of its own, made from the seed and the site's name, so leaving one fault out does not change what
+is drawn anywhere else: that is what makes a failing seed small enough to read.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from random import Random
 from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-WHOLE: Final = 2**53
 HARMLESS: Final = frozenset({"others act before", "others act after"})
 """What goes on when faults have stopped: replicas meet each other in the middle of their work."""
 
@@ -46,13 +46,16 @@ class Chance:
 
         self._only = only
         self._occasions: Counter[str] = Counter()
+        self._streams: dict[str, Callable[[], float]] = {}
 
     def draw(self, site: str) -> float:
         """In [0, 1)."""
         self._occasions[site] += 1
-        text = f"{self.seed}|{site}|{self._occasions[site]}"
-        digest = blake2b(text.encode(), digest_size=8).digest()
-        return (int.from_bytes(digest, "big") >> 11) / WHOLE
+        stream = self._streams.get(site)
+        if stream is None:
+            digest = blake2b(f"{self.seed}|{site}".encode(), digest_size=8).digest()
+            stream = self._streams[site] = Random(int.from_bytes(digest, "big")).random
+        return stream()
 
     def is_so(self, site: str, probability: float) -> bool:
         return self.draw(site) < probability

@@ -35,6 +35,7 @@ class Judge:
         self._services = services_of(world, NoFaults(), world.objects)
         self._cursor: str | None = None
         self._clusters: dict[ClusterId, str] = {}
+        self._found_well: dict[JobId, invariants.Dossier] = {}
         self._hash = blake2b(digest_size=16)
         self.events = 0
         self._born: set[str] = set()
@@ -154,7 +155,10 @@ class Judge:
     def _jobs(self, tx: Tx, job_ids: list[JobId]) -> None:
         dossiers = tx.audits.dossiers(job_ids)
         for dossier in dossiers:
-            self._raise(invariants.of_job(dossier))
+            # The rules look at nothing else, so what reads as it did when they held needs no second look.
+            if self._found_well.get(dossier.job.id) != dossier:
+                self._raise(invariants.of_job(dossier))
+                self._found_well[dossier.job.id] = dossier
 
     def _claims(self, tx: Tx) -> None:
         for file in tx.audits.claims(None, MOST_EVENTS):
