@@ -21,7 +21,7 @@ from controlplane.domain.ids import AttemptId
 from controlplane.identity import attempt_tokens
 from controlplane.operations.services import Services
 from controlplane.operations.specs import grace_seconds
-from controlplane.store import CheckpointRow, MetricRow, RankRow, Tx
+from controlplane.store import CheckpointRow, MetricRow, RankRow, Reporter, Tx
 from controlplane.wire.protocol import (
     FACTS,
     MAX_LOG_BYTES,
@@ -92,12 +92,11 @@ def admit(services: Services, attempt_id: str, token: str | None) -> AttemptId:
 
 
 def _take(tx: Tx, services: Services, attempt_id: AttemptId, batch: Batch) -> RecordAnswer:
-    attempt = tx.attempts.get(attempt_id)
-    if attempt is None:
+    reporter = tx.records.reporter(attempt_id, batch.rank)
+    if reporter is None:
         raise NotFound(f"there is no attempt {attempt_id!r}")
-    _check_rank(tx, attempt, batch.rank)
-    row = tx.records.rank(attempt_id, batch.rank)
-    grace = grace_seconds(tx, attempt.job_id)
+    _check_rank(reporter, batch.rank)
+    attempt, row, grace = reporter.attempt, reporter.row, grace_seconds(reporter.spec)
     if not attempt.is_live:
         if not batch.is_known(row):
             raise Gone
@@ -220,9 +219,8 @@ def _answer(row: RankRow, lease_seconds: float, *, stop: bool, grace: float) -> 
     )
 
 
-def _check_rank(tx: Tx, attempt: Attempt, rank: int) -> None:
-    ask = tx.asks.get(attempt.ask_id)
-    highest = ask.tasks - 1 if ask else 0
+def _check_rank(reporter: Reporter, rank: int) -> None:
+    highest = reporter.tasks - 1
     if rank > highest:
         raise Invalid(f"the attempt has no rank {rank}", field="rank", value=rank, limit=highest)
 

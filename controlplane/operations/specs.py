@@ -1,6 +1,7 @@
 """Specs: what is read from a stored spec after its job was accepted."""
 
 import json
+from functools import lru_cache
 from typing import cast
 
 from controlplane.domain.errors import Bug
@@ -9,6 +10,9 @@ from controlplane.store import Tx
 from controlplane.wire.jobspec import INFORMATIVE_FIELDS, JobSpec
 
 DEFAULT_GRACE_SECONDS = cast("float", JobSpec.model_fields["grace_seconds"].default)
+
+MOST_REMEMBERED = 256
+"""Specs whose attempts report, again and again."""
 
 
 def stored(tx: Tx, job_id: JobId) -> tuple[str, int]:
@@ -19,9 +23,9 @@ def stored(tx: Tx, job_id: JobId) -> tuple[str, int]:
     return spec
 
 
-def grace_seconds(tx: Tx, job_id: JobId) -> float:
+@lru_cache(maxsize=MOST_REMEMBERED)
+def grace_seconds(spec_json: str) -> float:
     """Between SIGTERM and SIGKILL, as the user asked for."""
-    spec_json, _ = stored(tx, job_id)
     return float(json.loads(spec_json).get("grace_seconds", DEFAULT_GRACE_SECONDS))
 
 

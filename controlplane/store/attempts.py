@@ -28,7 +28,7 @@ from controlplane.store.statements import Statement, bound, fixed, inserted, is_
 
 _C: Final = ATTEMPTS.c
 _S: Final = SEATS.c
-_ATTEMPT: Final = select(
+COLUMNS: Final = (
     _C.id,
     _C.job_id,
     _C.ask_id,
@@ -51,6 +51,7 @@ _ATTEMPT: Final = select(
     _C.claim_id,
     _C.came_from,
 )
+_ATTEMPT: Final = select(*COLUMNS)
 _IS_LIVE: Final = _C.state != fixed(AttemptState.ENDED)
 _LATER: Final = bound("lease_until")
 _LATEST_LEASE: Final = case(
@@ -180,11 +181,11 @@ class Attempts:
 
     def get(self, attempt_id: AttemptId) -> Attempt | None:
         row = self._link.row(_GET, {"id": attempt_id})
-        return None if row is None else _attempt(row)
+        return None if row is None else attempt_of(row)
 
     def many(self, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, Attempt]:
         """Unknown ones are left out."""
-        found = map(_attempt, self._link.rows(_MANY, {"ids": listed(attempt_ids)}))
+        found = map(attempt_of, self._link.rows(_MANY, {"ids": listed(attempt_ids)}))
         return {attempt.id: attempt for attempt in found}
 
     def save(self, attempt: Attempt) -> None:
@@ -224,7 +225,7 @@ class Attempts:
         """Each job's by number; jobs without any are left out."""
         found: dict[JobId, list[Attempt]] = {}
         for row in self._link.rows(_OF_JOBS, {"ids": listed(job_ids)}):
-            attempt = _attempt(row)
+            attempt = attempt_of(row)
             found.setdefault(attempt.job_id, []).append(attempt)
         return found
 
@@ -236,12 +237,12 @@ class Attempts:
         return self.live_of_jobs([job_id]).get(job_id)
 
     def live_of_jobs(self, job_ids: Sequence[JobId]) -> dict[JobId, Attempt]:
-        live = map(_attempt, self._link.rows(_LIVE_OF_JOBS, {"ids": listed(job_ids)}))
+        live = map(attempt_of, self._link.rows(_LIVE_OF_JOBS, {"ids": listed(job_ids)}))
         return {attempt.job_id: attempt for attempt in live}
 
     def live(self, cluster_id: ClusterId | None = None) -> list[Attempt]:
         rows = self._link.rows(_live(of_a_cluster=cluster_id is not None), {"id": cluster_id})
-        return [_attempt(row) for row in rows]
+        return [attempt_of(row) for row in rows]
 
     def live_ids(self, cluster_id: ClusterId) -> list[AttemptId]:
         return [AttemptId(row[0]) for row in self._link.rows(_LIVE_IDS, {"id": cluster_id})]
@@ -368,7 +369,8 @@ def _params(attempt: Attempt) -> dict[str, object]:
 
 
 @remembered
-def _attempt(row: Row) -> Attempt:
+def attempt_of(row: Row) -> Attempt:
+    """From `COLUMNS`."""
     (id_, job_id, ask_id, project_id, cluster_id, number, state, since, placed_at, version, *rest) = row
     (outcome, exit_code, reason, started_at, ended_at, lease_until, *rest) = rest
     (stop_outcome, stop_requested_at, session, claim_id, came_from) = rest

@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
-from sqlalchemy import bindparam, func, select, tuple_
+from sqlalchemy import and_, bindparam, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as insert_or_update
 
 from controlplane.domain.errors import Conflict
 from controlplane.domain.ids import AttemptId, JobId
+from controlplane.store.attempts import COLUMNS as ATTEMPT_COLUMNS
+from controlplane.store.attempts import attempt_of
 from controlplane.store.links import Link
 from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none, packed, unpacked
-from controlplane.store.schema import ATTEMPTS, CHECKPOINTS, LOG_CHUNKS, METRICS, RANKS
+from controlplane.store.schema import ASKS, ATTEMPTS, CHECKPOINTS, JOBS, LOG_CHUNKS, METRICS, RANKS
 from controlplane.store.statements import Statement, bound, inserted, is_in, listed
-from controlplane.store.views import CheckpointRow, MetricRow, NumberedMetric, RankRow
+from controlplane.store.views import CheckpointRow, MetricRow, NumberedMetric, RankRow, Reporter
 
 _R: Final = RANKS.c
 _M: Final = METRICS.c
@@ -29,6 +31,14 @@ _RANK: Final = select(
     _R.exited_at,
     _R.progress,
     _R.progress_message,
+)
+_REPORTER: Final = Statement(
+    select(*ATTEMPT_COLUMNS, ASKS.c.tasks, JOBS.c.spec, *_RANK.selected_columns)
+    .select_from(ATTEMPTS)
+    .join(ASKS, ASKS.c.id == ATTEMPTS.c.ask_id)
+    .join(JOBS, JOBS.c.id == ATTEMPTS.c.job_id)
+    .outerjoin(RANKS, and_(_R.attempt_id == ATTEMPTS.c.id, _R.rank == bound("rank")))
+    .where(ATTEMPTS.c.id == bindparam("id"))
 )
 _OF_ATTEMPT: Final = _R.attempt_id == bindparam("attempt_id")
 _GET_RANK: Final = Statement(_RANK.where(_OF_ATTEMPT, _R.rank == bound("rank")))
@@ -104,6 +114,20 @@ class Records:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+
+    def reporter(self, attempt_id: AttemptId, rank: int) -> Reporter | None:
+        """None: there is no such attempt. One that never reported has zeros, also if there is no such rank."""
+        row = self._link.row(_REPORTER, {"id": attempt_id, "rank": rank})
+        if row is None:
+            return None
+        end = len(ATTEMPT_COLUMNS)
+        tasks, spec, *reported = row[end:]
+        return Reporter(
+            attempt=attempt_of(row[:end]),
+            tasks=tasks,
+            spec=spec,
+            row=RankRow() if reported[0] is None else _rank(tuple(reported)),
+        )
 
     def rank(self, attempt_id: AttemptId, rank: int) -> RankRow:
         """Zeros for one that never reported."""

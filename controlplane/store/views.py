@@ -172,6 +172,20 @@ class RankRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reporter:
+    """A rank that reports, with what its records are checked against."""
+
+    attempt: Attempt
+    tasks: int
+    """Of the whole attempt."""
+
+    spec: str
+    """Of its job, as submitted."""
+
+    row: RankRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricRow:
     attempt_id: AttemptId
     job_id: JobId

@@ -51,6 +51,7 @@ HOT: Final[dict[str, Statement]] = {
     "states before a move": jobs._MOVES._states,
     "specs of jobs": jobs._SPECS,
     "deferred asks of jobs": asks._DEFERRED,
+    "rank that reports": records._REPORTER,
     "ranks of attempts": records._RANKS_OF_MANY,
     "starts in flight": attempts._STARTING,
     "outcomes of a job": attempts._OUTCOMES,
