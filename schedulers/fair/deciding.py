@@ -9,6 +9,8 @@ from schedulers.fair.explaining import explain
 from schedulers.fair.facts import Facts
 from schedulers.fair.ledger import Request
 from schedulers.fair.order import Line, Tournament
+from schedulers.fair.preempting import Court
+from schedulers.fair.victims import Heir
 from schedulers.fair.world import Promise, World, holds, take
 
 
@@ -49,7 +51,7 @@ def _hand_over(world: World, draft: _Draft) -> None:
             take(world.empty_seats, seats)
             draft.places.append(_inherited(promise))
         else:
-            draft.waiting[promise.facts.id] = _waits_for_seats(ask_id, promise)
+            draft.waiting[promise.facts.id] = _waits(promise.facts.id, ask_id, len(seats))
 
 
 def _inherited(promise: Promise) -> Place:
@@ -61,13 +63,12 @@ def _inherited(promise: Promise) -> Place:
     )
 
 
-def _waits_for_seats(ask_id: AskId, promise: Promise) -> Defer:
+def _waits(class_id: ClassId, ask_id: AskId, seats: int) -> Defer:
     return Defer(
-        class_id=promise.facts.id,
+        class_id=class_id,
         code=ReasonCode.WAITING_FOR_SEATS,
-        sentence=f"{len(promise.nomination.seats)} seats are promised to {ask_id}; who sat there is stopping",
+        sentence=f"{seats} seats are promised to {ask_id}; who sits there is stopping",
         remedy="starts when they have stopped; nothing needs to be done",
-        blocker=None,
     )
 
 
@@ -78,15 +79,23 @@ def _take_turns(world: World, draft: _Draft) -> None:
     turns = Tournament.of(
         _lines(world, draft), ledger=world.ledger, now=world.epoch_start, fleet_totals=totals
     )
+    court = Court.of(world)
     while (line := turns.next()) is not None:
+        submitted, ask_id = line.asks[line.at]
         seating = world.floor.seat(line.facts)
         if seating is not None:
             world.floor.book(seating)
-            draft.places.append(seating.place(world.fleet, line.asks[line.at][1]))
+            draft.places.append(seating.place(world.fleet, ask_id))
             turns.advance(line)
-        else:
-            draft.refused.setdefault(line.facts.id, line.facts)
-            turns.drop(line)
+            continue
+        preempt = court.preempt(Heir(ask_id, line.facts, line.priority, submitted))
+        if preempt is not None:
+            draft.preempts.append(preempt)
+            draft.waiting[line.facts.id] = _waits(line.facts.id, ask_id, len(preempt.seats))
+            turns.advance(line)
+            continue
+        draft.refused.setdefault(line.facts.id, line.facts)
+        turns.drop(line)
 
 
 def _lines(world: World, draft: _Draft) -> Iterator[Line]:

@@ -141,6 +141,13 @@ class Fleet:
                         horizon.slack[node, column] -= amount * tasks
         self._log.append(node)
 
+    def withhold(self, amounts: Columns) -> None:
+        """Takes so much off what is free, node by node, for good."""
+        self.free -= amounts
+        for horizon in self.horizons:
+            horizon.slack -= amounts
+        self._log.extend(np.flatnonzero(amounts.any(axis=1)).tolist())
+
     def reserve(self, moment: int, slack: Columns) -> None:
         """From now on nothing that runs beyond the moment takes more than `slack`."""
         self.horizons.append(Horizon(moment=moment, slack=slack))

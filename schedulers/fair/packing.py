@@ -50,7 +50,11 @@ def start_levels(fleet: Fleet, topology: Topology | None) -> tuple[str, ...]:
 
 def room(fleet: Fleet, part: Part, topology: Topology | None, level: str, end: int) -> Columns:
     """How many tasks each domain of the level takes, slices whole."""
-    counts = np.where(part.nodes, fleet.counts(part.need, end), 0)
+    return room_of(fleet, np.where(part.nodes, fleet.counts(part.need, end), 0), topology, level)
+
+
+def room_of(fleet: Fleet, counts: Columns, topology: Topology | None, level: str) -> Columns:
+    """The same for counts that somebody else made."""
     return _sums(fleet, counts, _slices(fleet, topology), level)
 
 

@@ -1,7 +1,7 @@
 """The world: a snapshot as the policy works on it, with everything that is held and promised already booked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 import numpy as np
@@ -9,9 +9,9 @@ import numpy as np
 from controlplane.domain.ids import AskId, ClassId, NodeId, QueueId
 from schedulers.base import DEFAULT_FLAVOR, Nomination, RunningAsk, Snapshot, microseconds
 from schedulers.fair.facts import SECOND, Facts, RoleFacts, facts_of
-from schedulers.fair.fleet import Columns, Fleet
+from schedulers.fair.fleet import NEVER, Columns, Fleet
 from schedulers.fair.ledger import Ledger, Request
-from schedulers.fair.seating import Floor
+from schedulers.fair.seating import Floor, Seating
 
 EPOCH_SECONDS: Final = 300
 """Age, deadlines and past use change the order only at multiples of this."""
@@ -58,6 +58,9 @@ class World:
     """What is physically free on each node, promised or not."""
 
     holdings: dict[AskId, Holding] = field(default_factory=dict)
+    members: dict[int, list[AskId]] = field(default_factory=dict)
+    """Of every queue, the asks that hold seats."""
+
     promises: dict[AskId, Promise] = field(default_factory=dict)
     known: dict[ClassId, Facts] = field(default_factory=dict)
 
@@ -86,6 +89,44 @@ class World:
             self.known[class_id] = known
         return known
 
+    def flavor_of(self, role: RoleFacts, node: int) -> str:
+        """Of a seat; of one on a node that is not in the picture, the flavor that it most likely has."""
+        return self.fleet.nodes[node].flavor if node >= 0 else _likely_flavor(role)
+
+    def holdings_of(self, queue: int) -> list[Holding]:
+        return [self.holdings[id_] for id_ in self.members.get(queue, ()) if id_ in self.holdings]
+
+    def end_of(self, holding: Holding) -> int:
+        """When a running ask is expected to be done; one that is over its time goes on as long as it has run."""
+        if holding.facts.runs_for == NEVER:
+            return NEVER
+        began = holding.ask.admitted_at if holding.ask.started_at is None else holding.ask.started_at
+        expected = began + holding.facts.runs_for
+        return expected if expected > self.now else self.now + (self.now - began)
+
+    def take_seats(self, holding: Holding, gone: Sequence[Held], request: Request) -> None:
+        """They are leaving: neither its own nor its queue's any more, and nobody else's until they are empty."""
+        self.ledger.remove(holding.facts.queue, request)
+        present = self.holdings[holding.ask.id]
+        ranks = frozenset(seat.rank for seat in gone)
+        left = tuple(seat for seat in present.seats if seat.rank not in ranks)
+        kept = {cell: amount - request.get(cell, 0) for cell, amount in present.request.items()}
+        if left:
+            self.holdings[holding.ask.id] = replace(present, seats=left, request=kept)
+        else:
+            del self.holdings[holding.ask.id]
+
+    def inherit(self, seating: Seating, leaving: Sequence[Held]) -> None:
+        """Books seats of which a part is covered by what others leave: only the rest comes off what is free."""
+        needed, freed = np.zeros_like(self.fleet.free), np.zeros_like(self.fleet.free)
+        for seat in leaving:
+            _add_need(freed, seat.node, seat.role)
+        for role, nodes in zip(seating.facts.roles, seating.seats, strict=True):
+            for node in nodes:
+                _add_need(needed, node, role)
+        self.fleet.withhold(np.maximum(0, needed - freed))
+        self.ledger.add(seating.facts.queue, seating.request)
+
     def _hold(self, ask: RunningAsk, leaving: Columns) -> None:
         facts = self.facts(ask.ask_class)
         seats, request = [], Request()
@@ -100,7 +141,9 @@ class World:
             seats.append(Held(seat.rank, node, role))
             self._charge(request, facts, role, node)
         self.ledger.add(facts.queue, request)
-        self.holdings[ask.id] = Holding(ask, facts, tuple(seats), request)
+        if seats:
+            self.holdings[ask.id] = Holding(ask, facts, tuple(seats), request)
+            self.members.setdefault(facts.queue, []).append(ask.id)
 
     def _promise(self, leaving: Columns) -> None:
         """Takes off what is free for others whatever the seats that are leaving do not cover."""
@@ -120,7 +163,7 @@ class World:
                     self._charge(request, facts, role, node)
             self.ledger.add(facts.queue, request)
             self.promises[nomination.ask_id] = Promise(nomination, facts, request)
-        self.fleet.free -= np.maximum(0, promised - leaving)
+        self.fleet.withhold(np.maximum(0, promised - leaving))
 
     def _stands(self, nomination: Nomination, facts: Facts) -> bool:
         """It has not lapsed, and its nodes still take this work."""
@@ -133,7 +176,7 @@ class World:
         return role is not None and node >= 0 and any(bool(mask[node]) for _, mask in role.masks)
 
     def _charge(self, request: Request, facts: Facts, role: RoleFacts, node: int) -> None:
-        flavor = self.fleet.nodes[node].flavor if node >= 0 else _likely_flavor(role)
+        flavor = self.flavor_of(role, node)
         for cell, amount in self.ledger.request(facts.queue, flavor, role.amounts, 1).items():
             request[cell] = request.get(cell, 0) + amount
 

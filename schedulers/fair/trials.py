@@ -1,0 +1,365 @@
+"""Trials: the search for a set of victims that is legal, suffices, and of which nobody could stay.
+
+After Kueue's preemption.go and fairsharing, with three changes: victims are chosen within one domain, so that the gang
+really fits where they sat; guaranteed work never goes for somebody's borrowing; and who is put back at the end must
+not make the others illegal (Kueue #14543). What is tried is booked and undone; a trial leaves no trace.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import numpy as np
+
+from controlplane.domain.queues import Reclaim
+from schedulers.base import Ground
+from schedulers.fair.fleet import NODE, Columns, Fleet, Mask, times
+from schedulers.fair.ledger import Ledger, Request
+from schedulers.fair.packing import Part, Seats, pack, room_of, start_levels
+from schedulers.fair.victims import Candidate, Heir, Newcomer, Register, Verdicts
+from schedulers.fair.world import World
+
+MOST_DOMAINS: Final = 16
+"""Of one level that are tried for one ask, those with the most room first."""
+
+Cost = tuple[int, int, int, int]
+"""Highest band and priority among the victims, GPU-seconds lost, how many go: the smallest is taken."""
+
+
+class Judge(Protocol):
+    """What a trial has to ask of the court."""
+
+    world: World
+    register: Register
+    verdicts: Verdicts
+
+    def is_guaranteed(self, candidate: Candidate) -> bool: ...
+
+    def would_be_guaranteed(self, heir: Heir, newcomer: Newcomer) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    victims: tuple[Candidate, ...]
+    grounds: tuple[Ground, ...]
+    seats: Seats
+    cost: Cost
+
+
+@dataclass(slots=True)
+class Trial:
+    """Of one heir on one choice of flavors."""
+
+    court: Judge
+    heir: Heir
+    request: Request
+    parts: list[Part]
+    is_guaranteed: bool
+    inside: Mask
+    """The nodes that the heir may use in the present attempt."""
+
+    gone: list[tuple[Candidate, Ground]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, court: Judge, heir: Heir, request: Request, parts: list[Part]) -> "Trial":
+        band = heir.facts.ask_class.band
+        newcomer = Newcomer(heir.ask_id, band, heir.priority, request)
+        everywhere = np.ones(len(court.world.fleet.nodes), np.bool_)
+        guaranteed = court.would_be_guaranteed(heir, newcomer)
+        return cls(court, heir, request, parts, guaranteed, everywhere)
+
+    @property
+    def fleet(self) -> Fleet:
+        return self.court.world.fleet
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.court.world.ledger
+
+    def sentence(self) -> Sentence | None:
+        """The cheapest over the domains that are tried; None: there is no legal set that suffices."""
+        self.ledger.add(self.heir.facts.queue, self.request)
+        found: Sentence | None = None
+        for domains in self._attempts():
+            for inside in domains:
+                self.inside = inside
+                tried = self._attempt()
+                if tried is not None and (found is None or tried.cost < found.cost):
+                    found = tried
+            if found is not None:
+                break
+        self.ledger.remove(self.heir.facts.queue, self.request)
+        return found
+
+    def _attempts(self) -> Iterator[list[Mask]]:
+        """Level by level, the domains in which the heir could fit if all candidates went."""
+        fleet, topology = self.fleet, self.heir.facts.ask_class.topology
+        everywhere = np.ones(len(fleet.nodes), np.bool_)
+        if pack(fleet, self.parts, topology, 0) is not None:
+            yield [everywhere]  # only the quota is short, so nobody has to make room anywhere in particular
+            return
+        at_most = self._room_if_all_went()
+        single = topology is None and sum(part.tasks for part in self.parts) == 1
+        for level in (NODE,) if single else start_levels(fleet, topology):
+            enough = np.ones(len(fleet.domain_names[level]), np.bool_)
+            now = np.zeros(len(enough), np.int64)
+            for part in self.parts:
+                counts = np.where(part.nodes, times(at_most, part.need, fleet.gpus), 0)
+                wide = topology if part is self.parts[-1] else None
+                enough &= room_of(fleet, counts, wide, level) >= part.tasks
+                free = np.where(part.nodes, fleet.counts(part.need), 0)
+                now += room_of(fleet, free, None, level)
+            candidates = np.flatnonzero(enough)
+            roomiest = candidates[np.argsort(-now[candidates], kind="stable")][:MOST_DOMAINS]
+            yield [fleet.levels[level] == domain for domain in roomiest.tolist()]
+
+    def _room_if_all_went(self) -> Columns:
+        room = self.fleet.free.copy()
+        for group in self.court.register.by_queue.values():
+            for candidate in group:
+                if candidate.is_part:
+                    continue
+                for seat in candidate.seats:
+                    for column, amount in seat.role.need:
+                        if seat.node >= 0 and column >= 0:
+                            room[seat.node, column] += amount
+        return room
+
+    def _attempt(self) -> Sentence | None:
+        seats = self._take_until_it_fits()
+        if seats is not None:
+            seats = self._put_back(seats)
+        sentence = None if seats is None else self._sentence(seats)
+        for candidate, _ in self.gone:
+            self._restore(candidate)
+        self.gone.clear()
+        return sentence
+
+    def _take_until_it_fits(self) -> Seats | None:
+        line = _Line.of(self)
+        spared: list[Candidate] = []
+        while (seats := self._seats()) is None:
+            candidate = line.next()
+            if candidate is None:
+                return self._take_one_of_each(spared)
+            if not self._helps(candidate):
+                continue
+            ground = self._ground(candidate)
+            if ground is None:
+                spared.append(candidate)
+            else:
+                self._evict(candidate, ground)
+        return seats
+
+    def _take_one_of_each(self, spared: Sequence[Candidate]) -> Seats | None:
+        """The second rule of fair shares: the heir's new share only has to be smaller than the old one of the queue."""
+        asked: list[int] = []
+        for candidate in spared:
+            if candidate.queue in asked or not self._helps(candidate):
+                continue
+            if self._ground(candidate, old_share=True) is not None:
+                asked.append(candidate.queue)
+                self._evict(candidate, Ground.FAIR_SHARE)
+                if (seats := self._seats()) is not None:
+                    return seats
+        return None
+
+    def _put_back(self, seats: Seats) -> Seats:
+        """From the last but one to the first: who can stay, stays, unless that makes another one's going illegal."""
+        for candidate, ground in reversed(self.gone[:-1]):
+            place = self.gone.index((candidate, ground))
+            self._restore(candidate)
+            del self.gone[place]
+            again = self._seats()
+            if again is not None and self._all_legal():
+                seats = again
+                continue
+            self._release(candidate)
+            self.gone.insert(place, (candidate, ground))
+        return seats
+
+    def _all_legal(self) -> bool:
+        """Whether every victim of another queue still goes by the rule that it went by."""
+        for candidate, ground in self.gone:
+            if ground is Ground.RECLAIM and not self._owns_it(candidate.queue):
+                return False
+            if ground is not Ground.FAIR_SHARE:
+                continue
+            mine, its = self._siblings(candidate.queue)
+            self.ledger.add(candidate.queue, candidate.request)
+            old = self.ledger.share(its)
+            self.ledger.remove(candidate.queue, candidate.request)
+            share = self.ledger.share(mine)
+            if not (share <= self.ledger.share(its) or share < old):
+                return False
+        return True
+
+    def _sentence(self, seats: Seats) -> Sentence:
+        rows = [(candidate.rank, candidate) for candidate, _ in self.gone]
+        standing = max((rank[1], rank[2]) for rank, _ in rows)
+        gpu_seconds = sum(
+            rank[3] * max(1, sum(dict(seat.role.need).get(self.fleet.gpus, 0) for seat in candidate.seats))
+            for rank, candidate in rows
+        )
+        cost = (*standing, gpu_seconds, len(rows))
+        victims, grounds = zip(*self.gone, strict=True)
+        return Sentence(victims, grounds, seats, cost)
+
+    def _seats(self) -> Seats | None:
+        """Of the heir as things stand in the trial; None: it does not fit yet."""
+        if self.ledger.is_overdrawn(self.heir.facts.queue, self.request):
+            return None
+        parts = [
+            Part(need=part.need, nodes=part.nodes & self.inside, tasks=part.tasks) for part in self.parts
+        ]
+        return pack(self.fleet, parts, self.heir.facts.ask_class.topology, 0)
+
+    def _helps(self, candidate: Candidate) -> bool:
+        """It uses what is short: some of an overdrawn cell, or room on a node that the heir could use."""
+        if any(
+            self.ledger.available(self.heir.facts.queue, cell) < 0
+            for cell in self.request
+            if candidate.request.get(cell)
+        ):
+            return True
+        usable = [part.nodes & self.inside for part in self.parts]
+        return any(seat.node >= 0 and mask[seat.node] for seat in candidate.seats for mask in usable)
+
+    def _ground(self, candidate: Candidate, *, old_share: bool = False) -> Ground | None:
+        """Why it may go as things stand in the trial; None: it may not."""
+        if candidate.queue == self.heir.facts.queue:
+            return self._ground_within(candidate)
+        if self.court.is_guaranteed(candidate) or not self._is_borrowed(candidate):
+            return None
+        rules = self.ledger.queues[self.heir.facts.queue].preemption
+        if self._owns_it(candidate.queue):
+            lower = candidate.holding.ask.priority < self.heir.priority
+            allowed = rules.reclaim is Reclaim.ANY or (rules.reclaim is Reclaim.LOWER_PRIORITY and lower)
+            return (
+                Ground.RECLAIM if allowed and (self.is_guaranteed or self._never_lost_to(candidate)) else None
+            )
+        if candidate.holding.facts.ask_class.band > self.heir.facts.ask_class.band or not self._never_lost_to(
+            candidate
+        ):
+            return None
+        if rules.borrow_below is not None:
+            its = candidate.holding.ask.priority
+            return Ground.PRIORITY if its < self.heir.priority and its <= rules.borrow_below else None
+        return (
+            Ground.FAIR_SHARE if rules.fair_share and self._is_fair(candidate, old_share=old_share) else None
+        )
+
+    def _ground_within(self, candidate: Candidate) -> Ground | None:
+        rule = self.ledger.queues[candidate.queue].preemption.within_queue
+        if not self.heir.outranks_in_queue(candidate, rule):
+            return None
+        if self.court.is_guaranteed(candidate) and not self.is_guaranteed:
+            return None
+        return Ground.PRIORITY if self._never_lost_to(candidate) else None
+
+    def _is_borrowed(self, candidate: Candidate) -> bool:
+        """Every node from its queue up to the common cohort uses more than it owns of what both want."""
+        cells = [cell for cell in self.request if candidate.request.get(cell)]
+        mine = frozenset(self.ledger.paths[self.heir.facts.queue])
+        way = [node for node in self.ledger.paths[candidate.queue] if node not in mine]
+        common = len(way) < len(self.ledger.paths[candidate.queue])
+        return common and all(self.ledger.is_above(node, cells) for node in way)
+
+    def _owns_it(self, other: int) -> bool:
+        """With the heir, some node on its side of the common cohort stays within what it owns of all it asks for."""
+        theirs = frozenset(self.ledger.paths[other])
+        mine = [node for node in self.ledger.paths[self.heir.facts.queue] if node not in theirs]
+        return any(not self.ledger.is_above(node, list(self.request)) for node in mine)
+
+    def _is_fair(self, candidate: Candidate, *, old_share: bool) -> bool:
+        mine, its = self._siblings(candidate.queue)
+        if old_share:
+            return self.ledger.share(mine) < self.ledger.share(its)
+        self.ledger.remove(candidate.queue, candidate.request)
+        fair = self.ledger.share(mine) <= self.ledger.share(its)
+        self.ledger.add(candidate.queue, candidate.request)
+        return fair
+
+    def _siblings(self, other: int) -> tuple[int, int]:
+        """The two children of the common cohort, on the heir's side and on the other's."""
+        mine, its = self.ledger.paths[self.heir.facts.queue], self.ledger.paths[other]
+        common = next(node for node in mine if node in its)
+        up, across = mine.index(common), its.index(common)
+        return mine[max(0, up - 1)], its[max(0, across - 1)]
+
+    def _never_lost_to(self, candidate: Candidate) -> bool:
+        return not self.court.verdicts.outranks(candidate.ask_id, self.heir.ask_id)
+
+    def _evict(self, candidate: Candidate, ground: Ground) -> None:
+        if not candidate.is_part:  # its surplus tasks that have gone already go with it
+            for earlier in [each for each in self.gone if each[0].ask_id == candidate.ask_id]:
+                self._restore(earlier[0])
+                self.gone.remove(earlier)
+        self._release(candidate)
+        self.gone.append((candidate, ground))
+
+    def _release(self, candidate: Candidate) -> None:
+        self._book(candidate, -1)
+        self.ledger.remove(candidate.queue, candidate.request)
+
+    def _restore(self, candidate: Candidate) -> None:
+        self._book(candidate, 1)
+        self.ledger.add(candidate.queue, candidate.request)
+
+    def _book(self, candidate: Candidate, sign: int) -> None:
+        end = self.court.world.end_of(candidate.holding)
+        for seat in candidate.seats:
+            if seat.node >= 0:
+                self.fleet.book(seat.node, seat.role.need, sign, end)
+
+
+@dataclass(slots=True)
+class _Line:
+    """Candidates in the order in which they are asked: always from where the share is largest at that moment."""
+
+    trial: Trial
+    groups: dict[int, list[Candidate]]
+    """Of every queue, the last one is next."""
+
+    children: dict[int, list[int]]
+    """Of every node, those below which there still are candidates."""
+
+    @classmethod
+    def of(cls, trial: Trial) -> "_Line":
+        ledger = trial.ledger
+        root = ledger.paths[trial.heir.facts.queue][-1]
+        groups = {
+            queue: group[::-1]
+            for queue, group in sorted(trial.court.register.by_queue.items())
+            if group and ledger.paths[queue][-1] == root
+        }
+        children: dict[int, list[int]] = {}
+        for queue in groups:
+            for node in ledger.paths[queue][:-1]:
+                siblings = children.setdefault(ledger.parent[node], [])
+                if node not in siblings:
+                    siblings.append(node)
+        return cls(trial, groups, children)
+
+    def next(self) -> Candidate | None:
+        at = self.trial.ledger.paths[self.trial.heir.facts.queue][-1]
+        while below := self.children.get(at):
+            child = max(below, key=self._claim)
+            if not self._has_any(child):
+                below.remove(child)
+                at = self.trial.ledger.paths[at][-1]
+                continue
+            at = child
+        group = self.groups.get(at)
+        return group.pop() if group else None
+
+    def _has_any(self, node: int) -> bool:
+        return bool(self.groups.get(node)) or any(
+            self._has_any(child) for child in self.children.get(node, ())
+        )
+
+    def _claim(self, node: int) -> tuple[object, ...]:
+        """The largest share goes first; of equal ones a cohort, then the queue whose first candidate goes first."""
+        group = self.groups.get(node)
+        first = tuple(-part for part in group[-1].rank[:5]) if group else ()
+        return (self.trial.ledger.share(node), bool(self.children.get(node)), first, -node)
