@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from controlplane.domain.addresses import is_loopback
+from controlplane.domain.addresses import is_loopback, is_metadata
 from controlplane.domain.amounts import MILLI, Amounts, custom_amounts
 from controlplane.domain.claims import CLAIM_LABEL, MACHINE_LABEL, SHARED, CapacityType, Share
 from controlplane.domain.clusters import DIRECT, Endpoint, Route, Taint
@@ -67,6 +67,7 @@ __all__ = [
     "Transient",
     "custom_amounts",
     "is_loopback",
+    "is_metadata",
 ]
 
 

@@ -1,9 +1,11 @@
 """Dialling: one HTTP client per endpoint, through its route.
 
-A Ray token is full code execution on its cluster: it travels over TLS, or does not leave this machine.
+A Ray token is full code execution on its cluster: it travels over TLS, or does not leave this machine. A name may
+lead anywhere: where it led is looked at once it is connected, before a byte is sent.
 """
 
 import os
+import socket
 import ssl
 import tempfile
 from pathlib import Path
@@ -11,12 +13,13 @@ from typing import Any
 
 import httpx
 
-from cloud_adapters.base import Endpoint, Rejected, Route, is_loopback
+from cloud_adapters.base import Endpoint, Rejected, Route, is_loopback, is_metadata
 
 
 def client(endpoint: Endpoint, *, transport: httpx.BaseTransport | None = None) -> httpx.Client:
     """Kept alive until it is closed, and safe for threads. Raises `Rejected` on plain HTTP off loopback.
 
+    So do its calls when the name has led to a metadata service.
     A proxy from the environment must not see the token, and cannot reach loopback.
     """
     refuse_plain_http(endpoint.url)
@@ -47,20 +50,31 @@ def refuse_plain_http(url: str) -> None:
     )
 
 
-class _NamedContext(ssl.SSLContext):
-    """Expects one name in the server's certificate, whatever address was dialled."""
+class _WaryContext(ssl.SSLContext):
+    """Looks whom a connection has reached; and expects one name in its certificate, whatever address was dialled."""
 
     server_name: str | None = None
+    is_tunnelled = False
+    """Then who was reached is the tunnel's near end."""
 
-    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401 # the standard library's own
+    def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401 # the standard library's own
+        if not self.is_tunnelled:
+            _refuse_metadata(sock)
         if self.server_name is not None:
             options["server_hostname"] = self.server_name
-        return super().wrap_socket(*arguments, **options)
+        return super().wrap_socket(sock, *arguments, **options)
+
+
+def _refuse_metadata(sock: socket.socket) -> None:
+    peer = sock.getpeername()
+    if isinstance(peer, tuple) and is_metadata(str(peer[0])):
+        raise Rejected(f"the name led to {peer[0]}, an address of a metadata service; such are not dialled")
 
 
 def tls(route: Route) -> ssl.SSLContext:
-    context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _WaryContext(ssl.PROTOCOL_TLS_CLIENT)
     context.server_name = route.server_name
+    context.is_tunnelled = route.proxy_url is not None
     try:
         if route.ca_pem is None:
             context.load_default_certs()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self, get_type_hints
+from urllib.parse import urlsplit
 
 from controlplane.domain.addresses import is_loopback
 from controlplane.domain.errors import Invalid
@@ -80,6 +81,9 @@ class Settings:
     local_cluster: bool = True
     """Whether `server init` registers the embedded Ray cluster."""
 
+    allow_loopback_clusters: bool = False
+    """Whether clusters at this machine's own addresses may be registered though others use this server."""
+
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Raises `Invalid` naming the variable, its value and what was expected."""
@@ -100,6 +104,12 @@ class Settings:
     @property
     def url(self) -> str:
         return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def is_for_this_machine(self) -> bool:
+        """Nobody else reaches the server, so nobody else reaches this machine through it."""
+        public_host = urlsplit(self.public_url).hostname
+        return is_loopback(self.host) and (public_host is None or is_loopback(public_host))
 
 
 def _refuse_open_door(settings: Settings) -> None:

@@ -10,7 +10,7 @@ from controlplane.api.openapi import PROBLEMS, takes
 from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
 from controlplane.operations import clusters
 from controlplane.operations.clusters import ClusterView, NodeView
-from controlplane.wire.admin import ClusterCreate, ClusterDocument, NodeDocument
+from controlplane.wire.admin import ClusterCreate, ClusterDocument, ClusterSecret, NodeDocument
 from controlplane.wire.base import Page
 
 router = APIRouter(prefix="/v1", tags=["clusters"], responses=dict(PROBLEMS))
@@ -43,6 +43,15 @@ def list_clusters(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) 
 def get_cluster(call: Read, cluster: str) -> Response:
     """By id or name."""
     return respond(documents.cluster(clusters.get(call.services, call.principal(), cluster)))
+
+
+@deeds.post("/clusters/{cluster}/secret", response_model=ClusterDocument, openapi_extra=takes(ClusterSecret))
+def change_secret_of_cluster(call: Whole, cluster: str) -> Response:
+    """What opens it from now on; the old one is deleted."""
+    who, given = call.principal(), call.parse(ClusterSecret)
+    deed = call.deed(who, 200, documents.cluster)
+    secret = given.secret.get_secret_value()
+    return deed.answer(clusters.change_secret(call.services, who, cluster, secret, once=deed.once))
 
 
 @deeds.post("/clusters/{cluster}/cordon", response_model=ClusterDocument, openapi_extra=takes())

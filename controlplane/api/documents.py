@@ -147,9 +147,11 @@ def cluster(view: ClusterView) -> ClusterDocument:
         cordoned_at=found.cordoned_at,
         last_seen_at=found.last_seen_at,
         problem=found.problem,
+        warnings=list(found.warnings),
         nodes=view.nodes,
         capacity=resources(view.capacity),
         booked=resources(view.booked),
+        foreign=resources(view.foreign),
         version=found.version,
     )
 

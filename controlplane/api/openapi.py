@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from controlplane.wire.admin import ClusterCreate, ProjectCreate, QueueCreate, TokenCreate
+from controlplane.wire.admin import ClusterCreate, ClusterSecret, ProjectCreate, QueueCreate, TokenCreate
 from controlplane.wire.base import Problem
 from controlplane.wire.capacity import ClaimCreate
 from controlplane.wire.jobs import JobBatch, JobBulk
@@ -24,6 +24,7 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     CheckInRequest,
     ClaimCreate,
     ClusterCreate,
+    ClusterSecret,
     JobBatch,
     JobBulk,
     JobSpec,

@@ -117,7 +117,7 @@ def problem_of(error: UserError) -> Problem:
     title = _title(type(error))
     if error.field is None:
         return _problem(error.http_code, error.code, title, error.message)
-    value, limit = _short(error.value), _short(error.limit)
+    value, limit = None if _is_secret(error.field) else _short(error.value), _short(error.limit)
     field = FieldProblem(field=error.field, message=error.message, value=value, limit=limit)
     return _problem(error.http_code, error.code, title, f"{error.field}: {error.message}", [field])
 
@@ -135,13 +135,16 @@ def _title(kind: type[UserError]) -> str:
 def _field(detail: ErrorDetails, field: str) -> FieldProblem:
     context = detail.get("ctx") or {}
     limits = [context[name] for name in LIMITS if name in context]
-    is_secret = field.rpartition(".")[2] in SECRET_FIELDS
     return FieldProblem(
         field=field or "body",
         message=_message(detail),
-        value=None if is_secret else _short(detail["input"]),
+        value=None if _is_secret(field) else _short(detail["input"]),
         limit=_short(limits[0]) if limits else None,
     )
+
+
+def _is_secret(field: str) -> bool:
+    return field.rpartition(".")[2] in SECRET_FIELDS
 
 
 def _message(detail: ErrorDetails) -> str:

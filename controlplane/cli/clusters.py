@@ -1,14 +1,16 @@
 """`crossdock clusters`: where jobs may run."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from controlplane.cli.flags import AsJson, ClusterName
 from controlplane.cli.output import Columns, Fact
-from controlplane.cli.session import session
+from controlplane.cli.session import REFUSED, Session, session
 from controlplane.cli.text import amounts, moment, usage
+from controlplane.sdk.clusters import SEEN_SECONDS
 from controlplane.wire.admin import ClusterDocument, NodeDocument
 
 app = typer.Typer(
@@ -16,6 +18,19 @@ app = typer.Typer(
     help="Register clusters and take them out of use. Changes need an admin token of all projects.",
     no_args_is_help=True,
 )
+SecretFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--secret-file",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="A kubeconfig, or a JSON object of keys; it is stored encrypted.",
+    ),
+]
+SecretStdin = Annotated[bool, typer.Option("--secret-stdin", help="Read the same from standard input.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Do not wait until it was seen.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0, metavar="SECONDS", help="Wait for so long.")]
 
 COLUMNS: Final[Columns[ClusterDocument]] = (
     ("NAME", lambda each: each.name),
@@ -25,7 +40,7 @@ COLUMNS: Final[Columns[ClusterDocument]] = (
     ("NODES", lambda each: str(each.nodes)),
     ("BOOKED", lambda each: usage(each.booked, each.capacity)),
     ("SEEN", lambda each: moment(each.last_seen_at)),
-    ("PROBLEM", lambda each: each.problem or "-"),
+    ("PROBLEM", lambda each: each.problem or "; ".join(each.warnings) or "-"),
 )
 NODE_COLUMNS: Final[Columns[NodeDocument]] = (
     ("NODE", lambda each: each.name),
@@ -45,19 +60,21 @@ def add(
     adapter: Annotated[
         str,
         typer.Option(
-            "--adapter", metavar="PLUGIN", help="Capacity plugin: `ray` for an existing Ray cluster."
+            "--adapter", metavar="PLUGIN", help="ray, kubernetes, aws, alibaba, local, or another plugin."
         ),
     ],
     url: Annotated[
         str | None,
         typer.Option(
-            "--url", metavar="URL", help="Ray's dashboard address, for example http://127.0.0.1:8265."
+            "--url", metavar="URL", help="Of `ray`: its dashboard, for example http://127.0.0.1:8265."
         ),
     ] = None,
     token_stdin: Annotated[
         bool,
         typer.Option("--token-stdin", help="Read Ray's token from standard input; it is stored encrypted."),
     ] = False,
+    secret_file: SecretFile = None,
+    secret_stdin: SecretStdin = False,
     gpu_resource: Annotated[
         str, typer.Option("--gpu-resource", metavar="NAME", help="Ray resource that counts GPUs there.")
     ] = "GPU",
@@ -65,9 +82,12 @@ def add(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Option of the plugin; repeat for several."),
     ] = None,
+    detach: Detach = False,
+    timeout: Timeout = SEEN_SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Register a cluster. It takes jobs as soon as the control plane has seen it once."""
+    """Register a cluster, wait until it was seen once, and tell what is there."""
+    secret = _secret(secret_file, from_stdin=secret_stdin)
     token = sys.stdin.read().strip() if token_stdin else None
     with session(as_json=as_json) as opened:
         document = opened.client.clusters.add(
@@ -75,10 +95,35 @@ def add(
             adapter=adapter,
             url=url,
             token=token,
+            secret=secret,
             gpu_resource=gpu_resource,
             settings=_options(settings or []),
         )
-        opened.output.document(document, _facts(document))
+        if not detach:
+            document = opened.client.clusters.wait(document.id, timeout_seconds=timeout)
+        _tell(opened, document, is_seen=detach or document.last_seen_at is not None)
+
+
+@app.command("update")
+def update(
+    *,
+    cluster: ClusterName,
+    secret_file: SecretFile = None,
+    secret_stdin: SecretStdin = False,
+    detach: Detach = False,
+    timeout: Timeout = SEEN_SECONDS,
+    as_json: AsJson = False,
+) -> None:
+    """Give the control plane another secret, or token, for a cluster, and see whether it opens it."""
+    secret = _secret(secret_file, from_stdin=secret_stdin)
+    if secret is None:
+        raise typer.BadParameter("is needed, or --secret-stdin", param_hint="--secret-file")
+    with session(as_json=as_json) as opened:
+        document = opened.client.clusters.change_secret(cluster, secret)
+        before = document.last_seen_at
+        if not detach:
+            document = opened.client.clusters.wait(document.id, after=before, timeout_seconds=timeout)
+        _tell(opened, document, is_seen=detach or document.last_seen_at != before)
 
 
 @app.command("list")
@@ -150,6 +195,27 @@ def detach(*, cluster: ClusterName, as_json: AsJson = False) -> None:
         opened.output.document(document, _facts(document))
 
 
+def _secret(path: Path | None, *, from_stdin: bool) -> str | None:
+    if path is not None and from_stdin:
+        raise typer.BadParameter(
+            "comes from a file or from standard input, not both", param_hint="--secret-file"
+        )
+    if path is None:
+        return sys.stdin.read() if from_stdin else None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error}", param_hint="--secret-file") from error
+
+
+def _tell(opened: Session, document: ClusterDocument, *, is_seen: bool) -> None:
+    """Ends with 1 where the cluster does not let itself be seen."""
+    opened.output.document(document, _facts(document))
+    if not is_seen:
+        typer.echo("it is registered but was not seen; it is looked at again and again", err=True)
+        raise typer.Exit(REFUSED)
+
+
 def _options(given: list[str]) -> dict[str, str]:
     options: dict[str, str] = {}
     for each in given:
@@ -170,7 +236,9 @@ def _facts(cluster: ClusterDocument) -> list[Fact]:
         ("url", cluster.url or ""),
         ("nodes", str(cluster.nodes)),
         ("booked", usage(cluster.booked, cluster.capacity)),
+        ("foreign", amounts(cluster.foreign)),
         ("cordoned", moment(cluster.cordoned_at)),
         ("seen", moment(cluster.last_seen_at)),
         ("problem", cluster.problem or ""),
+        *(("warning", each) for each in cluster.warnings),
     ]

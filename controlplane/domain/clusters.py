@@ -114,6 +114,9 @@ class Cluster:
     problem: str | None = None
     """What the last call said when it failed, for people."""
 
+    warnings: tuple[str, ...] = ()
+    """What we may not see or do there, as the last inventory said, a sentence each."""
+
     came_from: str = "-"
 
     def move(self, new: ClusterState, *, at: datetime) -> Self:

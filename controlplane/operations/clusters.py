@@ -5,9 +5,8 @@ What the operator asks for is written down; the reconcile loop does it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
+from typing import Final
 
-from controlplane.domain.addresses import is_loopback
 from controlplane.domain.amounts import Amounts, total
 from controlplane.domain.clusters import Cluster, ClusterState, Node
 from controlplane.domain.errors import Conflict, Invalid
@@ -15,6 +14,7 @@ from controlplane.domain.events import Event
 from controlplane.domain.ids import ClusterId, NodeId
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.dialable import check_url
 from controlplane.operations.endpoints import seal
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import cluster_for
@@ -22,7 +22,10 @@ from controlplane.operations.services import Services
 from controlplane.store import Tx
 from controlplane.wire.admin import ClusterCreate
 
-LOCAL = "local"
+LOCAL: Final = "local"
+RAY: Final = "ray"
+OWN_ADDRESS: Final = frozenset({"alibaba", "aws", "kubernetes", LOCAL})
+"""Plugins that are told no url: it is in their secret, or a part of the cloud, or theirs to choose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,8 @@ class ClusterView:
 
     capacity: Amounts
     booked: Amounts
+    foreign: Amounts
+    """Used by work that is not ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +57,8 @@ def register(
     authorize(principal, Action.EDIT_CLUSTERS)
     _check(services, wanted)
     cluster_id = ClusterId(services.ids.new("cluster"))
-    token = wanted.token.get_secret_value() if wanted.token is not None else None
+    given = wanted.token or wanted.secret
+    secret = given.get_secret_value() if given is not None else None
 
     def unit(tx: Tx) -> ClusterView:
         if tx.clusters.by_name(wanted.name) is not None:
@@ -65,7 +71,7 @@ def register(
             since=tx.now,
             created_at=tx.now,
             url=wanted.url,
-            secret_id=seal(services, tx, token) if token is not None else None,
+            secret_id=seal(services, tx, secret) if secret is not None else None,
             gpu_resource=wanted.gpu_resource,
             settings=_settings(services, wanted, cluster_id),
         )
@@ -74,6 +80,28 @@ def register(
         tx.work.poke("orphan", cluster.id)
         tx.work.poke("leftover", cluster.id)
         return _view(tx, cluster)
+
+    return write_once(services.store, unit, once)
+
+
+def change_secret(
+    services: Services, principal: Principal, cluster: str, secret: str, *, once: ClusterOnce = None
+) -> ClusterView:
+    """What opens it from now on: a token where it has a url, else a kubeconfig or keys. The old one is forgotten.
+
+    Raises `Conflict` on the embedded cluster, which makes its own.
+    """
+    authorize(principal, Action.EDIT_CLUSTERS)
+
+    def unit(tx: Tx) -> ClusterView:
+        old = _attached(tx, cluster)
+        if old.adapter == LOCAL:
+            raise Conflict(
+                f"cluster {old.name} is embedded and makes its own token", field="adapter", value=LOCAL
+            )
+        secret_id = seal(services, tx, secret, secret_id=old.secret_id)
+        new = replace(old, secret_id=secret_id, problem=None)
+        return _saved(tx, principal, new, kind="cluster.secret_changed")
 
     return write_once(services.store, unit, once)
 
@@ -190,19 +218,26 @@ def _edit(
     authorize(principal, Action.EDIT_CLUSTERS)
 
     def unit(tx: Tx) -> ClusterView:
-        old = cluster_for(tx, id_or_name)
-        if old.state is ClusterState.DETACHED:
-            raise Conflict(f"cluster {old.name} is detached", field="state", value=str(old.state))
+        old = _attached(tx, id_or_name)
         new = change(tx, old)
-        if new == old:
-            return _view(tx, old)
-        saved = replace(new, version=old.version + 1)
-        tx.clusters.save(saved)
-        tx.events.add(Event(kind=kind, subject=old.id, at=tx.now, data={"by": principal.name}))
-        tx.work.poke("cluster", old.id)
-        return _view(tx, saved)
+        return _view(tx, old) if new == old else _saved(tx, principal, new, kind=kind)
 
     return write_once(services.store, unit, once)
+
+
+def _attached(tx: Tx, id_or_name: str) -> Cluster:
+    cluster = cluster_for(tx, id_or_name)
+    if cluster.state is ClusterState.DETACHED:
+        raise Conflict(f"cluster {cluster.name} is detached", field="state", value=str(cluster.state))
+    return cluster
+
+
+def _saved(tx: Tx, principal: Principal, changed: Cluster, *, kind: str) -> ClusterView:
+    saved = replace(changed, version=changed.version + 1)
+    tx.clusters.save(saved)
+    tx.events.add(Event(kind=kind, subject=saved.id, at=tx.now, data={"by": principal.name}))
+    tx.work.poke("cluster", saved.id)
+    return _view(tx, saved)
 
 
 def _settings(
@@ -224,6 +259,7 @@ def _view(tx: Tx, cluster: Cluster) -> ClusterView:
         nodes=len(present),
         capacity=total(node.allocatable for node in present),
         booked=total(tx.nodes.booked(cluster.id).values()),
+        foreign=total(node.foreign for node in present),
     )
 
 
@@ -233,23 +269,20 @@ def _check(services: Services, wanted: ClusterCreate) -> None:
         raise Invalid(
             "no such capacity plugin is installed", field="adapter", value=wanted.adapter, limit=known
         )
-    if wanted.adapter == LOCAL and wanted.url is not None:
-        raise Invalid("the embedded cluster chooses its own address", field="url", value=wanted.url)
-    if wanted.adapter != LOCAL:
-        _check_url(wanted.url)
-
-
-def _check_url(url: str | None) -> None:
-    """A Ray token is full code execution: it never crosses a network in the clear."""
-    if url is None:
+    if wanted.url is not None:
+        if wanted.adapter in OWN_ADDRESS:
+            raise Invalid(
+                f"{wanted.adapter} finds its own address; it takes no url", field="url", value=wanted.url
+            )
+        check_url(services.settings, wanted.url)
+    elif wanted.adapter == RAY:
         raise Invalid("is needed: the address of the cluster's Ray dashboard", field="url")
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-        _ = parts.port
-    except ValueError as error:
-        raise Invalid(f"is not an address: {error}", field="url", value=url) from error
-    if not host or parts.username is not None or parts.password is not None:
-        raise Invalid("needs a host, and no user or password in it", field="url")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise Invalid("plain http is for loopback only; use https", field="url", value=url, limit="loopback")
+    _check_secrets(wanted)
+
+
+def _check_secrets(wanted: ClusterCreate) -> None:
+    """A cluster at an address is opened by its token; any other by its secret."""
+    if wanted.token is not None and wanted.url is None:
+        raise Invalid("goes with a url; what opens an account or an API server is a `secret`", field="token")
+    if wanted.secret is not None and (wanted.url is not None or wanted.adapter == LOCAL):
+        raise Invalid("is for clusters that have no url and are not embedded", field="secret")

@@ -79,8 +79,9 @@ def site_secret(services: Services, tx: Tx, site: Site) -> dict[str, Any]:  # JS
     return dict(json.loads(opened)) if opened is not None else {}
 
 
-def seal(services: Services, tx: Tx, text: str) -> SecretId:
-    secret_id = SecretId(services.ids.new("secret"))
+def seal(services: Services, tx: Tx, text: str, *, secret_id: SecretId | None = None) -> SecretId:
+    """As a new secret, or in the place of one: who has read a row that names it finds the one or the other there."""
+    secret_id = secret_id or SecretId(services.ids.new("secret"))
     envelope = services.sealer.seal(secret_id, text.encode())
     tx.secrets.put(
         secret_id,

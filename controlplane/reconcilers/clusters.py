@@ -136,7 +136,13 @@ def _operator_wishes(view: ClusterView) -> Cluster | None:
 
 
 def _seen(view: ClusterView, inventory: Inventory) -> ClusterDecision:
-    known = replace(view.cluster, last_seen_at=view.now, session=inventory.session, problem=None)
+    known = replace(
+        view.cluster,
+        last_seen_at=view.now,
+        session=inventory.session,
+        problem=None,
+        warnings=inventory.problems,
+    )
     if known.state in (ClusterState.PENDING, ClusterState.UNREACHABLE):
         saved = known.move(ClusterState.READY, at=view.now)
     else:

@@ -1,14 +1,23 @@
 """Clusters: where jobs may run. Changing them needs an admin token of all projects."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from controlplane.sdk.errors import invalid_here
+from controlplane.sdk.errors import Timeout, invalid_here
 from controlplane.sdk.transport import Transport, parse
-from controlplane.wire.admin import ClusterCreate, ClusterDocument, NodeDocument
+from controlplane.wire.admin import ClusterCreate, ClusterDocument, ClusterSecret, NodeDocument
 from controlplane.wire.base import Page
+
+T = TypeVar("T", bound=BaseModel)
+
+EMBEDDED: Final = "local"
+LOOK_SECONDS: Final = 0.5
+SEEN_SECONDS: Final = 60.0
 
 
 class Clusters:
@@ -24,28 +33,50 @@ class Clusters:
         adapter: str,
         url: str | None = None,
         token: str | None = None,
+        secret: str | None = None,
         gpu_resource: str = "GPU",
         settings: Mapping[str, str] | None = None,
     ) -> ClusterDocument:
         """Registers a cluster; it takes jobs as soon as it was seen once.
 
-        `adapter` is the capacity plugin, `ray` for an existing Ray cluster, which needs its dashboard's
-        `url`. The token is stored encrypted and never shown again.
+        `adapter` is the capacity plugin. `ray` is for an existing Ray cluster and needs its dashboard's `url`,
+        with its `token`. Others take a `secret`: a kubeconfig, or a JSON object of keys. Both are stored
+        encrypted and never shown again.
         """
         given = {
             "name": name,
             "adapter": adapter,
             "url": url,
             "token": token,
+            "secret": secret,
             "gpu_resource": gpu_resource,
             "settings": dict(settings or {}),
         }
-        try:
-            ClusterCreate.model_validate(given)
-        except ValidationError as error:
-            raise invalid_here(error) from error
-        # Not the model's own JSON: that hides the token.
-        return parse(ClusterDocument, self._transport.post("/v1/clusters", json.dumps(given)))
+        return parse(ClusterDocument, self._transport.post("/v1/clusters", _open(ClusterCreate, given)))
+
+    def change_secret(self, cluster: str, secret: str) -> ClusterDocument:
+        """What opens it from now on: Ray's token where it has a url, else a kubeconfig or a JSON object of keys."""
+        body = _open(ClusterSecret, {"secret": secret})
+        return parse(ClusterDocument, self._transport.post(f"/v1/clusters/{cluster}/secret", body))
+
+    def wait(
+        self, cluster: str, *, after: datetime | None = None, timeout_seconds: float = SEEN_SECONDS
+    ) -> ClusterDocument:
+        """Returns when it has been seen (later than `after`), or has a `problem`. Raises `Timeout`.
+
+        The embedded cluster has problems while it starts: only its being seen ends the wait.
+        """
+        ends_at = time.monotonic() + timeout_seconds
+        while True:
+            document = self.get(cluster)
+            seen_at = document.last_seen_at
+            is_seen = seen_at is not None and (after is None or seen_at > after)
+            if is_seen or (document.problem is not None and document.adapter != EMBEDDED):
+                return document
+            if time.monotonic() >= ends_at:
+                why = f": {document.problem}" if document.problem else ""
+                raise Timeout(f"cluster {document.name} was not seen within {timeout_seconds:g} s{why}")
+            time.sleep(LOOK_SECONDS)
 
     def list(self) -> Iterator[ClusterDocument]:
         return self._transport.items("/v1/clusters", Page[ClusterDocument])
@@ -78,3 +109,12 @@ class Clusters:
 
     def _do(self, verb: str, cluster: str) -> ClusterDocument:
         return parse(ClusterDocument, self._transport.post(f"/v1/clusters/{cluster}/{verb}"))
+
+
+def _open(kind: type[T], given: Mapping[str, object]) -> str:
+    """The request as JSON, checked; not the model's own, which hides the secrets."""
+    try:
+        kind.model_validate(given)
+    except ValidationError as error:
+        raise invalid_here(error) from error
+    return json.dumps(given)

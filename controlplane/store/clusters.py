@@ -20,6 +20,7 @@ from controlplane.store.rows import (
     packed,
     pairs,
     remembered,
+    unpacked,
 )
 from controlplane.store.schema import CLUSTERS
 from controlplane.store.statements import Statement, bound, fixed, inserted
@@ -44,6 +45,7 @@ _COLUMNS: Final = (
     _C.detach_requested_at,
     _C.last_seen_at,
     _C.problem,
+    _C.warnings,
     _C.came_from,
 )
 _CLUSTER: Final = select(*_COLUMNS)
@@ -123,6 +125,7 @@ def _params(cluster: Cluster) -> dict[str, object]:
         "detach_requested_at": micros_or_none(cluster.detach_requested_at),
         "last_seen_at": micros_or_none(cluster.last_seen_at),
         "problem": cluster.problem,
+        "warnings": packed(cluster.warnings) if cluster.warnings else None,
     }
 
 
@@ -130,7 +133,7 @@ def _params(cluster: Cluster) -> dict[str, object]:
 def _cluster(row: Row) -> Cluster:
     (id_, name, adapter, state, since, created_at, version, url, secret_id, *rest) = row
     (gpu_resource, session, trust_domain, settings, cordoned_at, drain_requested_at, *rest) = rest
-    (detach_requested_at, last_seen_at, problem, came_from) = rest
+    (detach_requested_at, last_seen_at, problem, warnings, came_from) = rest
     return Cluster(
         id=ClusterId(id_),
         name=name,
@@ -150,5 +153,6 @@ def _cluster(row: Row) -> Cluster:
         detach_requested_at=moment_or_none(detach_requested_at),
         last_seen_at=moment_or_none(last_seen_at),
         problem=problem,
+        warnings=() if warnings is None else tuple(unpacked(warnings)),
         came_from=came_from,
     )

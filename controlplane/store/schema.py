@@ -208,6 +208,7 @@ CLUSTERS: Final = Table(
     _moment("detach_requested_at", nullable=True),
     _moment("last_seen_at", nullable=True),
     _text("problem", nullable=True),
+    _text("warnings", nullable=True),
     CheckConstraint("version >= 1", name="version"),
 )
 ATTACHED: Final = text("state <> 'detached'")

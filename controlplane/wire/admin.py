@@ -10,6 +10,11 @@ from controlplane.wire.base import Answer, Name, Request
 Role = Literal["viewer", "submitter", "admin"]
 
 
+MOST_SECRET_CHARS = 256 * 1024
+
+Secret = Annotated[SecretStr, Field(min_length=1, max_length=MOST_SECRET_CHARS)]
+
+
 class ProjectCreate(Request):
     """A new tenant. Comes with a queue named `default`."""
 
@@ -45,19 +50,36 @@ class ClusterCreate(Request):
 
     name: Name
     adapter: Name = Field(
-        description="Capacity plugin: `ray` for an existing Ray cluster, `local` for an embedded one."
+        description="Capacity plugin: `ray` for an existing Ray cluster, `kubernetes`, `aws`, `alibaba`, `local` "
+        "for an embedded Ray cluster, or what else is installed."
     )
     url: Annotated[str, Field(max_length=2048, pattern=r"^https?://")] | None = Field(
-        default=None, description="Ray's dashboard address. Plain http only on loopback. Not for `local`."
+        default=None,
+        description="Ray's dashboard address, for `ray`. Plain http only on loopback; never a metadata service.",
     )
     token: SecretStr | None = Field(
-        default=None, strict=False, description="Ray's token; stored encrypted, never shown."
+        default=None, strict=False, description="Ray's token, with a url; stored encrypted, never shown."
+    )
+    secret: Secret | None = Field(
+        default=None,
+        strict=False,
+        description="Without a url: a kubeconfig, or a JSON object of keys; stored encrypted, never shown. None: "
+        "what the server's surroundings grant.",
     )
     gpu_resource: Annotated[str, Field(min_length=1, max_length=63)] = Field(
         default="GPU", description="The Ray resource that counts GPUs there."
     )
     settings: dict[Name, Annotated[str, Field(max_length=4096)]] = Field(
         default_factory=dict, max_length=32, description="The plugin's own options, e.g. `nodes` of `local`."
+    )
+
+
+class ClusterSecret(Request):
+    """What opens a cluster from now on."""
+
+    secret: Secret = Field(
+        strict=False,
+        description="Ray's token where the cluster has a url; else a kubeconfig or a JSON object.",
     )
 
 
@@ -73,11 +95,15 @@ class ClusterDocument(Answer):
     cordoned_at: datetime | None = None
     last_seen_at: datetime | None = None
     problem: str | None = Field(default=None, description="What the last call said when it failed.")
+    warnings: list[str] = Field(
+        default_factory=list, description="What we may not see or do there, naming the missing permission."
+    )
     nodes: int = Field(description="Present nodes.")
     capacity: dict[str, float] = Field(
         default_factory=dict, description="Sum over present nodes: cpus, gpus, memory..."
     )
     booked: dict[str, float] = Field(default_factory=dict, description="Held by seats of live attempts.")
+    foreign: dict[str, float] = Field(default_factory=dict, description="Used by work that is not ours.")
     version: int
 
 

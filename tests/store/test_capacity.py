@@ -22,6 +22,7 @@ RICH_CLUSTER = factories.cluster(
     drain_requested_at=factories.after(2),
     detach_requested_at=factories.after(3),
     problem="it did not answer for 30 s",
+    warnings=("may not list pods", 'darf keine "events" lesen'),
 )
 RICH_NODE = factories.node(
     7,

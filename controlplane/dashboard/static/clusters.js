@@ -62,6 +62,8 @@ function factsOf(cluster) {
     ["In this state", since(cluster.since)],
     ["Last seen", cluster.last_seen_at ? since(cluster.last_seen_at) : "never"],
     ["Cordoned", cluster.cordoned_at ? since(cluster.cordoned_at) : null],
+    ["Used by others", amounts(cluster.foreign ?? {}) || null],
+    ["Not allowed there", cluster.warnings?.length ? el("ul", { class: "warnings" }, ...cluster.warnings.map((each) => el("li", {}, each))) : null, "wide"],
     ["Problem", cluster.problem ? el("span", { class: "bad" }, cluster.problem) : null, "wide"],
   ]
     .filter(([, value]) => value !== null)

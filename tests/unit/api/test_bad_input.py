@@ -15,6 +15,8 @@ from tests.unit.operations.world import World, other_project
 JSON = {"Content-Type": "application/json"}
 GOOD: dict[str, Any] = {"name": "train", "entrypoint": "python train.py"}
 
+RAY: dict[str, Any] = {"name": "lab-2", "adapter": "ray", "url": "https://lab:8265"}
+
 
 def refused(
     plane: World, api: Api, body: object, *, status: int = 422, code: str = "invalid"
@@ -307,10 +309,24 @@ def test_a_deed_that_needs_no_words_refuses_them(plane: World, api: Api, verb: s
     assert found["field"] == "reason"
 
 
-def test_a_clusters_token_is_never_repeated(api: Api) -> None:
-    body = {"name": "lab", "adapter": "ray", "url": "https://lab:8265", "token": {"hunter2": 1}}
-    response = api.post("/v1/clusters", body)
-    assert problem(response, 422, "invalid")["field"] == "token"
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/clusters", {**RAY, "token": {"hunter2": 1}}),
+        ("/v1/clusters", {**RAY, "token": "hunter2\0"}),
+        ("/v1/clusters", {**RAY, "url": None, "secret": ["hunter2"]}),
+        ("/v1/clusters", {**RAY, "secret": "hunter2"}),
+        ("/v1/clusters", {**RAY, "url": None, "secret": "hunter2" * 100_000}),
+        ("/v1/clusters/lab/secret", {"secret": {"hunter2": 1}}),
+        ("/v1/clusters/lab/secret", {"secret": "hunter2\0"}),
+        ("/v1/clusters/lab/secret", {"secret": "hunter2", "more": 1}),
+        ("/v1/clusters/lab/secret", {"secret": ""}),
+    ],
+)
+def test_a_clusters_secret_is_never_repeated(plane: World, api: Api, path: str, body: dict[str, Any]) -> None:
+    plane.cluster("lab")
+    response = api.post(path, body)
+    problem(response, 422, "invalid")
     assert "hunter2" not in response.text
 
 

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from controlplane.api.app import create_app, openapi_document
+from controlplane.domain.amounts import Amounts
 from controlplane.domain.errors import Unavailable
 from controlplane.identity.attempt_tokens import attempt_token
 from controlplane.identity.principals import Role
-from controlplane.store import Store
+from controlplane.store import Store, Tx
 from controlplane.wire.base import Page
 from controlplane.wire.jobs import AttemptDocument, JobDocument, MetricPoint
 from tests.unit.api.client import BOTH, Api, problem
@@ -55,6 +57,7 @@ ROUTES = {
     "POST /v1/clusters/{cluster}/cordon",
     "POST /v1/clusters/{cluster}/detach",
     "POST /v1/clusters/{cluster}/drain",
+    "POST /v1/clusters/{cluster}/secret",
     "POST /v1/clusters/{cluster}/uncordon",
     "POST /v1/clusters/{cluster}/undrain",
     "POST /v1/jobs",
@@ -298,6 +301,31 @@ def test_a_cluster_is_registered_looked_at_and_spoken_of(plane: World, api: Api)
     rest = api.get("/v1/clusters", params={"after": listed["next"]}).json()
     assert [each["name"] for each in (*listed["items"], *rest["items"])] == ["lab", "second"]
     assert rest["items"][0]["capacity"] == {"cpus": 12.0, "gpus": 3.0, "memory": 24.0 * 1024**3}
+
+
+def test_a_clusters_secret_is_changed_once_per_key_and_never_shown(plane: World, api: Api) -> None:
+    plane.cluster("lab")
+    key = {"Idempotency-Key": "rotate"}
+    first, again = (api.post("/v1/clusters/lab/secret", {"secret": "hunter2"}, headers=key) for _ in range(2))
+    assert (first.status_code, first.json()["version"], again.text) == (200, 3, first.text)
+    assert "hunter2" not in first.text
+    for file in plane.services.settings.home.glob("crossdock.db*"):
+        assert b"hunter2" not in file.read_bytes()
+    problem(api.post("/v1/clusters/nowhere/secret", {"secret": "x"}), 404, "not_found")
+
+
+def test_a_cluster_tells_what_others_use_and_what_we_may_not(plane: World, api: Api) -> None:
+    cluster = plane.cluster("lab", nodes=1)
+    warned = replace(cluster, warnings=("may not list pods",), version=cluster.version + 1)
+
+    def unit(tx: Tx) -> None:
+        (node,) = tx.nodes.present(cluster.id)
+        tx.nodes.put(replace(node, foreign=Amounts(cpu_milli=1500)))
+        tx.clusters.save(warned)
+
+    plane.store.write(unit)
+    shown = api.get("/v1/clusters/lab").json()
+    assert (shown["warnings"], shown["foreign"]["cpus"]) == (["may not list pods"], 1.5)
 
 
 def test_nodes_are_listed_of_one_cluster_and_of_all(plane: World, api: Api) -> None:

@@ -1,6 +1,7 @@
 """Clusters, projects, queues, tokens, events and whoami, word for word."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +18,12 @@ CLUSTER = {
     "since": NOW,
     "url": "https://ray.example",
     "nodes": 2,
+    "last_seen_at": NOW,
     "capacity": {"cpus": 16.0, "gpus": 4.0, "memory": 2.0 * 1024**3, "tpus": 0.0},
     "booked": {"cpus": 4.5},
     "version": 3,
 }
+NEW = {**CLUSTER, "state": "pending", "last_seen_at": None, "nodes": 0, "capacity": {}, "booked": {}}
 FACTS = (
     "id       cluster_1\n"
     "name     rack-a\n"
@@ -30,11 +33,13 @@ FACTS = (
     "url      https://ray.example\n"
     "nodes    2\n"
     "booked   cpus 4.5/16, gpus 0/4, memory 0B/2GiB\n"
+    "seen     2026-03-01 12:00:00Z\n"
 )
 
 
 def test_a_cluster_is_registered_with_a_token_from_standard_input(plane: Plane, run: Run) -> None:
-    plane.fixed["POST", "/v1/clusters"] = (201, CLUSTER)
+    plane.fixed["POST", "/v1/clusters"] = (201, NEW)
+    plane.fixed["GET", "/v1/clusters/cluster_1"] = (200, CLUSTER)
     words = ("--adapter", "ray", "--url", "https://ray.example", "--token-stdin", "--set", "nodes=2")
     assert run("clusters", "add", "rack-a", *words, given="s3cret\n").stdout == FACTS
     assert json.loads(plane.seen[0].body) == {
@@ -42,9 +47,61 @@ def test_a_cluster_is_registered_with_a_token_from_standard_input(plane: Plane, 
         "adapter": "ray",
         "url": "https://ray.example",
         "token": "s3cret",
+        "secret": None,
         "gpu_resource": "GPU",
         "settings": {"nodes": "2"},
     }
+
+
+def test_a_cluster_is_registered_with_a_secret_from_a_file_and_tells_what_is_there(
+    plane: Plane, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "kubeconfig").write_text("apiVersion: v1\n")
+    warned = {**CLUSTER, "url": None, "foreign": {"cpus": 2.0}, "warnings": ["may not list events"]}
+    plane.fixed["POST", "/v1/clusters"] = (201, NEW)
+    plane.fixed["GET", "/v1/clusters/cluster_1"] = (200, warned)
+    words = ("--adapter", "kubernetes", "--secret-file", str(tmp_path / "kubeconfig"))
+    shown = run("clusters", "add", "kube", *words).stdout.splitlines()
+    assert ("foreign  cpus 2" in shown, shown[-1]) == (True, "warning  may not list events")
+    assert json.loads(plane.seen[0].body)["secret"] == "apiVersion: v1\n"
+
+
+def test_a_cluster_that_does_not_open_is_told_of_with_exit_code_1(plane: Plane, run: Run) -> None:
+    plane.fixed["POST", "/v1/clusters"] = (201, NEW)
+    plane.fixed["GET", "/v1/clusters/cluster_1"] = (200, {**NEW, "problem": "the kubeconfig is not YAML"})
+    result = run("clusters", "add", "kube", "--adapter", "kubernetes", "--secret-stdin", given="{")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "problem  the kubeconfig is not YAML")
+    assert "looked at again" in result.stderr
+    detached = run("clusters", "add", "kube", "--adapter", "kubernetes", "--detach")
+    assert (detached.exit_code, plane.paths("GET")) == (0, ["/v1/clusters/cluster_1"])
+
+
+def test_a_wait_for_a_cluster_has_an_end(plane: Plane, run: Run) -> None:
+    starting = {**NEW, "adapter": "local", "problem": "is still starting"}
+    plane.fixed["POST", "/v1/clusters"] = (201, starting)
+    plane.fixed["GET", "/v1/clusters/cluster_1"] = (200, starting)
+    result = run("clusters", "add", "rack-a", "--adapter", "local", "--timeout", "0")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "cluster rack-a was not seen within 0 s: is still starting\n",
+    )
+
+
+def test_a_secret_is_changed_and_tried(plane: Plane, run: Run) -> None:
+    plane.fixed["POST", "/v1/clusters/rack-a/secret"] = (200, CLUSTER)
+    later = "2026-03-01T12:00:09Z"
+    plane.fixed["GET", "/v1/clusters/cluster_1"] = (200, {**CLUSTER, "last_seen_at": later})
+    result = run("clusters", "update", "rack-a", "--secret-stdin", given="new\n")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "seen     2026-03-01 12:00:09Z")
+    assert json.loads(plane.seen[0].body) == {"secret": "new\n"}
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--secret-file", "/nowhere/at-all"), ("--secret-file", "/etc/hosts", "--secret-stdin")]
+)
+def test_a_secret_that_is_not_there_is_a_usage_error(plane: Plane, run: Run, words: tuple[str, ...]) -> None:
+    assert run("clusters", "update", "rack-a", *words).exit_code == 2
+    assert plane.seen == []
 
 
 @pytest.mark.parametrize("setting", ["nodes", "=2"])
@@ -65,13 +122,15 @@ def test_clusters_are_a_table(plane: Plane, run: Run) -> None:
         "state": "unreachable",
         "problem": "timed\nout",
         "cordoned_at": NOW,
+        "last_seen_at": None,
         "capacity": {},
     }
-    plane.fixed["GET", "/v1/clusters"] = (200, {"items": [CLUSTER, gone]})
+    small = {**CLUSTER, "capacity": {"cpus": 16.0, "gpus": 4.0}}
+    plane.fixed["GET", "/v1/clusters"] = (200, {"items": [small, gone]})
     assert run("clusters", "list").stdout == (
-        "NAME    ADAPTER  STATE        CORDONED  NODES  BOOKED                                 SEEN  PROBLEM\n"
-        "rack-a  ray      ready        no        2      cpus 4.5/16, gpus 0/4, memory 0B/2GiB  -     -\n"
-        "b       ray      unreachable  yes       2      -                                      -     timed\\nout\n"
+        "NAME    ADAPTER  STATE        CORDONED  NODES  BOOKED                 SEEN                  PROBLEM\n"
+        "rack-a  ray      ready        no        2      cpus 4.5/16, gpus 0/4  2026-03-01 12:00:00Z  -\n"
+        "b       ray      unreachable  yes       2      -                      -                     timed\\nout\n"
     )
 
 

@@ -1,5 +1,8 @@
 """Registering clusters, and the operator's words about them."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +12,21 @@ from controlplane.domain.clusters import ClusterState
 from controlplane.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from controlplane.identity.principals import Role
 from controlplane.operations import clusters
-from controlplane.operations.endpoints import endpoint_of
+from controlplane.operations.endpoints import endpoint_of, ref_of
 from controlplane.wire.admin import ClusterCreate
-from tests.unit.operations.world import GIBIBYTE, World
+from tests.unit.operations.world import GIBIBYTE, World, world
 
+KUBECONFIG = "apiVersion: v1\nusers: [{name: me, user: {token: hunter2}}]\n"
 URL = "https://ray.lab.example:8265"
+
+
+@pytest.fixture
+def plane(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
+    """With more plugins than the two that every installation has."""
+    with world(tmp_path, sqlite_url) as made:
+        names = made.services.adapters | {"alibaba", "aws", "kubernetes", "ssh_list"}
+        made.services = replace(made.services, adapters=names)
+        yield made
 
 
 def wanted(name: str = "lab", **given: Any) -> ClusterCreate:  # noqa: ANN401 - its fields
@@ -50,6 +63,13 @@ def test_its_token_is_sealed_and_opens_for_the_loop(plane: World) -> None:
         ({"url": "https://:8265"}, "url"),
         ({"url": "https://ray.lab.example:99999"}, "url"),
         ({"adapter": "local"}, "url"),
+        ({"adapter": "kubernetes"}, "url"),
+        ({"adapter": "aws"}, "url"),
+        ({"adapter": "alibaba"}, "url"),
+        ({"url": "https://169.254.169.254"}, "url"),
+        ({"secret": "hunter2"}, "secret"),
+        ({"adapter": "local", "url": None, "secret": "hunter2"}, "secret"),
+        ({"adapter": "kubernetes", "url": None, "token": "hunter2"}, "token"),
     ],
 )
 def test_what_cannot_be_dialled_safely_is_refused(plane: World, given: dict[str, Any], field: str) -> None:
@@ -63,6 +83,55 @@ def test_what_cannot_be_dialled_safely_is_refused(plane: World, given: dict[str,
 @pytest.mark.parametrize("url", ["http://127.0.0.2:8265", "http://localhost:8265", "http://[::1]:8265"])
 def test_plain_http_is_fine_on_loopback(plane: World, url: str) -> None:
     assert clusters.register(plane.services, plane.root, wanted(url=url)).cluster.url == url
+
+
+def test_a_secret_is_sealed_and_is_what_the_adapter_is_told(plane: World) -> None:
+    view = clusters.register(
+        plane.services, plane.root, wanted(adapter="kubernetes", url=None, secret=KUBECONFIG)
+    )
+    assert "hunter2" not in repr(view)
+    with plane.store.read() as tx:
+        row = tx.secrets.get(view.cluster.secret_id) if view.cluster.secret_id else None
+    assert row is not None
+    assert b"hunter2" not in row.ciphertext
+    told = ref_of(plane.services, view.cluster)
+    assert (told.secret, told.endpoint) == (KUBECONFIG, None)
+    assert "hunter2" not in repr(told)
+
+
+def test_an_outsiders_plugin_may_have_a_url_or_none(plane: World) -> None:
+    for name, given in (("a", {"url": URL}), ("b", {"url": None}), ("c", {"url": None, "secret": "{}"})):
+        view = clusters.register(plane.services, plane.root, wanted(name, adapter="ssh_list", **given))
+        assert view.cluster.url == given["url"]
+
+
+def test_a_changed_secret_takes_the_place_of_the_old_one(plane: World) -> None:
+    first = clusters.register(
+        plane.services, plane.root, wanted(adapter="kubernetes", url=None, secret="old")
+    )
+    noted = replace(first.cluster, problem="refused", version=2)
+    plane.store.write(lambda tx: tx.clusters.save(noted))
+    view = clusters.change_secret(plane.services, plane.root, "lab", KUBECONFIG)
+    assert (view.cluster.version, view.cluster.problem) == (3, None)
+    assert view.cluster.secret_id == first.cluster.secret_id
+    for row in (first.cluster, view.cluster):  # who has read the old row finds the new secret
+        assert ref_of(plane.services, row).secret == KUBECONFIG
+    assert plane.event_kinds()[-1] == "cluster.secret_changed"
+    assert plane.is_poked("cluster", view.cluster.id)
+
+
+def test_a_cluster_at_an_address_gets_another_token(plane: World) -> None:
+    clusters.register(plane.services, plane.root, wanted())
+    view = clusters.change_secret(plane.services, plane.root, "lab", "new-token")
+    told = ref_of(plane.services, view.cluster)
+    assert told.endpoint is not None
+    assert (told.endpoint.token, told.secret) == ("new-token", None)
+
+
+def test_an_embedded_clusters_token_is_its_own(plane: World) -> None:
+    clusters.register(plane.services, plane.root, wanted(adapter="local", url=None))
+    with pytest.raises(Conflict, match="makes its own token"):
+        clusters.change_secret(plane.services, plane.root, "lab", "mine")
 
 
 def test_an_embedded_cluster_gets_a_folder_of_its_own(plane: World) -> None:
@@ -93,7 +162,7 @@ def test_a_view_sums_nodes_and_seats(plane: World) -> None:
     plane.place(plane.submit(tasks=3).job, cluster, tasks=3)
     view = clusters.get(plane.services, plane.root, "lab")
     assert view.capacity == Amounts(cpu_milli=8000, gpu_milli=4000, memory_bytes=16 * GIBIBYTE)
-    assert (view.nodes, view.booked) == (2, Amounts(cpu_milli=3000))
+    assert (view.nodes, view.booked, view.foreign) == (2, Amounts(cpu_milli=3000), Amounts())
     booked = [
         node.booked.cpu_milli
         for node in clusters.nodes(plane.services, plane.root, "lab", after=None, limit=10)
@@ -132,6 +201,8 @@ def test_only_an_admin_of_all_projects_edits_clusters(plane: World, role: Role, 
         clusters.cordon(plane.services, who, "lab")
     with pytest.raises(Forbidden):
         clusters.register(plane.services, who, wanted("other"))
+    with pytest.raises(Forbidden):
+        clusters.change_secret(plane.services, who, "lab", "mine")
     assert clusters.get(plane.services, who, "lab").cluster.cordoned_at is None
 
 

@@ -60,6 +60,31 @@ def test_a_complete_look_makes_it_ready_and_keeps_its_session() -> None:
     assert (saved.state, saved.session, saved.last_seen_at) == (ClusterState.READY, "life-1", NOW)
 
 
+def test_what_we_may_not_do_there_is_kept_as_long_as_it_is_so() -> None:
+    bound = Inventory(machines=(), complete=True, session="life-1", problems=("may not list pods",))
+    warned = decide(view(PENDING, Seen(inventory=bound))).save
+    assert warned is not None
+    assert (warned.state, warned.warnings, warned.problem) == (
+        ClusterState.READY,
+        ("may not list pods",),
+        None,
+    )
+    missed = decide(view(warned, Unseen(message="timeout"), after=5)).save
+    assert missed is not None
+    assert missed.warnings == warned.warnings
+    free = decide(view(warned, SEEN, after=5)).save
+    assert free is not None
+    assert free.warnings == ()
+
+
+def test_refused_credentials_leave_it_pending_with_a_problem() -> None:
+    first = decide(view(PENDING, Unseen(message="the kubeconfig is not YAML"))).save
+    assert first is not None
+    assert (first.state, first.problem) == (ClusterState.PENDING, "the kubeconfig is not YAML")
+    again = decide(view(first, Unseen(message="the kubeconfig is not YAML"), after=5))
+    assert (again.save, again.look_again_at) == (None, NOW + timedelta(seconds=10))
+
+
 def test_it_is_called_unreachable_only_after_the_time_given_and_comes_back() -> None:
     lost = Unseen(message="timeout")
     assert state(decide(view(READY, lost, after=29))) is ClusterState.READY

@@ -1,0 +1,66 @@
+"""Dialable: which addresses may be registered as clusters. Whoever registers one makes this server call it."""
+
+import re
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from controlplane.domain.addresses import is_loopback, is_metadata, is_own_machine
+from controlplane.domain.errors import Invalid
+from controlplane.settings import Settings
+
+HOST: Final = re.compile(r"[A-Za-z0-9._:-]+")
+"""Anything else is read differently by different programs."""
+
+PORTS: Final = {"http": 80, "https": 443}
+
+
+def check_url(settings: Settings, url: str) -> None:
+    """Raises `Invalid`. A name that leads to a metadata service is refused when it is dialled."""
+    parts = _parts(url)
+    host = parts.hostname or ""
+    if is_metadata(host):
+        raise Invalid(
+            "points at a metadata service; such addresses are never dialled", field="url", value=url
+        )
+    # A Ray token is full code execution: it never crosses a network in the clear.
+    if parts.scheme == "http" and not is_loopback(host):
+        raise Invalid("plain http is for loopback only; use https", field="url", value=url, limit="loopback")
+    if _is_this_server(settings, parts):
+        raise Invalid("is the address of this server itself", field="url", value=url)
+    may_be_here = settings.is_for_this_machine or settings.allow_loopback_clusters
+    if is_own_machine(host) and not may_be_here:
+        raise Invalid(
+            "points at the server's own machine, which others would reach through it; "
+            "CROSSDOCK_ALLOW_LOOPBACK_CLUSTERS=true permits that",
+            field="url",
+            value=url,
+        )
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise Invalid(f"is not an address: {error}", field="url", value=url) from error
+    if not parts.hostname or parts.username is not None or parts.password is not None:
+        raise Invalid("needs a host, and no user or password in it", field="url")
+    if not HOST.fullmatch(parts.hostname):
+        raise Invalid(
+            "its host has letters that no host has", field="url", value=url, limit="a-z, 0-9, '.-:_'"
+        )
+    return parts
+
+
+def _is_this_server(settings: Settings, parts: SplitResult) -> bool:
+    host = parts.hostname or ""
+    is_here = is_own_machine(host) or host == settings.host.lower()
+    return (is_here and _port(parts) == settings.port) or _place(parts) == _place(urlsplit(settings.url))
+
+
+def _place(parts: SplitResult) -> tuple[str | None, int | None]:
+    return parts.hostname, _port(parts)
+
+
+def _port(parts: SplitResult) -> int | None:
+    return parts.port or PORTS.get(parts.scheme)
