@@ -171,7 +171,9 @@ class ServedAccount:
 
     list_lag_seconds: float = 0.0
     on_launch: Callable[[Machine], None] | None = None
-    """Called once for each machine when it starts: a hypervisor may boot its user data."""
+    """Called once for each machine when it starts: a hypervisor may boot its user data. The server waits for it, so it
+    must be quick and may not call the server.
+    """
 
     on_terminate: Callable[[Machine], None] | None = None
     bill: dict[str, Machine] = field(default_factory=dict)
