@@ -64,7 +64,7 @@ OPEN_TO_ALL: Final = frozenset({"sts:GetCallerIdentity"})
 STALLS_FOR_AT_MOST_SECONDS: Final = 60.0
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class StrictEc2:
     """One account. All vices are off at first but a short boot."""
 
@@ -281,11 +281,14 @@ class StrictEc2:
         return reply if fault is None else _failed(request, fault)
 
     def _fault(self, action: str) -> Fault | None:
-        for fault in self.faults:
-            if fault.action in {action, "*"} and fault.times > 0:
-                fault.times -= 1
-                return fault
-        return None
+        fault = next((each for each in self.faults if each.action in {action, "*"} and each.times > 0), None)
+        if fault is None:
+            return None
+        if fault.after > 0:
+            fault.after -= 1
+            return None
+        fault.times -= 1
+        return fault
 
     def _check_key(self, request: Request) -> None:
         key = self.keys.get(request.access_key)

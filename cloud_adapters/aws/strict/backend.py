@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from moto.backends import get_backend
 from moto.ec2.models import amis
-from moto.ec2.models.instance_types import INSTANCE_TYPES
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 from moto.ec2.models.instances import InstanceState, StateReason
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
@@ -50,6 +51,14 @@ class Backend:
         groups = self._ec2(region).describe_security_groups(filters={"group-name": ["default"]})
         return str(groups[0].id)
 
+    def rules(self, region: str, group: str) -> tuple[tuple[str, int | None, str], ...]:
+        """What a security group lets in: protocol, first port, and a range or a group."""
+        found = self._ec2(region).get_security_group_from_id(group).ingress_rules
+        return tuple(
+            (rule.ip_protocol, rule.from_port, rule.ip_range.get("CidrIp") or rule.source_group["GroupId"])
+            for rule in found
+        )
+
     def zone_of_subnet(self, region: str, subnet: str) -> str:
         for zone, name in self.subnets(region).items():
             if name == subnet:
@@ -71,8 +80,7 @@ class Backend:
         return int(INSTANCE_TYPES[machine_type]["VCpuInfo"]["DefaultVCpus"])
 
     def is_offered(self, region: str, machine_type: str, zone: str) -> bool:
-        filters = {"instance-type": [machine_type], "location": [zone]}
-        return bool(self._ec2(region).describe_instance_type_offerings("availability-zone", filters))
+        return (machine_type, zone) in _offered(region)
 
     def interfaces(self, region: str) -> dict[str, Any]:
         return dict(self._ec2(region).enis)
@@ -129,3 +137,9 @@ class Backend:
             image = next(each for each in amis.AMIS if each["ami_id"] == IMAGE)
             backend.amis[IMAGE] = amis.Ami(backend, **image, owner_alias="amazon")
         return backend
+
+
+@lru_cache
+def _offered(region: str) -> frozenset[tuple[str, str]]:
+    rows = INSTANCE_TYPE_OFFERINGS["availability-zone"].get(region, ())
+    return frozenset((row["InstanceType"], row["Location"]) for row in rows)

@@ -120,3 +120,5 @@ class Fault:
     """Whether the deed is done first, if it can be."""
 
     times: int = 1
+    after: int = 0
+    """So many calls go well before."""

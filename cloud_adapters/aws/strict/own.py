@@ -1,6 +1,7 @@
 """Actions that moto lacks or makes too easy: placement groups, spot requests, prices, quotas, ends and removals."""
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 Action = Callable[["StrictEc2", Request], Reply]
 
 ACTIVE: Final = "active"
+CERTIFICATE: Final = "-----BEGIN CERTIFICATE-----\nnone that anybody has signed\n-----END CERTIFICATE-----\n"
 
 
 def terminate(cloud: "StrictEc2", request: Request) -> Reply:
@@ -171,7 +173,30 @@ def list_prices(cloud: "StrictEc2", request: Request) -> Reply:
     return document({"FormatVersion": "aws_v1", "PriceList": [json.dumps(product)]})
 
 
+def identity(cloud: "StrictEc2", request: Request) -> Reply:
+    """Also of a signed URL, which moto takes for a request to S3."""
+    arn = f"arn:aws:iam::{cloud.account}:user/{request.access_key}"
+    said = f"<Arn>{arn}</Arn><UserId>{request.access_key}</UserId><Account>{cloud.account}</Account>"
+    text = (
+        '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+        f"<GetCallerIdentityResult>{said}</GetCallerIdentityResult></GetCallerIdentityResponse>"
+    )
+    return Reply(http_code=200, content_type="text/xml", body=text.encode())
+
+
+def eks_cluster(cloud: "StrictEc2", request: Request) -> Reply:
+    """With a certificate where moto has random bytes, and an error that has a code."""
+    reply = cloud.backend.call(request.environ)
+    content = json.loads(reply.body)
+    if "cluster" not in content:
+        raise Refusal("ResourceNotFoundException", content.get("message", "No cluster found"), 404)
+    content["cluster"]["certificateAuthority"] = {"data": b64encode(CERTIFICATE.encode()).decode()}
+    return document(content)
+
+
 ACTIONS: Final[Mapping[str, Action]] = {
+    "eks:DescribeCluster": eks_cluster,
+    "sts:GetCallerIdentity": identity,
     "ec2:TerminateInstances": terminate,
     "ec2:CreatePlacementGroup": make_placement_group,
     "ec2:DescribePlacementGroups": list_placement_groups,
