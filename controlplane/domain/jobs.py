@@ -116,6 +116,34 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What else a policy must know of an ask to seat it well. Most asks have none."""
+
+    tasks_min: int | None = None
+    """With fewer tasks it is of no use; None: all or nothing."""
+
+    topology_level: str | None = None
+    """`rack`, `block`...: all tasks in one domain of that level."""
+
+    topology_required: bool = True
+    """False: wherever that is not possible, the closest."""
+
+    tolerations: tuple[tuple[str, str], ...] = ()
+    """(key, value) of taints that it may meet, sorted; the value `*` meets any."""
+
+    flavors: tuple[str, ...] = ()
+    """Kinds of capacity that it may use, in the order in which they are tried; empty: all that its queue may."""
+
+    runtime_seconds: int | None = None
+    """How long it is expected to run."""
+
+    deadline: datetime | None = None
+
+
+NO_TRAITS: Final = Traits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """What the policy seats: all tasks of one job (ordinal 0; more ordinals come with services)."""
 
@@ -135,6 +163,8 @@ class Ask:
     submitted_at: datetime
     not_before: datetime | None = None
     """Back-off: not placed before this moment."""
+
+    traits: Traits = NO_TRAITS
 
 
 def ask_id(job_id: JobId, ordinal: int = 0) -> AskId:

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import math
+from dataclasses import asdict
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
 from controlplane.domain.amounts import MILLI, Amounts, custom_amounts
 from controlplane.domain.ids import ClassId, JobId, ProjectId, QueueId
-from controlplane.domain.jobs import Ask, Job, JobKind, JobState, RetryPolicy, ask_id
+from controlplane.domain.jobs import NO_TRAITS, Ask, Job, JobKind, JobState, RetryPolicy, Traits, ask_id
 from controlplane.wire.jobspec import JobSpec, Resources, Retry, parse_bytes
 
 MOST_REMEMBERED: Final = 4096
@@ -67,7 +69,7 @@ def held_job(
 
 
 def ask_of(spec: JobSpec, job: Job) -> Ask:
-    amounts = amounts_of(spec.resources)
+    amounts, traits = amounts_of(spec.resources), traits_of(spec)
     return Ask(
         id=ask_id(job.id),
         job_id=job.id,
@@ -76,16 +78,39 @@ def ask_of(spec: JobSpec, job: Job) -> Ask:
         tasks=spec.tasks,
         amounts=amounts,
         accelerator=spec.resources.accelerator,
-        class_id=class_id_of(job.queue_id, spec.tasks, amounts, spec.resources.accelerator),
+        class_id=class_id_of(job.queue_id, spec.tasks, amounts, spec.resources.accelerator, traits),
         priority=job.priority,
         submitted_at=job.submitted_at,
+        traits=traits,
     )
 
 
+def traits_of(spec: JobSpec) -> Traits:
+    runtime = spec.estimated_runtime_seconds
+    if spec.max_runtime_seconds is not None:
+        runtime = min(runtime or spec.max_runtime_seconds, spec.max_runtime_seconds)
+    fewer = spec.min_tasks is not None and spec.min_tasks < spec.tasks
+    traits = Traits(
+        tasks_min=spec.min_tasks if fewer else None,
+        topology_level=spec.topology.level if spec.topology is not None else None,
+        topology_required=spec.topology is None or spec.topology.required,
+        tolerations=tuple(sorted((each.key, each.value) for each in spec.tolerations)),
+        flavors=tuple(dict.fromkeys(spec.flavors)),
+        runtime_seconds=None if runtime is None else math.ceil(runtime),
+        deadline=spec.deadline,
+    )
+    return NO_TRAITS if traits == NO_TRAITS else traits
+
+
 @lru_cache(maxsize=MOST_REMEMBERED)
-def class_id_of(queue_id: QueueId, tasks: int, amounts: Amounts, accelerator: str | None) -> ClassId:
+def class_id_of(
+    queue_id: QueueId, tasks: int, amounts: Amounts, accelerator: str | None, traits: Traits = NO_TRAITS
+) -> ClassId:
     """Equal for asks that any policy must treat alike, but for their turn."""
-    canonical = json.dumps([queue_id, tasks, amounts.named(), accelerator], separators=(",", ":"))
+    facts: list[object] = [queue_id, tasks, amounts.named(), accelerator]
+    if traits != NO_TRAITS:
+        facts.append(asdict(traits) | {"deadline": traits.deadline and traits.deadline.isoformat()})
+    canonical = json.dumps(facts, separators=(",", ":"))
     return ClassId(f"cls_{hashlib.sha256(canonical.encode()).hexdigest()[:20]}")
 
 

@@ -3,14 +3,16 @@
 import json
 from array import array
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Text, bindparam, func, select, update
 from sqlalchemy import cast as as_type
 
 from controlplane.domain.ids import AskId, ClassId, JobId, QueueId
-from controlplane.domain.jobs import Ask, JobState
+from controlplane.domain.jobs import NO_TRAITS, Ask, JobState, Traits
 from controlplane.store.links import Link
 from controlplane.store.rows import (
     Row,
@@ -20,7 +22,9 @@ from controlplane.store.rows import (
     micros_or_none,
     moment,
     moment_or_none,
+    packed,
     remembered,
+    unpacked,
 )
 from controlplane.store.schema import ASKS, JOBS, OPEN_JOBS
 from controlplane.store.statements import Statement, fixed, is_in, listed
@@ -42,6 +46,7 @@ COLUMNS: Final = (
     _C.priority,
     _C.submitted_at,
     _C.not_before,
+    _C.traits,
 )
 _ASK: Final = select(*COLUMNS)
 _IS_QUEUED: Final = JOBS.c.state == fixed(JobState.QUEUED)
@@ -53,6 +58,8 @@ _DEFERRED: Final = Statement(select(_C.job_id).where(is_in(_C.job_id, "ids"), _C
 _DEFER: Final = Statement(
     update(ASKS).where(_C.id == bindparam("id")).values(not_before=bindparam("not_before")), table=ASKS
 )
+MOST_TRAITS_REMEMBERED: Final = 4096
+
 _SEPARATOR: Final = ","
 """Stands in no id and no number."""
 
@@ -139,14 +146,37 @@ def params(ask: Ask) -> dict[str, object]:
         "priority": ask.priority,
         "submitted_at": micros(ask.submitted_at),
         "not_before": micros_or_none(ask.not_before),
+        "traits": _traits_packed(ask.traits),
     }
+
+
+@lru_cache(maxsize=MOST_TRAITS_REMEMBERED)
+def _traits_packed(traits: Traits) -> str | None:
+    if traits == NO_TRAITS:
+        return None
+    return packed(asdict(traits) | {"deadline": micros_or_none(traits.deadline)})
+
+
+@lru_cache(maxsize=MOST_TRAITS_REMEMBERED)
+def _traits(column: str | None) -> Traits:
+    if column is None:
+        return NO_TRAITS
+    fields = unpacked(column)
+    return Traits(
+        **fields
+        | {
+            "tolerations": tuple((key, value) for key, value in fields["tolerations"]),
+            "flavors": tuple(fields["flavors"]),
+            "deadline": moment_or_none(fields["deadline"]),
+        }
+    )
 
 
 @remembered
 def ask_of(row: Row) -> Ask:
     """From `COLUMNS`."""
     (id_, job_id, queue_id, ordinal, tasks, cpu_milli, memory_bytes, gpu_milli, custom, *rest) = row
-    (accelerator, class_id, priority, submitted_at, not_before) = rest
+    (accelerator, class_id, priority, submitted_at, not_before, traits) = rest
     return Ask(
         id=AskId(id_),
         job_id=JobId(job_id),
@@ -159,4 +189,5 @@ def ask_of(row: Row) -> Ask:
         priority=priority,
         submitted_at=moment(submitted_at),
         not_before=moment_or_none(not_before),
+        traits=_traits(traits),
     )

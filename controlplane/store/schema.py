@@ -183,6 +183,7 @@ ASKS: Final = Table(
     _whole("priority"),
     _moment("submitted_at"),
     _moment("not_before", nullable=True),
+    _text("traits", nullable=True),
     CheckConstraint("tasks >= 1", name="tasks"),
     UniqueConstraint("job_id", "ordinal"),
 )

@@ -15,8 +15,10 @@ from controlplane.store.idempotency import Idempotency
 from controlplane.store.jobs import Jobs
 from controlplane.store.leases import Leases
 from controlplane.store.links import Link
+from controlplane.store.memories import Memories
 from controlplane.store.nodes import Nodes
 from controlplane.store.projects import Projects, Queues
+from controlplane.store.quotas import Quotas
 from controlplane.store.reasons import Reasons
 from controlplane.store.records import Records
 from controlplane.store.repairs import Repairs
@@ -128,6 +130,14 @@ class Tx:
     @property
     def uploads(self) -> Uploads:
         return Uploads(self._link)
+
+    @property
+    def quotas(self) -> Quotas:
+        return Quotas(self._link)
+
+    @property
+    def memories(self) -> Memories:
+        return Memories(self._link)
 
     @property
     def reasons(self) -> Reasons:

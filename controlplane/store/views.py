@@ -8,6 +8,7 @@ from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import Attempt
 from controlplane.domain.ids import AskId, AttemptId, ClassId, JobId, ProjectId, QueueId, SecretId, TokenId
 from controlplane.domain.jobs import Ask, Job, JobKind, JobState
+from controlplane.domain.queues import Queue as QuotaQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,15 @@ class JobPage:
     views: Sequence[JobView]
     next: JobPlace | None
     """None: the list ends here. Set beside few views, even none, when the rest was too far away to be found at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaNode:
+    """A queue's or a cohort's place in the quota tree."""
+
+    queue: QuotaQueue
+    is_cohort: bool
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ _POWER = {"K": 1, "M": 2, "G": 3, "T": 4}
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _RESERVED_ENVIRONMENT = ("CROSSDOCK_", "RAY_")
 
-INFORMATIVE_FIELDS = ("estimated_runtime_seconds", "deadline", "labels")
+INFORMATIVE_FIELDS = ("labels",)
 """Stored and shown; no decision uses them yet, and `explain` says so."""
 
 Quantity = Annotated[float, Field(ge=0, le=1_000_000)]
@@ -106,6 +106,22 @@ class Retry(Request):
     )
 
 
+class TopologyRequest(Request):
+    """Where the tasks of a gang should be in relation to each other."""
+
+    level: Name = Field(description="Level of the cluster's topology, e.g. `rack` or `node`.")
+    required: bool = Field(
+        default=True, description="False: as close together as possible, where one domain does not hold them."
+    )
+
+
+class Toleration(Request):
+    """A taint that tasks may meet on their node."""
+
+    key: Annotated[str, Field(min_length=1, max_length=253)]
+    value: Annotated[str, Field(max_length=253)] = Field(default="*", description="`*` meets any value.")
+
+
 class JobSpec(Request):
     """A job: work that ends."""
 
@@ -135,7 +151,22 @@ class JobSpec(Request):
         description="Environment variables of the user's code. Not for secrets.",
     )
     tasks: int = Field(default=1, ge=1, le=MAX_TASKS, description="Size of the gang: all start, or none.")
+    min_tasks: Annotated[int, Field(ge=1, le=MAX_TASKS)] | None = Field(
+        default=None,
+        description="Starts with as few as this when there is no room for `tasks`; none = all or nothing.",
+    )
     resources: Resources = Field(default_factory=Resources, description="Needs of one task.")
+    topology: TopologyRequest | None = Field(
+        default=None, description="How close together the tasks must be."
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=32, description="Taints of nodes that the tasks may meet."
+    )
+    flavors: list[Name] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Kinds of capacity that it may use, in the order in which they are tried; empty = all.",
+    )
     retry: Retry = Field(default_factory=Retry, description="Whether failures are tried again.")
     max_runtime_seconds: float | None = Field(
         default=None,
@@ -166,10 +197,10 @@ class JobSpec(Request):
         default_factory=dict, max_length=64, description="Free text for people and filters."
     )
     estimated_runtime_seconds: float | None = Field(
-        default=None, gt=0, le=31_536_000, description="The user's guess. Informative: not used yet."
+        default=None, gt=0, le=31_536_000, description="How long it should run, as far as its user knows."
     )
     deadline: AwareDatetime | None = Field(
-        default=None, strict=False, description="When the result is needed. Informative: not used yet."
+        default=None, strict=False, description="When the result is needed."
     )
 
     @field_validator("entrypoint")
@@ -202,6 +233,12 @@ class JobSpec(Request):
         if value is not None and not (value.startswith("file:///") and "\0" not in value):
             raise ValueError("must be an absolute file URI like file:///shared/run-1")
         return value
+
+    @model_validator(mode="after")
+    def _fewest_tasks_are_not_more(self) -> Self:
+        if self.min_tasks is not None and self.min_tasks > self.tasks:
+            raise ValueError(f"min_tasks is {self.min_tasks}, more than tasks, which is {self.tasks}")
+        return self
 
     @property
     def is_function(self) -> bool:
