@@ -63,6 +63,9 @@ class Settings:
     idle_seconds: float = 600.0
     """Machines that were bought for waiting jobs are given back when no task was on them for so long."""
 
+    min_runtime_seconds: float = 60.0
+    """A job is not preempted before it has run for so long."""
+
     cloud_calls_per_second: float = 5.0
     """Calls to the cloud of one cluster, all loops together; a burst of four seconds' worth goes at once."""
 

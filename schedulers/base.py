@@ -231,6 +231,8 @@ class Engine(Protocol):
 
 class Policy(Protocol):
     name: str
+    is_simple: bool
+    """True: it looks at what waits and what is free, and is told nothing else."""
 
     def plan(self, snapshot: Snapshot) -> Plan: ...
 

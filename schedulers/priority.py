@@ -41,6 +41,7 @@ class Priority:
     """The policy. Stateless; the engine holds what changes."""
 
     name = "priority"
+    is_simple = True
 
     def plan(self, snapshot: Snapshot) -> Plan:
         """The meaning: every queued ask in turn, against what is free."""
@@ -82,7 +83,7 @@ class Floor:
     def place(self, ask_id: AskId, ask_class: AskClass) -> Place | Defer:
         """Seats the whole ask on the first cluster that holds it and books that, or books nothing."""
         for cluster in self.clusters:
-            if cluster.blocked is not None:
+            if cluster.blocked is not None or not cluster.admits(ask_class.trust_domain):
                 continue
             if seats := seat(ask_class, self.nodes.get(cluster.id, ()), self.free):
                 for each in seats:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from controlplane.domain.amounts import Amounts
-from controlplane.domain.claims import CapacityType
+from controlplane.domain.claims import SHARED, CapacityType
 from controlplane.domain.ids import AskId, ClaimId, ClusterId, NodeId
 
 DEFAULT_FLAVOR = "default"
@@ -45,8 +45,11 @@ class ClusterView:
     blocked: str | None
     provider: str = ""
     region: str = ""
-    trust_domain: str = "shared"
+    trust_domain: str = SHARED
     """`shared` takes asks of all trust domains."""
+
+    def admits(self, trust_domain: str) -> bool:
+        return self.trust_domain in (SHARED, trust_domain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,23 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
-from controlplane.domain.amounts import Amounts
-from controlplane.domain.attempts import Attempt, AttemptState, Seat
-from controlplane.domain.claims import SHARED, CapacityType, Claim, ClaimState, Share
-from controlplane.domain.clusters import Cluster, Node
-from controlplane.domain.errors import Bug, StaleWrite
-from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, JobId, NodeId
+from controlplane.domain.errors import StaleWrite
+from controlplane.domain.ids import AskId, JobId
 from controlplane.domain.jobs import Ask, Job, JobState
 from controlplane.domain.leases import Lease
-from controlplane.operations.homes import home_of, sited
+from controlplane.operations.floors import Floor, Left
 from controlplane.store import ReasonRow, Tx
-from schedulers.base import Defer, Place
-
-LENT = "lent"
-"""The machine type of a claim that is built on nodes which its cluster lends."""
+from schedulers.base import Defer, Place, Plan
 
 BATCH = 50
 """Placings per transaction: more would cost hardly less for each, and keep other writers of SQLite waiting."""
@@ -42,13 +35,13 @@ def apply_places(
     """
     tx.leases.fence(lease)
     seen = _Seen.load(tx, places)
-    floor = _Floor(tx=tx, builders=builders)
+    floor = Floor(tx=tx, builders=builders)
     granted, refusals = _judged(seen, floor, places)
     try:
         with tx.savepoint():
             _commit(floor, seen, granted)
     except StaleWrite:  # somebody else changed one of the jobs since they were loaded
-        return tuple(_one_by_one(_Floor(tx=tx, builders=builders), places))
+        return tuple(_one_by_one(Floor(tx=tx, builders=builders), places))
     return tuple(refusals)
 
 
@@ -66,6 +59,14 @@ def note_defers(tx: Tx, lease: Lease, defers: Sequence[Defer]) -> None:
             for defer in defers
         ]
     )
+
+
+def note_memory(tx: Tx, lease: Lease, plan: Plan) -> None:
+    """What the policy must find again in its next plan, whoever leads then."""
+    tx.leases.fence(lease)
+    tx.memories.reserve(plan.reserves)
+    if plan.past_uses:
+        tx.memories.note_past_uses(plan.past_uses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class _Seen:
         return job is not None and job.state is JobState.QUEUED and job.cancel_requested_at is None
 
 
-def _judged(seen: _Seen, floor: "_Floor", places: Sequence[Place]) -> tuple[list[Place], list[Refusal]]:
+def _judged(seen: _Seen, floor: Floor, places: Sequence[Place]) -> tuple[list[Place], list[Refusal]]:
     """In plan order; what is granted is booked, so what comes behind it is judged by what is left."""
     granted: list[Place] = []
     refusals: list[Refusal] = []
@@ -103,14 +104,14 @@ def _judged(seen: _Seen, floor: "_Floor", places: Sequence[Place]) -> tuple[list
     return granted, refusals
 
 
-def _judgement(seen: _Seen, floor: "_Floor", place: Place) -> "_Left | str":
+def _judgement(seen: _Seen, floor: Floor, place: Place) -> Left | str:
     if not seen.is_queued(place):
         return "it is no longer queued"
     ask = seen.asks[place.ask_id]
     return floor.judgement(place, ask, trust_domain=seen.jobs[ask.job_id].project_id)
 
 
-def _one_by_one(floor: "_Floor", places: Sequence[Place]) -> Iterator[Refusal]:
+def _one_by_one(floor: Floor, places: Sequence[Place]) -> Iterator[Refusal]:
     """Rows are loaded anew for each, and only what was committed is booked."""
     for place in places:
         seen = _Seen.load(floor.tx, [place])
@@ -126,7 +127,7 @@ def _one_by_one(floor: "_Floor", places: Sequence[Place]) -> Iterator[Refusal]:
             floor.free.update(left)
 
 
-def _commit(floor: "_Floor", seen: _Seen, places: Sequence[Place]) -> None:
+def _commit(floor: Floor, seen: _Seen, places: Sequence[Place]) -> None:
     tx = floor.tx
     asks = [seen.asks[place.ask_id] for place in places]
     jobs = [seen.jobs[ask.job_id] for ask in asks]
@@ -145,129 +146,5 @@ def _commit(floor: "_Floor", seen: _Seen, places: Sequence[Place]) -> None:
             tx.work.poke("orphan", claim.cluster_id)
             tx.work.poke("leftover", claim.cluster_id)
     tx.attempts.add_many(new)
+    tx.memories.end_nominations([ask.id for ask in asks])
     tx.work.poke_many("attempt", [attempt.id for attempt, _ in new])
-
-
-_Left = dict[NodeId, Amounts]
-"""What a placing would leave of the nodes that it takes from."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ray:
-    """A Ray cluster that tasks may be placed on."""
-
-    cluster: Cluster
-    claim: Claim | None
-    """None: the cluster's own, or one that is built for each attempt."""
-
-    def refusal(self, trust_domain: str) -> str | None:
-        if not self.cluster.takes_tasks:
-            return "the cluster takes no tasks now"
-        if self.claim is None:
-            return None
-        if not self.claim.takes_tasks:
-            return f"claim {self.claim.id} takes no tasks now"
-        if self.claim.trust_domain not in (SHARED, trust_domain):
-            return f"claim {self.claim.id} is for another trust domain"
-        return None
-
-
-@dataclass(slots=True, kw_only=True)
-class _Floor:
-    """Ray clusters, nodes and free amounts as this transaction sees them, loaded when first asked for."""
-
-    tx: Tx
-    builders: AbstractSet[str]
-    rays: dict[str, _Ray | None] = field(default_factory=dict)
-    loaded: set[ClusterId] = field(default_factory=set)
-    nodes: dict[NodeId, Node] = field(default_factory=dict)
-    free: _Left = field(default_factory=dict)
-    home: dict[NodeId, str] = field(default_factory=dict)
-    """The Ray cluster that a node is of, by id of the cluster or the claim."""
-
-    def judgement(self, place: Place, ask: Ask, *, trust_domain: str) -> _Left | str:
-        """What it leaves, or why it cannot be."""
-        ray = self._ray(place.cluster_id)
-        refusal = "there is no such cluster" if ray is None else ray.refusal(trust_domain)
-        if refusal is not None:
-            return refusal
-        if [seat.rank for seat in place.seats] != list(range(ask.tasks)):
-            return f"{len(place.seats)} seats for {ask.tasks} tasks"
-        left: _Left = {}
-        for seat in place.seats:
-            node = self.nodes.get(seat.node_id)
-            if node is None or self.home[node.id] != place.cluster_id or node.cordoned_at is not None:
-                return f"node {seat.node_id} is gone or cordoned"
-            free = left.get(node.id, self.free[node.id])
-            if not ask.amounts.fits_in(free):
-                return f"node {node.id} has no room any more"
-            left[node.id] = free.minus(ask.amounts)
-        return left
-
-    def builds(self, cluster_id: ClusterId) -> bool:
-        ray = self.rays.get(cluster_id)
-        return ray is not None and ray.claim is None and ray.cluster.adapter in self.builders
-
-    def attempt(self, place: Place, ask: Ask, job: Job, *, number: int) -> tuple[Attempt, list[Seat]]:
-        ray, at = self._ray(place.cluster_id), self.tx.now
-        if ray is None:
-            raise Bug(f"{place.cluster_id} was judged, and is not there")
-        attempt_id = AttemptId(f"{job.id}-a{number}")
-        built = ClaimId(f"claim-{attempt_id}") if self.builds(place.cluster_id) else None
-        attempt = Attempt(
-            id=attempt_id,
-            job_id=job.id,
-            ask_id=ask.id,
-            project_id=job.project_id,
-            cluster_id=ray.cluster.id,
-            claim_id=built if ray.claim is None else ray.claim.id,
-            number=number,
-            state=AttemptState.PLACED,
-            since=at,
-            placed_at=at,
-        )
-        seats = [
-            Seat(attempt_id=attempt.id, rank=each.rank, node_id=each.node_id, amounts=ask.amounts)
-            for each in place.seats
-        ]
-        return attempt, seats
-
-    def claim_for(self, attempt: Attempt, claim_id: ClaimId, seats: Sequence[Seat]) -> Claim:
-        """One member on each node, with room for all the tasks that sit there."""
-        shares: dict[str, Amounts] = {}
-        for seat in seats:
-            name = self.nodes[seat.node_id].name
-            shares[name] = shares.get(name, Amounts()).plus(seat.amounts)
-        return Claim(
-            id=claim_id,
-            cluster_id=attempt.cluster_id,
-            machine_type=LENT,
-            capacity_type=CapacityType.OWNED,
-            zones=("",),
-            machines_min=len(shares),
-            machines_want=len(shares),
-            shares=tuple(Share(node_name=name, amounts=shares[name]) for name in sorted(shares)),
-            trust_domain=attempt.project_id,
-            tries_again=False,
-            state=ClaimState.REQUESTED,
-            since=attempt.placed_at,
-            created_at=attempt.placed_at,
-        )
-
-    def _ray(self, id_: str) -> _Ray | None:
-        if id_ not in self.rays:
-            claim = self.tx.claims.get(ClaimId(id_))
-            cluster = self.tx.clusters.get(ClusterId(id_) if claim is None else claim.cluster_id)
-            self.rays[id_] = None if cluster is None else _Ray(cluster=cluster, claim=claim)
-            if cluster is not None and cluster.id not in self.loaded:
-                self._load(cluster.id)
-        return self.rays[id_]
-
-    def _load(self, cluster_id: ClusterId) -> None:
-        self.loaded.add(cluster_id)
-        sites = sited(self.tx, cluster_id)
-        booked = self.tx.nodes.booked(cluster_id)
-        for node in self.tx.nodes.present(cluster_id):
-            self.nodes[node.id] = node
-            self.home[node.id] = home_of(node, sites)
-            self.free[node.id] = node.allocatable.minus(node.foreign).minus(booked.get(node.id, Amounts()))

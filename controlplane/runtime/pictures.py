@@ -29,6 +29,7 @@ from schedulers.base import (
     NodeView,
     QueuedAsks,
     QueuesChanged,
+    Role,
     RunningAsk,
     Snapshot,
     Topology,
@@ -93,9 +94,7 @@ def deltas(tx: Tx, sight: Sight, events: Sequence[tuple[str, str]]) -> list[Delt
     return found
 
 
-def _with_all(
-    tx: Tx, sight: Sight, picture: Snapshot, owners: Mapping[QueueId, ProjectId]
-) -> Snapshot:
+def _with_all(tx: Tx, sight: Sight, picture: Snapshot, owners: Mapping[QueueId, ProjectId]) -> Snapshot:
     running = _running(tx, sight, tx.attempts.live())
     classes = {ask.class_id: _class(ask, owners) for ask, _ in running}
     return Snapshot(
@@ -206,9 +205,7 @@ def _blocked(cluster: Cluster) -> str | None:
     return "is cordoned" if cluster.cordoned_at is not None else f"is {cluster.state}"
 
 
-def _flavor(
-    node: Node, cluster_name: str, claims: Mapping[ClaimId, Claim], flavors: Sequence[Flavor]
-) -> str:
+def _flavor(node: Node, cluster_name: str, claims: Mapping[ClaimId, Claim], flavors: Sequence[Flavor]) -> str:
     claim = claims.get(_claim_id(node) or ClaimId(""))
     capacity = Capacity(
         cluster=cluster_name,
@@ -268,12 +265,25 @@ def _class(ask: Ask, owners: Mapping[QueueId, ProjectId]) -> AskClass:
         amounts=ask.amounts,
         accelerator=ask.accelerator,
         tasks_min=traits.tasks_min,
+        roles=() if not traits.flavors else (_role(ask),),
         topology=None if traits.topology_level is None else Topology(level=traits.topology_level, mode=mode),
         tolerations=traits.tolerations,
-        flavors=traits.flavors,
         trust_domain=owners.get(ask.queue_id, "shared"),
         runtime_seconds=traits.runtime_seconds,
         deadline=None if traits.deadline is None else microseconds(traits.deadline),
+    )
+
+
+def _role(ask: Ask) -> Role:
+    """Its only one, where it says on which flavors it may sit."""
+    traits = ask.traits
+    return Role(
+        name="",
+        tasks=ask.tasks,
+        tasks_min=ask.tasks if traits.tasks_min is None else traits.tasks_min,
+        amounts=ask.amounts,
+        accelerator=ask.accelerator,
+        flavors=traits.flavors,
     )
 
 

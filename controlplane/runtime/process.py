@@ -5,6 +5,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Protocol
 
 from cloud_adapters.base import Builds, Lends
@@ -80,6 +81,7 @@ class Loops:
             bell=bell,
             holder=holder,
             leader_seconds=services.settings.leader_seconds,
+            min_runtime=timedelta(seconds=services.settings.min_runtime_seconds),
             builders={name for name, each in adapters.items() if isinstance(each, Builds)},
         )
         self.sweep = Sweep(store=store, bell=bell)

@@ -1,39 +1,19 @@
 """The scheduling loop: follows the feed, asks the engine for a plan, commits what still holds."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
-from controlplane.domain.amounts import Amounts
-from controlplane.domain.claims import Claim
-from controlplane.domain.clusters import Cluster
 from controlplane.domain.errors import StaleWrite, Unavailable
-from controlplane.domain.ids import ClaimId, ClusterId, JobId
-from controlplane.domain.jobs import Ask, ask_id
 from controlplane.domain.leases import Lease
-from controlplane.operations.homes import home_of, sited
-from controlplane.operations.placements import BATCH, apply_places, note_defers
+from controlplane.operations.placements import BATCH, apply_places, note_defers, note_memory
+from controlplane.operations.preemptions import apply_preempts
 from controlplane.runtime.bell import Bell
-from controlplane.store import Store, Tx
-from schedulers.base import (
-    AskClass,
-    AskLeft,
-    AskQueued,
-    CapacityChanged,
-    ClusterView,
-    Defer,
-    Delta,
-    Engine,
-    NodeView,
-    Plan,
-    Policy,
-    QueuedAsks,
-    Snapshot,
-    microseconds,
-)
+from controlplane.runtime.pictures import Sight, deltas, snapshot
+from controlplane.store import Store
+from schedulers.base import Defer, Engine, Plan, Policy, Reservation
 
 IDLE_SECONDS = 1.0
 FEED_PAGE = 5000
@@ -52,6 +32,7 @@ class _Leadership:
     cursor: str
     version: int = 0
     told: tuple[Defer, ...] | None = None
+    reserved: tuple[Reservation, ...] = ()
 
 
 class SchedulingLoop:
@@ -64,6 +45,7 @@ class SchedulingLoop:
         holder: str,
         leader_seconds: float,
         builders: AbstractSet[str] = frozenset(),
+        min_runtime: timedelta = timedelta(),
     ) -> None:
         """`builders`: adapters that build a Ray cluster for each attempt."""
         self._store = store
@@ -72,6 +54,7 @@ class SchedulingLoop:
         self._holder = holder
         self._leader_seconds = leader_seconds
         self._builders = builders
+        self._sight = Sight(is_simple=policy.is_simple, min_runtime=min_runtime)
         self._leading: _Leadership | None = None
 
     def run(self) -> None:
@@ -120,27 +103,34 @@ class SchedulingLoop:
 
     def _begin(self, lease: Lease) -> _Leadership:
         with self._store.read() as tx:  # one snapshot: rows and cursor belong together
-            snapshot, cursor = _snapshot(tx), tx.events.head()
+            seen, cursor = snapshot(tx, self._sight), tx.events.head()
         log.info("leadership.taken", extra={"holder": self._holder, "token": lease.token})
-        return _Leadership(lease=lease, engine=self._policy.start(snapshot), cursor=cursor)
+        return _Leadership(lease=lease, engine=self._policy.start(seen), cursor=cursor)
 
     def _follow(self, leading: _Leadership) -> datetime:
         with self._store.read() as tx:
             events, cursor = tx.events.subjects_after(leading.cursor, FEED_PAGE)
-            deltas = _deltas(tx, events)
+            changes = deltas(tx, self._sight, events)
             now = tx.now
-        leading.engine.apply(deltas)
+        leading.engine.apply(changes)
         leading.cursor = cursor
         leading.version += len(events)
         return now
 
     def _commit(self, leading: _Leadership, plan: Plan) -> None:
         lease = leading.lease
+        for start in range(0, len(plan.preempts), BATCH):
+            stop = partial(apply_preempts, lease=lease, preempts=plan.preempts[start : start + BATCH])
+            for kept in self._store.write(stop):
+                log.info("preempt.refused", extra={"ask": kept.preempt.ask_id, "why": kept.why})
         for start in range(0, len(plan.places), BATCH):
             places = plan.places[start : start + BATCH]
             unit = partial(apply_places, lease=lease, places=places, builders=self._builders)
             for refusal in self._store.write(unit):
                 log.info("place.refused", extra={"ask": refusal.place.ask_id, "why": refusal.why})
+        if plan.past_uses or plan.reserves != leading.reserved:
+            self._store.write(partial(note_memory, lease=lease, plan=plan))
+            leading.reserved = plan.reserves
         if plan.defers != leading.told:
             self._store.write(partial(note_defers, lease=lease, defers=plan.defers))
             leading.told = plan.defers
@@ -153,90 +143,3 @@ class SchedulingLoop:
             self._store.write(lambda tx: tx.leases.release(lease))
         except (StaleWrite, Unavailable) as problem:
             log.info("lease.left", extra={"problem": problem.message})
-
-
-def _snapshot(tx: Tx) -> Snapshot:
-    rows = tx.asks.queued()
-    capacity = _capacity(tx)
-    return Snapshot(
-        version=0,
-        now=tx.now,
-        asks=QueuedAsks(
-            ids=rows.ids,
-            classes=rows.class_ids,
-            priorities=rows.priorities,
-            submitted=rows.submitted_us,
-            not_before=rows.not_before_us,
-        ),
-        classes={ask.class_id: _class(ask) for ask in rows.classes},
-        nodes=capacity.nodes,
-        clusters=capacity.clusters,
-    )
-
-
-def _deltas(tx: Tx, events: Sequence[tuple[str, str]]) -> list[Delta]:
-    """Rows as they are now, for what the events name: an event says where to look, never what is there."""
-    jobs = sorted({JobId(subject) for kind, subject in events if kind.startswith("job.")})
-    queued = {ask.job_id: ask for ask in tx.asks.queued_of_jobs(jobs)} if jobs else {}
-    deltas: list[Delta] = [_queued(ask) for ask in queued.values()]
-    deltas.extend(AskLeft(id=ask_id(job)) for job in jobs if job not in queued)
-    if any(kind.startswith(("attempt.", "cluster.", "node.", "claim.", "site.")) for kind, _ in events):
-        deltas.append(_capacity(tx))
-    return deltas
-
-
-def _capacity(tx: Tx) -> CapacityChanged:
-    clusters = tx.clusters.list(None, None)
-    sites = sited(tx)
-    booked = tx.nodes.booked(None)
-    views = tuple(_rays(clusters, sites))
-    open_ids = {view.id for view in views if view.blocked is None}
-    nodes = tuple(
-        NodeView(
-            id=node.id,
-            cluster_id=home,
-            allocatable=node.allocatable,
-            free=node.allocatable.minus(node.foreign).minus(booked.get(node.id, Amounts())),
-            accelerator=node.accelerator,
-        )
-        for node in tx.nodes.present(None)
-        if node.cordoned_at is None and (home := ClusterId(home_of(node, sites))) in open_ids
-    )
-    return CapacityChanged(nodes=nodes, clusters=views)
-
-
-def _rays(clusters: Sequence[Cluster], sites: Mapping[ClaimId, Claim]) -> Iterator[ClusterView]:
-    """To a policy every Ray cluster is a cluster, also one that bought machines form: no gang spans two of them."""
-    by_id = {cluster.id: cluster for cluster in clusters}
-    for cluster in clusters:
-        yield ClusterView(id=cluster.id, name=cluster.name, blocked=_blocked(cluster))
-    for claim in sites.values():
-        cluster = by_id[claim.cluster_id]
-        blocked = _blocked(cluster) or (None if claim.takes_tasks else f"is {claim.state}")
-        yield ClusterView(id=ClusterId(claim.id), name=f"{cluster.name}/{claim.id}", blocked=blocked)
-
-
-def _blocked(cluster: Cluster) -> str | None:
-    if cluster.takes_tasks:
-        return None
-    return "is cordoned" if cluster.cordoned_at is not None else f"is {cluster.state}"
-
-
-def _queued(ask: Ask) -> AskQueued:
-    return AskQueued(
-        id=ask.id,
-        ask_class=_class(ask),
-        priority=ask.priority,
-        submitted=microseconds(ask.submitted_at),
-        not_before=microseconds(ask.not_before) if ask.not_before else 0,
-    )
-
-
-def _class(ask: Ask) -> AskClass:
-    return AskClass(
-        id=ask.class_id,
-        queue_id=ask.queue_id,
-        tasks=ask.tasks,
-        amounts=ask.amounts,
-        accelerator=ask.accelerator,
-    )

@@ -11,6 +11,7 @@ from controlplane.store.clusters import Clusters
 from controlplane.store.counts import Counts
 from controlplane.store.envelopes import Secrets
 from controlplane.store.events import Events
+from controlplane.store.heirs import Heirs
 from controlplane.store.idempotency import Idempotency
 from controlplane.store.jobs import Jobs
 from controlplane.store.leases import Leases
@@ -134,6 +135,10 @@ class Tx:
     @property
     def quotas(self) -> Quotas:
         return Quotas(self._link)
+
+    @property
+    def heirs(self) -> Heirs:
+        return Heirs(self._link)
 
     @property
     def memories(self) -> Memories:

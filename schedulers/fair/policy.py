@@ -9,6 +9,7 @@ class Fair:
     """The policy. Stateless; the engine holds what changes."""
 
     name = "fair"
+    is_simple = False
 
     def plan(self, snapshot: Snapshot) -> Plan:
         return decide(snapshot)

@@ -96,7 +96,7 @@ def test_one_that_may_not_be_placed_is_refused_alone(planted: Store, lease: Leas
     assert refused == [
         ("ask-1", "it is no longer queued"),
         ("ask-2", "it is no longer queued"),
-        ("ask-3", "the cluster takes no tasks now"),
+        ("ask-3", "there is no such cluster"),
         ("ask-4", "2 seats for 1 tasks"),
         ("ask-5", "node node-9 is gone or cordoned"),
         ("ask-77", "it is no longer queued"),

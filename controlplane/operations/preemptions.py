@@ -1,0 +1,85 @@
+"""Preemptions: seats promised to an ask, and those who sit there told to go; committed whole or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from controlplane.domain.attempts import Attempt, AttemptState, Outcome
+from controlplane.domain.errors import StaleWrite
+from controlplane.domain.ids import AskId
+from controlplane.domain.jobs import JobState
+from controlplane.domain.leases import Lease
+from controlplane.store import Tx
+from schedulers.base import Ground, Nomination, Preempt, Verdict
+
+WHY: Final = {
+    Ground.PRIORITY: "it goes first in the same queue",
+    Ground.RECLAIM: "its queue takes back its own quota",
+    Ground.FAIR_SHARE: "its queue has the smaller share",
+}
+LONGEST_PROMISE: Final = timedelta(hours=2)
+"""However long grace and kill may take: a promise that nobody can keep must end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreemptRefusal:
+    preempt: Preempt
+    why: str
+
+
+def apply_preempts(tx: Tx, lease: Lease, preempts: Sequence[Preempt]) -> tuple[PreemptRefusal, ...]:
+    """Each alone. Raises `StaleWrite` when the lease was lost."""
+    tx.leases.fence(lease)
+    refusals = []
+    for preempt in preempts:
+        try:
+            with tx.savepoint():
+                why = _preempted(tx, preempt)
+        except StaleWrite as stale:
+            why = stale.message
+        if why is not None:
+            refusals.append(PreemptRefusal(preempt=preempt, why=why))
+    return tuple(refusals)
+
+
+def _preempted(tx: Tx, preempt: Preempt) -> str | None:
+    """Why not; None: it is done."""
+    heir = tx.asks.get(preempt.ask_id)
+    job = tx.jobs.get(heir.job_id) if heir is not None else None
+    if heir is None or job is None or job.state is not JobState.QUEUED or job.cancel_requested_at is not None:
+        return "the heir is no longer queued"
+    found = [_running(tx, victim.ask_id) for victim in preempt.victims]
+    attempts = [attempt for attempt in found if attempt is not None]
+    if len(attempts) < len(found):
+        return "a victim does not run any more"
+    reasons = [f"preempted for job {job.id}: {WHY[victim.ground]}" for victim in preempt.victims]
+    stopped = [
+        attempt.stop(Outcome.PREEMPTED, at=tx.now, reason=reason)
+        for attempt, reason in zip(attempts, reasons, strict=True)
+    ]
+    tx.attempts.save_many(stopped)
+    tx.heirs.bequeath([attempt.id for attempt in stopped], heir.id)
+    _promise(tx, preempt)
+    tx.work.poke_many("attempt", [attempt.id for attempt in stopped])
+    return None
+
+
+def _running(tx: Tx, ask_id: AskId) -> Attempt | None:
+    ask = tx.asks.get(ask_id)
+    attempt = tx.attempts.live_of_job(ask.job_id) if ask is not None else None
+    return None if attempt is None or attempt.state is AttemptState.STOPPING else attempt
+
+
+def _promise(tx: Tx, preempt: Preempt) -> None:
+    latest = round((tx.now + LONGEST_PROMISE).timestamp() * 1_000_000)
+    tx.memories.nominate(
+        Nomination(
+            ask_id=preempt.ask_id,
+            cluster_id=preempt.cluster_id,
+            seats=tuple((seat.rank, seat.node_id) for seat in preempt.seats),
+            until=min(preempt.until, latest),
+        )
+    )
+    for loser in dict.fromkeys(victim.ask_id for victim in preempt.victims):
+        tx.memories.judge(Verdict(winner=preempt.ask_id, loser=loser))
