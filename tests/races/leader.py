@@ -21,6 +21,7 @@ class Pensive:
     """The priority policy, slow."""
 
     name = "pensive"
+    is_simple = True
 
     def plan(self, snapshot: Snapshot) -> Plan:
         return Priority().plan(snapshot)

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections import Counter
+from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,7 @@ from controlplane.domain.events import Event
 from controlplane.domain.ids import AttemptId, ClaimId, ClusterId, JobId
 from controlplane.domain.jobs import JobState
 from controlplane.operations import explain, uploads
-from controlplane.runtime.scheduling import _snapshot
+from controlplane.runtime.pictures import Sight, snapshot
 from controlplane.store import Tx
 from schedulers.base import ReasonCode
 from schedulers.priority import Priority
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 LAST_MOMENT_SECONDS: Final = 100.0
+SIMPLE: Final = Sight(is_simple=True, min_runtime=timedelta())
 MOST_EVENTS: Final = 100_000
 CODES: Final = frozenset(str(code) for code in (*ReasonCode, *explain.Code))
 
@@ -94,7 +96,7 @@ class Judge:
     def look_at_who_waits(self) -> None:
         """Nothing has happened for a while: what could be placed was, and all others are told the true reason."""
         with self._services.store.read() as tx:
-            plan = Priority().plan(_snapshot(tx))
+            plan = Priority().plan(snapshot(tx, SIMPLE))
             if plan.places:
                 raise Violation(
                     f"could be placed and waits for ever: {[each.ask_id for each in plan.places]}"

@@ -12,6 +12,8 @@ ATTEMPTS: Final = "controlplane/reconcilers/attempts.py"
 CLAIMS: Final = "controlplane/reconcilers/claims.py"
 JOBS: Final = "controlplane/reconcilers/jobs.py"
 PLACEMENTS: Final = "controlplane/operations/placements.py"
+FLOORS: Final = "controlplane/operations/floors.py"
+PICTURES: Final = "controlplane/runtime/pictures.py"
 RECORDS: Final = "controlplane/operations/records.py"
 SCHEDULING: Final = "controlplane/runtime/scheduling.py"
 STORED_ATTEMPTS: Final = "controlplane/store/attempts.py"
@@ -141,7 +143,7 @@ PLANTS: Final = (
                 new="pass",
             ),
             Edit(
-                path=PLACEMENTS,
+                path=FLOORS,
                 old="            if not ask.amounts.fits_in(free):",
                 new="            if False:",
             ),
@@ -153,15 +155,15 @@ PLANTS: Final = (
         edits=(
             Edit(
                 path="schedulers/priority.py",
-                old="            if cluster.blocked is not None:\n                continue\n",
-                new="",
+                old="if cluster.blocked is not None or not",
+                new="if not",
             ),
-            Edit(path=SCHEDULING, old="if node.cluster_id in open_ids and node", new="if node"),
             Edit(
-                path=PLACEMENTS,
-                old="if cluster is None or not cluster.takes_tasks:",
-                new="if cluster is None:",
+                path=PICTURES,
+                old="open_ids = {view.id for view in views if view.blocked is None}",
+                new="open_ids = {view.id for view in views}",
             ),
+            Edit(path=FLOORS, old="if not self.cluster.takes_tasks:", new="if False:"),
         ),
         seen_in="dstack #3449",
     ),
@@ -181,7 +183,11 @@ PLANTS: Final = (
                 new="    return tuple(Placement(rank=rank, node_id=each) for rank, each in enumerate(seats))\n\n\n"
                 "def carries",
             ),
-            Edit(path=PLACEMENTS, old="!= list(range(ask.tasks)):", new="!= list(range(len(place.seats))):"),
+            Edit(
+                path=FLOORS,
+                old="return fewest <= len(ranks) <= ask.tasks and",
+                new="return",
+            ),
         ),
         seen_in="kai-scheduler #500, kuberay #4066, yunikorn #234",
     ),
@@ -216,8 +222,8 @@ PLANTS: Final = (
         "wrong read order: rows before the feed's cursor, in two reads",
         SCHEDULING,
         "        with self._store.read() as tx:  # one snapshot: rows and cursor belong together\n"
-        "            snapshot, cursor = _snapshot(tx), tx.events.head()",
-        "        with self._store.read() as tx:\n            snapshot = _snapshot(tx)\n"
+        "            seen, cursor = snapshot(tx, self._sight), tx.events.head()",
+        "        with self._store.read() as tx:\n            seen = snapshot(tx, self._sight)\n"
         "        with self._store.read() as tx:\n            cursor = tx.events.head()",
         net="tests/unit/runtime/test_flow.py",
     ),

@@ -272,7 +272,7 @@ def test_a_ray_cluster_that_never_answers_is_given_up(world: World) -> None:
 
 def test_an_attempt_whose_member_was_evicted_is_moved(world: World) -> None:
     world.register("kube")
-    (attempt,) = world.attempts(world.submit(tasks=2))
+    (attempt,) = world.attempts(world.submit(tasks=2, resources={"cpus": 4}))
     world.pass_time(60)
     world.hello(attempt.id)
     world.kube.members.reclaim("m-0001")
@@ -330,7 +330,7 @@ def test_machines_that_never_check_in_are_given_back(world: World) -> None:
 
 def test_a_spot_notice_stops_what_runs_there_and_keeps_the_node_closed(world: World) -> None:
     claim = world.formed()
-    (attempt,) = world.attempts(world.submit(tasks=2))
+    (attempt,) = world.attempts(world.submit(tasks=2, resources={"cpus": 4}))
     world.hello(attempt.id)
     world.check_in(claim, "m-0001", "up", notice={"kind": "spot", "at": START.isoformat()})
     world.settle()
