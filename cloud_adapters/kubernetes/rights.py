@@ -34,14 +34,15 @@ def _rights(what: str, verbs: str, why: str, *, group: str = "") -> tuple[Right,
     return tuple(Right(verb=verb, what=what, group=group, why=why) for verb in verbs.split())
 
 
+TELLING_APART: Final = Right(
+    verb="get",
+    what="namespaces",
+    is_namespaced=False,
+    name=SESSION_NAMESPACE,
+    why="the cluster cannot be told from another one",
+)
 LOOKING: Final = (
-    Right(
-        verb="get",
-        what="namespaces",
-        is_namespaced=False,
-        name=SESSION_NAMESPACE,
-        why="the cluster cannot be told from another one",
-    ),
+    TELLING_APART,
     *(
         Right(verb=verb, what="nodes", is_namespaced=False, why="nothing can be lent")
         for verb in ("get", "list", "watch")
@@ -59,7 +60,7 @@ LOOKING: Final = (
 BUILDING: Final = (
     *_rights("configmaps", "create delete get list patch", "no Ray cluster can be built or ended"),
     *_rights("secrets", "create delete get list", "Ray's token cannot be kept"),
-    *_rights("pods", "create delete list", "Ray's pods cannot be made, ended or seen"),
+    *_rights("pods", "create delete", "Ray's pods cannot be made or ended"),
     *_rights("services", "create delete list", "Ray's head cannot be reached"),
 )
 PROXYING: Final = _rights("services/proxy", "get create delete", "jobs cannot be sent through the API server")

@@ -8,13 +8,14 @@ from typing import Any, Final, TypeAlias
 from cloud_adapters.base import Machine
 from cloud_adapters.kubernetes.client import Api, Stream
 from cloud_adapters.kubernetes.ledger import Ledger
-from cloud_adapters.kubernetes.refusals import Call
+from cloud_adapters.kubernetes.refusals import Call, MissingRight
 from cloud_adapters.kubernetes.rights import (
     BUILDING,
     KUBERAY,
     LOOKING,
     PROXYING,
     SESSION_NAMESPACE,
+    TELLING_APART,
     Right,
     missing,
 )
@@ -52,7 +53,10 @@ class Site:
     def session(self, *, until: float) -> str:
         """Also the proof that the cluster answers now, and to us."""
         call = Call(verb="get", what="namespaces", name=SESSION_NAMESPACE)
-        answer = self.api.get(call, f"/api/v1/namespaces/{SESSION_NAMESPACE}", {}, until=until)
+        try:
+            answer = self.api.get(call, f"/api/v1/namespaces/{SESSION_NAMESPACE}", {}, until=until)
+        except MissingRight as refused:
+            raise MissingRight(TELLING_APART.told(self.settings.namespace)) from refused
         return str(answer["metadata"]["uid"])
 
     def machines(self, session: str, *, until: float) -> tuple[tuple[Machine, ...], tuple[str, ...]]:

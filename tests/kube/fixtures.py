@@ -4,6 +4,7 @@ import base64
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from cloud_adapters.kubernetes.kubeconfig import Permissions
 from tests.kube.control_plane import ControlPlane, missing_programs
 from tests.kube.definitions import define_ray_clusters
 from tests.kube.faults import FaultProxy
-from tests.kube.nodes import Claimed, Kubelets
+from tests.kube.nodes import Claimed, Kubelets, Runner
 from tests.kube.ray_operator import RayOperator
 from tests.kube.rest import Rest
 from tests.kube.stages import KubeServer, Stage
@@ -57,15 +58,18 @@ def kube_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer
 
 @pytest.fixture
 def kube(kube_server: KubeServer) -> Iterator[Stage]:
+    with stage_of(kube_server, Claimed()) as stage:
+        yield stage
+
+
+@contextmanager
+def stage_of(server: KubeServer, runner: Runner) -> Iterator[Stage]:
     """With two nodes of 8 CPUs, 32 GiB and 4 GPUs."""
-    rest, namespace = kube_server.rest, f"t{uuid.uuid4().hex[:8]}"
+    rest, namespace = server.rest, f"t{uuid.uuid4().hex[:8]}"
     rest.create("namespaces", {"metadata": {"name": namespace}})
-    runner = Claimed()
-    operator = RayOperator(rest, namespace)
     with Kubelets(rest, runner) as kubelets:
-        stage = Stage(
-            server=kube_server, namespace=namespace, kubelets=kubelets, operator=operator, runner=runner
-        )
+        operator = RayOperator(rest, namespace)
+        stage = Stage(server=server, namespace=namespace, kubelets=kubelets, operator=operator, runner=runner)
         for number in (1, 2):
             kubelets.add(
                 stage.node(number),

@@ -14,6 +14,7 @@ from tests.kube.rest import Json, Refused, Rest
 LONGEST_PREFIX: Final = 50
 HEAD_PORTS: Final = {"gcs-server": 6379, "dashboard": 8265, "client": 10001}
 CONFLICT: Final = 409
+HEAD_GROUP: Final = "headgroup"
 GONE: Final = frozenset({"Succeeded", "Failed"})
 
 
@@ -47,11 +48,9 @@ class RayOperator:
         changed |= self._ended([pod for pod in mine if pod["status"].get("phase") in GONE])
         mine = [pod for pod in mine if pod["status"].get("phase") not in GONE]
         try:
-            changed |= self._scale(cluster, "headgroup", spec["headGroupSpec"]["template"], 1, mine)
-            for group in spec.get("workerGroupSpecs") or ():
-                changed |= self._scale(
-                    cluster, group["groupName"], group["template"], group["replicas"], mine
-                )
+            head = spec["headGroupSpec"] | {"groupName": HEAD_GROUP, "replicas": 1}
+            for group in (head, *(spec.get("workerGroupSpecs") or ())):
+                changed |= self._scale(cluster, group, mine)
         except Refused as refused:
             if refused.code == CONFLICT:
                 return True
@@ -64,10 +63,11 @@ class RayOperator:
         head = {"serviceName": f"{name}-head-svc"}
         return self._told(cluster, {"head": head, "readyWorkerReplicas": ready, "reason": ""}) or changed
 
-    def _scale(self, cluster: Json, group: str, template: Json, replicas: int, mine: list[Json]) -> bool:
-        have = [pod for pod in mine if pod["metadata"]["labels"]["ray.io/group"] == group]
+    def _scale(self, cluster: Json, group: Json, mine: list[Json]) -> bool:
+        replicas = group["replicas"]
+        have = [pod for pod in mine if pod["metadata"]["labels"]["ray.io/group"] == group["groupName"]]
         for _ in range(replicas - len(have)):
-            self.rest.create("pods", _pod(cluster, group, template), self.namespace)
+            self.rest.create("pods", _pod(cluster, group), self.namespace)
         return self._ended(have[replicas:]) or len(have) < replicas
 
     def _serve(self, cluster: Json) -> bool:
@@ -105,12 +105,12 @@ class RayOperator:
         return True
 
 
-def _pod(cluster: Json, group: str, template: Json) -> Json:
-    name = cluster["metadata"]["name"]
-    kind = "head" if group == "headgroup" else "worker"
-    prefix = f"{name}-head-" if kind == "head" else f"{name}-{group}-worker-"
-    labels = {"ray.io/cluster": name, "ray.io/group": group, "ray.io/node-type": kind}
-    metadata = template.get("metadata", {})
+def _pod(cluster: Json, group: Json) -> Json:
+    name, group_name = cluster["metadata"]["name"], group["groupName"]
+    kind = "head" if group_name == HEAD_GROUP else "worker"
+    prefix = f"{name}-head-" if kind == "head" else f"{name}-{group_name}-worker-"
+    labels = {"ray.io/cluster": name, "ray.io/group": group_name, "ray.io/node-type": kind}
+    metadata, spec = group["template"].get("metadata", {}), group["template"]["spec"]
     return {
         "metadata": {
             "name": prefix[:LONGEST_PREFIX] + secrets.token_hex(3)[:5],
@@ -118,7 +118,22 @@ def _pod(cluster: Json, group: str, template: Json) -> Json:
             "annotations": metadata.get("annotations", {}),
             "ownerReferences": [_owner(cluster)],
         },
-        "spec": template["spec"],
+        "spec": spec | {"containers": [spec["containers"][0] | _started(cluster, group, kind)]},
+    }
+
+
+def _started(cluster: Json, group: Json, kind: str) -> Json:
+    """The command that the operator makes of the parameters, its wait for the head, and its probe."""
+    flags = " ".join(f"--{key}={value}" for key, value in group.get("rayStartParams", {}).items())
+    head = f"{cluster['metadata']['name']}-head-svc.{cluster['metadata']['namespace']}.svc.cluster.local:6379"
+    path, port = ("gcs_healthz", 8265) if kind == "head" else ("local_raylet_healthz", 52365)
+    line = f"ray start --head --block {flags}"
+    if kind == "worker":
+        line = f"until ray health-check --address {head}; do sleep 1; done; ray start --block --address={head} {flags}"
+    return {
+        "command": ["/bin/bash", "-c", "--"],
+        "args": [f"ulimit -n 65536; {line}"],
+        "readinessProbe": {"httpGet": {"path": f"/api/{path}", "port": port}},
     }
 
 

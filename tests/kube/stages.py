@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.kube.control_plane import kubeconfig
-from tests.kube.nodes import Claimed, Kubelets
+from tests.kube.nodes import Claimed, Kubelets, Runner
 from tests.kube.ray_operator import RayOperator
 from tests.kube.rest import Json, Rest
 
@@ -36,7 +36,7 @@ class Stage:
     namespace: str
     kubelets: Kubelets
     operator: RayOperator
-    runner: Claimed
+    runner: Runner
 
     @property
     def rest(self) -> Rest:
@@ -44,6 +44,12 @@ class Stage:
 
     def pods(self) -> list[Json]:
         return self.rest.list("pods", self.namespace)
+
+    @property
+    def claimed(self) -> Claimed:
+        """The runner of a stage whose pods only claim to run."""
+        assert isinstance(self.runner, Claimed)
+        return self.runner
 
     def node(self, number: int) -> str:
         """Names begin with the namespace, since nodes have none."""

@@ -263,7 +263,7 @@ def test_a_full_quota_is_told_of_a_ray_cluster(kube: Stage, kubernetes_adapter: 
 def test_an_image_that_cannot_be_had_is_told(
     kube: Stage, order: LaunchOrder, kubernetes_adapter: KubernetesAdapter
 ) -> None:
-    kube.runner.waiting["rayproject/ray:2.60.0"] = ("ImagePullBackOff", "no such image")
+    kube.claimed.waiting["rayproject/ray:2.60.0"] = ("ImagePullBackOff", "no such image")
     kubernetes_adapter.ensure(order, deadline=CALL_SECONDS)
     kube.settle()
     expected = "ImagePullBackOff: no such image"
@@ -282,7 +282,7 @@ def test_a_member_that_ended_is_told_and_replaced_only_by_an_operator(
     kube.settle()
     lost = members(kube)["n1"]["metadata"]["name"]
     kube.operator.is_away = True
-    kube.runner.exit_codes[lost] = 137
+    kube.claimed.exit_codes[lost] = 137
     kube.settle()
     state = (
         MachineState.PENDING if dict(order.cluster.settings)["kuberay"] == "auto" else MachineState.STOPPING

@@ -85,7 +85,7 @@ def test_what_others_use_is_seen_while_it_is_used(
     until_used(kube, kubernetes_adapter, cluster, 1, 1500)
     foreign_pod(kube, "more", 1, cpu="500m")
     until_used(kube, kubernetes_adapter, cluster, 1, 2000)
-    kube.runner.exit_codes["theirs"] = 0
+    kube.claimed.exit_codes["theirs"] = 0
     kube.settle()
     until_used(kube, kubernetes_adapter, cluster, 1, 500)
     kube.rest.delete("pods", "more", kube.namespace, grace_seconds=0)
