@@ -1,11 +1,12 @@
 """Attempts: one try to run an ask, all its tasks together. Seats: the share of a node each task holds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Self
 
 from controlplane.domain.amounts import Amounts
+from controlplane.domain.copies import replace
 from controlplane.domain.errors import Bug
 from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, JobId, NodeId, ProjectId
 from controlplane.domain.lifecycles import Lifecycle, to

@@ -1,11 +1,12 @@
 """Clusters and nodes: capacity behind one endpoint, and the machines it is made of."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Self
 
 from controlplane.domain.amounts import Amounts
+from controlplane.domain.copies import replace
 from controlplane.domain.ids import ClusterId, NodeId, SecretId
 from controlplane.domain.lifecycles import Lifecycle, to
 

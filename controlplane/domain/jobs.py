@@ -1,11 +1,12 @@
 """Jobs: what the user asked for, and how far we got. Asks: what the policy seats for them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Self
 
 from controlplane.domain.amounts import Amounts
+from controlplane.domain.copies import replace
 from controlplane.domain.ids import AskId, ClassId, JobId, ProjectId, QueueId
 from controlplane.domain.lifecycles import Lifecycle, to
 

@@ -7,7 +7,7 @@ in order, twice at times, and may leave out what was dropped.
 
 import base64
 import binascii
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Final
@@ -15,6 +15,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from controlplane.domain.attempts import COORDINATOR, Attempt, AttemptState
+from controlplane.domain.copies import replace
 from controlplane.domain.errors import Gone, Invalid, NotFound, Unauthenticated
 from controlplane.domain.events import Event
 from controlplane.domain.ids import AttemptId

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from controlplane.domain.attempts import AttemptState
 from controlplane.domain.clusters import Endpoint
+from controlplane.domain.copies import replace
 from controlplane.domain.errors import Ambiguous, AuthFailed, PluginError, Transient
 from controlplane.domain.ids import AttemptId, ClusterId
 from controlplane.executors.base import Executor

@@ -36,7 +36,7 @@ from controlplane.store.schema import (
     SEATS,
     WORK,
 )
-from controlplane.store.statements import Statement, bound, fixed, is_in, listed
+from controlplane.store.statements import WHOLE_FEED, Statement, bound, fixed, in_feed, is_in, listed
 
 T = TypeVar("T")
 
@@ -90,7 +90,9 @@ _MOVES_OF_JOBS: Final = Statement(
     )
 )
 _STORIES: Final = Statement(_EVENT.where(_E.job_id.is_(None), is_in(_E.subject, "subjects")).order_by(_E.seq))
-_OLDEST: Final = Statement(select(_E.at).order_by(_E.xid, _E.seq).limit(bound("one")))
+_OLDEST: Final = Statement(
+    select(_E.at).where(in_feed(_E.xid, _E.seq)).order_by(_E.xid, _E.seq).limit(bound("one"))
+)
 
 _MAY_GO_AT: Final = case(
     (ASKS.c.not_before > JOBS.c.since, ASKS.c.not_before),
@@ -185,7 +187,7 @@ class Audits:
         """All events from this moment on are kept; None: none was ever pruned."""
         if feed_floor.height(self._link) == (0, 0):
             return None
-        row = self._link.row(_OLDEST, {"one": 1})
+        row = self._link.row(_OLDEST, {"one": 1, **WHOLE_FEED})
         return self._link.now if row is None else moment(row[0]) + DISORDER
 
     def waiting(self) -> list[WaitingClass]:

@@ -46,7 +46,7 @@ from controlplane.store.schema import (
     SEATS,
     WORK,
 )
-from controlplane.store.statements import Statement, bound, fixed, in_feed, is_in, listed
+from controlplane.store.statements import WHOLE_FEED, Statement, bound, fixed, in_feed, is_in, listed
 from controlplane.store.views import JobPlace, OldJob
 
 _C: Final = JOBS.c
@@ -88,7 +88,10 @@ ARCHIVED: Final = (JOBS, *reversed(OF_JOBS), *reversed(OF_ATTEMPTS), EVENTS)
 """In an order in which each row finds those that it refers to."""
 
 _EVENTS_HEAD: Final = Statement(
-    select(EVENTS.c.xid, EVENTS.c.seq, EVENTS.c.at).order_by(EVENTS.c.xid, EVENTS.c.seq).limit(bound("limit"))
+    select(EVENTS.c.xid, EVENTS.c.seq, EVENTS.c.at)
+    .where(in_feed(EVENTS.c.xid, EVENTS.c.seq))
+    .order_by(EVENTS.c.xid, EVENTS.c.seq)
+    .limit(bound("limit"))
 )
 _DROP_EVENTS: Final = Statement(
     delete(EVENTS).where(in_feed(EVENTS.c.xid, EVENTS.c.seq)),
@@ -176,15 +179,14 @@ class Retention:
 
     def prune_events(self, before: datetime, limit: int) -> int:
         """Takes events off the old end of the feed, never the newest one; says how many."""
-        oldest = self._link.rows(_EVENTS_HEAD, {"limit": limit + 1})
+        oldest = self._link.rows(_EVENTS_HEAD, {"limit": limit + 1, **WHOLE_FEED})
         # In the feed's order, which is not quite that of the moments: up to the first that is too new.
         old = list(takewhile(lambda row: row[2] < micros(before), oldest[:-1]))
         if not old:
             return 0
         xid, seq, _ = old[-1]
         feed_floor.rise(self._link, xid=xid, seq=seq)
-        up_to_here = {"xid": 0, "seq": 0, "head_xid": xid, "head_seq": seq}
-        return self._link.change(_DROP_EVENTS, up_to_here)
+        return self._link.change(_DROP_EVENTS, {**WHOLE_FEED, "head_xid": xid, "head_seq": seq})
 
     def prune_leases(self, before: datetime) -> int:
         """Removes ended ones but for the newest of each name; says how many."""

@@ -34,6 +34,9 @@ NAMES: Final = {
 }
 METADATA: Final = MetaData(naming_convention=NAMES)
 
+ONLY_ON: Final = "only on"
+"""Names the one database that has an index, in what is said about it."""
+
 # `Any`: a column's type parameter says nothing here; rows are typed where they become objects.
 AnyColumn = Column[Any]
 
@@ -232,6 +235,7 @@ NODES: Final = Table(
     _text("taints", nullable=True),
     _moment("leaving_at", nullable=True),
 )
+Index("ix_nodes_cluster_id", NODES.c.cluster_id, NODES.c.id)
 PRESENT: Final = text("gone_at IS NULL")
 Index(
     "uq_nodes_name",
@@ -273,7 +277,14 @@ ATTEMPTS: Final = Table(
 )
 LIVE: Final = text("state <> 'ended'")
 Index("uq_attempts_live", ATTEMPTS.c.ask_id, unique=True, sqlite_where=LIVE, postgresql_where=LIVE)
-Index("ix_attempts_live_of_cluster", ATTEMPTS.c.cluster_id, sqlite_where=LIVE, postgresql_where=LIVE)
+# Starts in flight are counted in the index alone.
+Index(
+    "ix_attempts_live_of_cluster",
+    ATTEMPTS.c.cluster_id,
+    ATTEMPTS.c.state,
+    sqlite_where=LIVE,
+    postgresql_where=LIVE,
+)
 ON_A_CLAIM: Final = text("claim_id IS NOT NULL AND state <> 'ended'")
 Index("ix_attempts_live_of_claim", ATTEMPTS.c.claim_id, sqlite_where=ON_A_CLAIM, postgresql_where=ON_A_CLAIM)
 
@@ -291,7 +302,18 @@ SEATS: Final = Table(
 INHERITED: Final = text("heir IS NOT NULL")
 Index("ix_seats_heir", SEATS.c.heir, sqlite_where=INHERITED, postgresql_where=INHERITED)
 BOOKED: Final = text("released_at IS NULL")
-Index("ix_seats_booked", SEATS.c.node_id, sqlite_where=BOOKED, postgresql_where=BOOKED)
+# Every placing asks what is booked: the sums are made of the index alone.
+Index(
+    "ix_seats_booked",
+    SEATS.c.node_id,
+    SEATS.c.custom_milli,
+    SEATS.c.cpu_milli,
+    SEATS.c.memory_bytes,
+    SEATS.c.gpu_milli,
+    SEATS.c.released_at,  # SQLite looks for it in the row otherwise, although the condition says what it is
+    sqlite_where=BOOKED,
+    postgresql_where=BOOKED,
+)
 
 LEASES: Final = Table(
     "leases",
@@ -347,7 +369,8 @@ Index(
     sqlite_where=OF_A_JOB,
     postgresql_where=OF_A_JOB,
 )
-Index("ix_events_feed", EVENTS.c.xid, EVENTS.c.seq)
+# SQLite's rows are numbered in the feed's order.
+Index("ix_events_feed", EVENTS.c.xid, EVENTS.c.seq, info={ONLY_ON: "postgresql"})
 
 # One row: everything up to this place was pruned.
 FEED_FLOOR: Final = Table(

@@ -194,6 +194,11 @@ def _oldest_open_xid_postgresql(_element: oldest_open_xid, _compiler: SQLCompile
     return "(pg_snapshot_xmin(pg_current_snapshot())::text)::bigint"
 
 
+LAST: Final = 2**63 - 1
+WHOLE_FEED: Final[Params] = {"xid": 0, "seq": 0, "head_xid": LAST, "head_seq": LAST}
+"""Of `in_feed`."""
+
+
 class in_feed(ColumnElement[bool]):  # noqa: N801 - reads as SQL
     """Lies behind the place `:xid, :seq` of the feed, and not behind `:head_xid, :head_seq`.
 

@@ -66,6 +66,7 @@ HOT: Final[dict[str, Statement]] = {
     "log": records._READ_LOG,
     "end of a log": records._LOG_END,
     "nodes by ids": nodes._BY_IDS,
+    "seats booked in a cluster": nodes._booked(of_a_cluster=True),
     "reason of a class": reasons._GET,
 }
 SMALL: Final = ("json_each", "CONSTANT ROW", "walked", "run0", "run1", "bucket0", "bucket1", "counted")
@@ -93,6 +94,14 @@ def test_a_reader_of_the_feed_does_not_walk_what_it_has_read(sqlite_url: str, st
     step = plan(sqlite_url, statement)[0]
 
     assert "seq>?" in step or "rowid>?" in step
+
+
+@pytest.mark.parametrize("name", ["starts in flight", "seats booked in a cluster"])
+def test_what_is_counted_for_every_step_is_read_in_an_index_alone(sqlite_url: str, name: str) -> None:
+    steps = plan(sqlite_url, HOT[name])
+
+    assert "COVERING INDEX" in steps[0]
+    assert not [step for step in steps if "TEMP B-TREE" in step]
 
 
 def plan(url: str, statement: Statement) -> list[str]:
