@@ -36,6 +36,7 @@ from controlplane.domain.ids import (
 )
 from controlplane.domain.jobs import JOB, Ask, Job, JobKind, JobState
 from controlplane.domain.lifecycles import Lifecycle
+from controlplane.domain.offers import KnownOffer
 from controlplane.domain.projects import DEFAULT_PROJECT, DEFAULT_QUEUE, Project, Queue
 from controlplane.store import TokenRow
 
@@ -197,6 +198,20 @@ def orphan(number: int = 1, /, **fields: Fields) -> Orphan:
         claim_id=ClaimId("claim-gone"),
         launch_id=LaunchId("claim-gone-g1-l1"),
         seen_at=NOON,
+    )
+    return _with(made, fields)
+
+
+def offer(**fields: Fields) -> KnownOffer:
+    """Small spot machines of the first cluster in zone a; nobody knows their price."""
+    made = KnownOffer(
+        cluster_id=cluster().id,
+        machine_type="small",
+        zone="a",
+        capacity_type=CapacityType.SPOT,
+        amounts=ONE_CPU,
+        boot_seconds=60.0,
+        interruptions_per_hour=0.25,
     )
     return _with(made, fields)
 

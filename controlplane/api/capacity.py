@@ -1,7 +1,7 @@
-"""Routes of bought capacity: claims, and machines that nobody claims."""
+"""Routes of bought capacity: claims, machines that nobody claims, and what is for sale."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Response
 
@@ -10,10 +10,11 @@ from controlplane.api.calls import Call, DeedRoute, Read, Whole, respond
 from controlplane.api.openapi import PROBLEMS, takes
 from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
 from controlplane.domain.claims import CapacityType
-from controlplane.operations import claims
+from controlplane.operations import claims, offers
 from controlplane.operations.claims import ClaimRequest, ClaimStory, OrphanView
+from controlplane.operations.offers import OfferView, Place
 from controlplane.wire.base import Page
-from controlplane.wire.capacity import ClaimCreate, ClaimDetails, ClaimDocument, OrphanDocument
+from controlplane.wire.capacity import ClaimCreate, ClaimDetails, ClaimDocument, OfferDocument, OrphanDocument
 
 router = APIRouter(prefix="/v1", tags=["capacity"], responses=dict(PROBLEMS))
 deeds = APIRouter(prefix="/v1", tags=["capacity"], responses=dict(PROBLEMS), route_class=DeedRoute)
@@ -78,6 +79,23 @@ def list_orphans(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -
         return cursors.write("orphans", (view.orphan.cluster_id, view.orphan.name))
 
     return respond(page(views, limit, documents.orphan, cursor))
+
+
+@router.get("/offers", response_model=Page[OfferDocument])
+def list_offers(
+    call: Read, cluster: OfCluster = None, after: After = None, limit: Limit = DEFAULT_PAGE
+) -> Response:
+    """By cluster, machine type, zone and capacity type."""
+    who, cursors = call.principal(), call.site.cursors
+    place = cursors.read("offers", after)
+    last = None if place is None else cast("Place", tuple(map(str, place)))
+    views = offers.listed(call.services, who, cluster=cluster, after=last, limit=limit + 1)
+
+    def cursor(view: OfferView) -> str:
+        found = view.offer
+        return cursors.write("offers", (found.cluster_id, *found.key))
+
+    return respond(page(views, limit, documents.offer, cursor))
 
 
 def _request(wanted: ClaimCreate) -> ClaimRequest:

@@ -1,14 +1,18 @@
-"""Documents of bought capacity: claims, what became of them, and machines that nobody claims."""
+"""Documents of bought capacity: claims, what became of them, and machines that nobody claims; and what is for sale."""
+
+from decimal import Decimal
 
 from controlplane.api.documents import resources
 from controlplane.domain.claims import Launch, Share
 from controlplane.domain.sites import CheckIn, Site
 from controlplane.operations.claims import ClaimStory, ClaimView, OrphanView
+from controlplane.operations.offers import OfferView
 from controlplane.wire.capacity import (
     BoughtMachineDocument,
     ClaimDetails,
     ClaimDocument,
     LaunchDocument,
+    OfferDocument,
     OrphanDocument,
     ShareDocument,
     SiteDocument,
@@ -62,6 +66,28 @@ def orphan(view: OrphanView) -> OrphanDocument:
         claim_id=found.claim_id,
         launch_id=found.launch_id,
         seen_at=found.seen_at,
+    )
+
+
+def offer(view: OfferView) -> OfferDocument:
+    found = view.offer
+    millionths = found.price_millionths
+    return OfferDocument(
+        cluster_id=found.cluster_id,
+        cluster=view.cluster_name,
+        machine_type=found.machine_type,
+        zone=found.zone,
+        capacity_type=found.capacity_type.value,
+        resources=resources(found.amounts),
+        accelerator=found.accelerator,
+        price_per_hour=None if millionths is None else Decimal(millionths).scaleb(-6),
+        currency=found.currency,
+        price_as_of=found.price_as_of,
+        is_price_verified=found.is_price_verified,
+        boot_seconds=found.boot_seconds,
+        interruptions_per_hour=found.interruptions_per_hour,
+        refusals=found.refusals,
+        cool_until=found.cool_until,
     )
 
 

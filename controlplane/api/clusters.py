@@ -54,6 +54,12 @@ def change_secret_of_cluster(call: Whole, cluster: str) -> Response:
     return deed.answer(clusters.change_secret(call.services, who, cluster, secret, once=deed.once))
 
 
+@deeds.post("/clusters/{cluster}/refresh-offers", response_model=ClusterDocument, openapi_extra=takes())
+def refresh_offers_of_cluster(call: Whole, cluster: str) -> Response:
+    """Its cloud is asked soon what it sells."""
+    return _edited(call, cluster, clusters.refresh_offers)
+
+
 @deeds.post("/clusters/{cluster}/cordon", response_model=ClusterDocument, openapi_extra=takes())
 def cordon_cluster(call: Whole, cluster: str) -> Response:
     """No new tasks; what runs there runs on."""

@@ -152,6 +152,8 @@ def cluster(view: ClusterView) -> ClusterDocument:
         capacity=resources(view.capacity),
         booked=resources(view.booked),
         foreign=resources(view.foreign),
+        offers_listed_at=view.offers.listed_at,
+        offers_problem=view.offers.problem,
         version=found.version,
     )
 

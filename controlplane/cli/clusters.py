@@ -239,6 +239,7 @@ def _facts(cluster: ClusterDocument) -> list[Fact]:
         ("foreign", amounts(cluster.foreign)),
         ("cordoned", moment(cluster.cordoned_at)),
         ("seen", moment(cluster.last_seen_at)),
-        ("problem", cluster.problem or ""),
+        ("offers", moment(cluster.offers_listed_at)),
+        ("problem", cluster.problem or cluster.offers_problem or ""),
         *(("warning", each) for each in cluster.warnings),
     ]

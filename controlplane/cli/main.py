@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from controlplane.cli import claims, clusters, events, jobs, server, tenants
+from controlplane.cli import claims, clusters, events, jobs, offers, server, tenants
 
 app = typer.Typer(
     name="crossdock",
@@ -18,6 +18,7 @@ for group in (
     jobs.app,
     clusters.app,
     claims.app,
+    offers.app,
     tenants.projects,
     tenants.queues,
     tenants.tokens,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final
 
 KIBI: Final = 1024
@@ -27,6 +28,13 @@ def size(count: float) -> str:
             return f"{count:.4g}{unit}"
         count /= KIBI
     return f"{count:.4g}TiB"
+
+
+def price(amount: Decimal | None, currency: str | None, *, is_sure: bool) -> str:
+    """`98.32 USD`; with a question mark where nobody has checked it."""
+    if amount is None:
+        return "-"
+    return f"{amount.normalize():f} {currency or ''}{'' if is_sure else '?'}"
 
 
 def amount(name: str, value: float) -> str:

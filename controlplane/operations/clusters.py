@@ -12,6 +12,7 @@ from controlplane.domain.clusters import Cluster, ClusterState, Node
 from controlplane.domain.errors import Conflict, Invalid
 from controlplane.domain.events import Event
 from controlplane.domain.ids import ClusterId, NodeId
+from controlplane.domain.offers import OfferList
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
 from controlplane.operations.dialable import check_url
@@ -38,6 +39,9 @@ class ClusterView:
     booked: Amounts
     foreign: Amounts
     """Used by work that is not ours."""
+
+    offers: OfferList
+    """How its cloud's offers were last asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,7 @@ def register(
         tx.work.poke("cluster", cluster.id)
         tx.work.poke("orphan", cluster.id)
         tx.work.poke("leftover", cluster.id)
+        tx.work.poke("offer", cluster.id)
         return _view(tx, cluster)
 
     return write_once(services.store, unit, once)
@@ -101,7 +106,22 @@ def change_secret(
             )
         secret_id = seal(services, tx, secret, secret_id=old.secret_id)
         new = replace(old, secret_id=secret_id, problem=None)
+        tx.work.poke("offer", old.id)
         return _saved(tx, principal, new, kind="cluster.secret_changed")
+
+    return write_once(services.store, unit, once)
+
+
+def refresh_offers(
+    services: Services, principal: Principal, cluster: str, *, once: ClusterOnce = None
+) -> ClusterView:
+    """Has the cluster's cloud asked soon what it sells. Where nothing is sold, nothing comes of it."""
+    authorize(principal, Action.EDIT_CLUSTERS)
+
+    def unit(tx: Tx) -> ClusterView:
+        found = _attached(tx, cluster)
+        tx.work.poke("offer", found.id)
+        return _view(tx, found)
 
     return write_once(services.store, unit, once)
 
@@ -260,6 +280,7 @@ def _view(tx: Tx, cluster: Cluster) -> ClusterView:
         capacity=total(node.allocatable for node in present),
         booked=total(tx.nodes.booked(cluster.id).values()),
         foreign=total(node.foreign for node in present),
+        offers=tx.offers.asked(cluster.id),
     )
 
 

@@ -30,6 +30,7 @@ from controlplane.operations.inventories import retire
 from controlplane.operations.services import Services
 from controlplane.reconcilers import claims
 from controlplane.runtime.budgets import Budgets
+from controlplane.runtime.offers import follow_launch
 from controlplane.store import Tx, WorkItem
 
 END_SECONDS = 30.0
@@ -173,6 +174,7 @@ class ClaimStep:
             tx.claims.save(claim)
         if decision.resolve is not None:
             tx.launches.resolve(decision.resolve)
+            follow_launch(tx, claim, decision.resolve)
         if decision.add is not None:
             tx.launches.add(decision.add)
         site = tx.sites.get(claim.id)

@@ -19,6 +19,7 @@ from controlplane.runtime.clusters import ClusterStep
 from controlplane.runtime.jobs import JobStep
 from controlplane.runtime.lanes import Pool
 from controlplane.runtime.leftovers import LeftoverStep
+from controlplane.runtime.offers import OfferStep
 from controlplane.runtime.orphans import OrphanStep
 from controlplane.runtime.reconcile import Noun, ReconcileLoop, Step, T
 from controlplane.runtime.retention import RetentionLoop
@@ -91,6 +92,7 @@ class Loops:
             "claim": reconciles("claim", ClaimStep(services, adapters, budgets), CLUSTER_THREADS),
             "site": reconciles("site", SiteStep(services, adapters.get(RAY)), CLUSTER_THREADS),
             "orphan": reconciles("orphan", OrphanStep(services, adapters, budgets), CLUSTER_THREADS),
+            "offer": reconciles("offer", OfferStep(services, adapters, budgets), CLUSTER_THREADS),
             "leftover": reconciles("leftover", LeftoverStep(services, adapters, budgets), CLUSTER_THREADS),
             "attempt": reconciles("attempt", AttemptStep(services, executor), ATTEMPT_THREADS),
             "job": reconciles("job", JobStep(), 1),

@@ -1,15 +1,20 @@
-"""Bought capacity: claims on machines, and machines that nobody claims. Changes need an admin token of all projects."""
+"""Bought capacity: claims on machines, machines that nobody claims, and what is for sale.
+
+Changes need an admin token of all projects.
+"""
 
 from collections.abc import Iterator, Sequence
 
 from controlplane.sdk.bodies import body
 from controlplane.sdk.transport import Transport, parse
+from controlplane.wire.admin import ClusterDocument
 from controlplane.wire.base import Page
 from controlplane.wire.capacity import (
     CapacityType,
     ClaimCreate,
     ClaimDetails,
     ClaimDocument,
+    OfferDocument,
     OrphanDocument,
 )
 
@@ -79,3 +84,19 @@ class Claims:
 
     def _do(self, verb: str, claim_id: str) -> ClaimDetails:
         return parse(ClaimDetails, self._transport.post(f"/v1/claims/{claim_id}/{verb}"))
+
+
+class Offers:
+    """What the clouds of clusters sell, as they last said. Says nothing about stock."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(self, *, cluster: str | None = None) -> Iterator[OfferDocument]:
+        """By cluster, machine type, zone and capacity type."""
+        return self._transport.items("/v1/offers", Page[OfferDocument], params={"cluster": cluster})
+
+    def refresh(self, cluster: str) -> ClusterDocument:
+        """Has its cloud asked soon; `offers_listed_at` of the cluster tells when it was."""
+        answer = self._transport.post(f"/v1/clusters/{cluster}/refresh-offers")
+        return parse(ClusterDocument, answer)

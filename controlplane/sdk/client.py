@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from controlplane.sdk import endpoint, streams
-from controlplane.sdk.capacity import Claims
+from controlplane.sdk.capacity import Claims, Offers
 from controlplane.sdk.clusters import Clusters
 from controlplane.sdk.job import PATIENCE_SECONDS
 from controlplane.sdk.jobs import Jobs
@@ -43,6 +43,7 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.clusters = Clusters(self._transport)
         self.claims = Claims(self._transport)
+        self.offers = Offers(self._transport)
         self.projects = Projects(self._transport)
         self.queues = Queues(self._transport)
         self.tokens = Tokens(self._transport)

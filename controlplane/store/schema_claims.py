@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import CheckConstraint, Column, Double, ForeignKey, Index, Table, Text, UniqueConstraint, text
 
-from controlplane.store.schema import METADATA, _key, _moment, _moves, _refers, _text, _whole
+from controlplane.store.schema import METADATA, _amounts, _key, _moment, _moves, _refers, _text, _whole
 
 CLAIMS: Final = Table(
     "claims",
@@ -114,5 +114,30 @@ STRAYS: Final = Table(
     _text("claim_id", nullable=True),
     _moment("seen_at"),
     _moment("tried_at", nullable=True),
+    _text("problem", nullable=True),
+)
+
+OFFERS: Final = Table(
+    "offers",
+    METADATA,
+    Column("cluster_id", Text, ForeignKey("clusters.id"), primary_key=True),
+    *(_key(name) for name in ("machine_type", "zone", "capacity_type")),
+    *_amounts(),
+    _text("accelerator", nullable=True),
+    _whole("price_millionths", nullable=True),
+    _text("currency", nullable=True),
+    _moment("price_as_of", nullable=True),
+    _whole("is_price_verified"),
+    Column("boot_seconds", Double, nullable=False),
+    Column("interruptions_per_hour", Double, nullable=False),
+    _whole("refusals"),
+    _moment("cool_until", nullable=True),
+)
+
+OFFER_LISTS: Final = Table(
+    "offer_lists",
+    METADATA,
+    Column("cluster_id", Text, ForeignKey("clusters.id"), primary_key=True),
+    _moment("listed_at", nullable=True),
     _text("problem", nullable=True),
 )

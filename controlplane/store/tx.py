@@ -18,6 +18,7 @@ from controlplane.store.leases import Leases
 from controlplane.store.links import Link
 from controlplane.store.memories import Memories
 from controlplane.store.nodes import Nodes
+from controlplane.store.offers import Offers
 from controlplane.store.projects import Projects, Queues
 from controlplane.store.quotas import Quotas
 from controlplane.store.reasons import Reasons
@@ -87,6 +88,10 @@ class Tx:
     @property
     def launches(self) -> Launches:
         return Launches(self._link)
+
+    @property
+    def offers(self) -> Offers:
+        return Offers(self._link)
 
     @property
     def orphans(self) -> Orphans:

@@ -104,6 +104,10 @@ class ClusterDocument(Answer):
     )
     booked: dict[str, float] = Field(default_factory=dict, description="Held by seats of live attempts.")
     foreign: dict[str, float] = Field(default_factory=dict, description="Used by work that is not ours.")
+    offers_listed_at: datetime | None = Field(
+        default=None, description="When its cloud last said what it sells."
+    )
+    offers_problem: str | None = Field(default=None, description="Why it did not say so since.")
     version: int
 
 

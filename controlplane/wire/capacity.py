@@ -1,6 +1,7 @@
-"""Claims on bought machines, and the machines that nobody claims, as the API takes and shows them."""
+"""Claims on bought machines, machines that nobody claims, and what is for sale, as the API takes and shows them."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -142,3 +143,27 @@ class OrphanDocument(Answer):
     claim_id: str
     launch_id: str
     seen_at: datetime = Field(description="When it was first listed as an orphan.")
+
+
+class OfferDocument(Answer):
+    """A kind of machine that a cluster's cloud sells in one zone. Says nothing about stock."""
+
+    cluster_id: str
+    cluster: str
+    machine_type: str
+    zone: str
+    capacity_type: str
+    resources: dict[str, float] = Field(description="What tasks may use of one machine.")
+    accelerator: str | None = None
+    price_per_hour: Decimal | None = Field(default=None, description="Of one machine; none = nobody knows.")
+    currency: str | None = Field(default=None, description="ISO 4217.")
+    price_as_of: datetime | None = None
+    is_price_verified: bool = Field(
+        default=False, description="True: the provider said so, then; false: from a table of the plugin."
+    )
+    boot_seconds: float
+    interruptions_per_hour: float
+    refusals: int = Field(description="In a row, the last time that it was asked for.")
+    cool_until: datetime | None = Field(
+        default=None, description="It was refused and is not bought again before."
+    )

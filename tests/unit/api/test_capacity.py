@@ -6,6 +6,7 @@ import pytest
 
 from controlplane.domain.claims import ClaimState
 from controlplane.domain.ids import ClaimId, LaunchId
+from controlplane.domain.offers import OfferList
 from controlplane.domain.sites import CheckIn, Phase, Site
 from controlplane.identity.principals import Role
 from controlplane.operations.endpoints import seal
@@ -163,6 +164,48 @@ def test_orphans_are_listed_by_page(plane: World, api: Api) -> None:
     assert [(each["cluster"], each["name"]) for each in items] == [
         ("burst", f"m-000{number}") for number in (1, 2, 3)
     ]
+
+
+@BOTH
+def test_offers_are_listed_by_page_and_cluster_with_their_prices(plane: World, api: Api) -> None:
+    here = plane.cluster("burst").id
+    plane.cluster("other")
+    priced = {"price_millionths": 98_320_000, "currency": "USD", "price_as_of": plane.clock.at}
+    every = [
+        factories.offer(cluster_id=here, zone="a", **priced).refused(at=plane.clock.at),
+        factories.offer(cluster_id=here, zone="b"),
+        factories.offer(cluster_id=here, zone="c"),
+    ]
+    plane.store.write(lambda tx: tx.offers.put(every))
+    first = api.get("/v1/offers", params={"cluster": "burst", "limit": 2}).json()
+    rest = api.get("/v1/offers", params={"cluster": "burst", "after": first["next"]}).json()
+    assert [each["zone"] for each in (*first["items"], *rest["items"])] == ["a", "b", "c"]
+    shown, bare, _ = (*first["items"], *rest["items"])
+    assert (shown["cluster"], shown["price_per_hour"], shown["currency"]) == ("burst", "98.320000", "USD")
+    assert (shown["is_price_verified"], shown["refusals"], shown["cool_until"]) == (
+        False,
+        1,
+        "2026-03-01T12:00:45Z",
+    )
+    assert (bare["price_per_hour"], bare["cool_until"], bare["resources"]["cpus"]) == (None, None, 1.0)
+    assert api.get("/v1/offers", params={"cluster": "other"}).json()["items"] == []
+    problem(api.get("/v1/offers", params={"cluster": "nowhere"}), 404, "not_found")
+    assert (
+        problem(api.get("/v1/offers", params={"after": first["next"][:-1]}), 422, "invalid")["field"]
+        == "after"
+    )
+
+
+def test_a_cluster_tells_when_its_cloud_was_asked_and_is_asked_on_demand(plane: World, api: Api) -> None:
+    here = plane.cluster("burst").id
+    asked = OfferList(cluster_id=here, listed_at=plane.clock.at, problem="throttled")
+    plane.store.write(lambda tx: tx.offers.put_asked(asked))
+    shown = api.post("/v1/clusters/burst/refresh-offers").json()
+    assert (shown["offers_listed_at"], shown["offers_problem"]) == ("2026-03-01T12:00:00Z", "throttled")
+    assert plane.is_poked("offer", here)
+    submitter = api.as_token(plane.secret(Role.SUBMITTER))
+    problem(submitter.post("/v1/clusters/burst/refresh-offers"), 403, "forbidden")
+    assert submitter.get("/v1/offers").status_code == 200
 
 
 def _claim(tx: Any, claim_id: str) -> Any:  # noqa: ANN401 - one of the store's transactions, a claim

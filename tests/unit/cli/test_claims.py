@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.cli.conftest import Run
 from tests.unit.sdk.plane import NOW, Plane
-from tests.unit.sdk.test_capacity import CLAIM
+from tests.unit.sdk.test_capacity import CLAIM, OFFER
 
 pytestmark = pytest.mark.sockets
 
@@ -104,3 +104,34 @@ def test_orphans_are_a_table(plane: Plane, run: Run) -> None:
     assert run("claims", "orphans").stdout == (
         "CLUSTER  MACHINE  ZONE  CLAIM    SEEN\nburst    i-1      a     claim_0  2026-03-01 12:00:00Z\n"
     )
+
+
+def test_offers_are_a_table_and_prices_that_nobody_checked_have_a_question_mark(
+    plane: Plane, run: Run
+) -> None:
+    dated = {**OFFER, "zone": "b", "is_price_verified": False, "cool_until": None, "price_per_hour": "1.50"}
+    free = {**OFFER, "zone": "c", "price_per_hour": None, "currency": None, "cool_until": None}
+    plane.fixed["GET", "/v1/offers"] = (200, {"items": [OFFER, dated, free]})
+    assert run("offers", "list").stdout == (
+        "CLUSTER  TYPE   ZONE  CAPACITY  HOLDS           ACCELERATOR  PER HOUR   REFUSED UNTIL\n"
+        "burst    small  a     spot      cpus 4, gpus 1  H200         98.32 USD  2026-03-01 12:00:00Z\n"
+        "burst    small  b     spot      cpus 4, gpus 1  H200         1.5 USD?   -\n"
+        "burst    small  c     spot      cpus 4, gpus 1  H200         -          -\n"
+    )
+
+
+def test_offers_are_asked_for_again(plane: Plane, run: Run) -> None:
+    cluster = {
+        "id": "c",
+        "name": "burst",
+        "adapter": "aws",
+        "state": "ready",
+        "since": NOW,
+        "nodes": 0,
+        "version": 1,
+    }
+    plane.fixed["POST", "/v1/clusters/burst/refresh-offers"] = (
+        200,
+        {**cluster, "offers_problem": "throttled"},
+    )
+    assert run("offers", "refresh", "burst").stdout == "cluster  burst\nproblem  throttled\n"

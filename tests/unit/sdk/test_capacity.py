@@ -1,6 +1,7 @@
 """The client's words about bought capacity."""
 
 import json
+from decimal import Decimal
 
 import pytest
 
@@ -80,3 +81,39 @@ def test_orphans_are_listed(client: Client, plane: Plane) -> None:
     }
     plane.fixed["GET", "/v1/orphans"] = (200, {"items": [orphan]})
     assert [(each.name, each.cluster) for each in client.claims.orphans()] == [("i-1", "burst")]
+
+
+OFFER = {
+    "cluster_id": "cluster_1",
+    "cluster": "burst",
+    "machine_type": "small",
+    "zone": "a",
+    "capacity_type": "spot",
+    "resources": {"cpus": 4.0, "gpus": 1.0},
+    "accelerator": "H200",
+    "price_per_hour": "98.320000",
+    "currency": "USD",
+    "is_price_verified": True,
+    "boot_seconds": 60.0,
+    "interruptions_per_hour": 0.0,
+    "refusals": 1,
+    "cool_until": NOW,
+}
+
+
+def test_offers_are_listed_with_exact_prices_and_asked_for_again(client: Client, plane: Plane) -> None:
+    plane.fixed["GET", "/v1/offers"] = (200, {"items": [OFFER]})
+    (offer,) = client.offers.list(cluster="burst")
+    assert (offer.price_per_hour, offer.currency) == (Decimal("98.32"), "USD")
+    assert plane.seen[-1].query == {"limit": ["200"], "cluster": ["burst"]}
+    cluster = {
+        "id": "c",
+        "name": "burst",
+        "adapter": "aws",
+        "state": "ready",
+        "since": NOW,
+        "nodes": 0,
+        "version": 1,
+    }
+    plane.fixed["POST", "/v1/clusters/burst/refresh-offers"] = (200, {**cluster, "offers_listed_at": NOW})
+    assert client.offers.refresh("burst").offers_listed_at is not None
