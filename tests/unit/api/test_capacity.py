@@ -179,8 +179,9 @@ def test_offers_are_listed_by_page_and_cluster_with_their_prices(plane: World, a
     plane.store.write(lambda tx: tx.offers.put(every))
     first = api.get("/v1/offers", params={"cluster": "burst", "limit": 2}).json()
     rest = api.get("/v1/offers", params={"cluster": "burst", "after": first["next"]}).json()
-    assert [each["zone"] for each in (*first["items"], *rest["items"])] == ["a", "b", "c"]
-    shown, bare, _ = (*first["items"], *rest["items"])
+    items: list[dict[str, Any]] = [*first["items"], *rest["items"]]
+    assert [each["zone"] for each in items] == ["a", "b", "c"]
+    shown, bare, _ = items
     assert (shown["cluster"], shown["price_per_hour"], shown["currency"]) == ("burst", "98.320000", "USD")
     assert (shown["is_price_verified"], shown["refusals"], shown["cool_until"]) == (
         False,
