@@ -28,7 +28,7 @@ STALL_SECONDS: Final = 75.0
 """A bookmark comes each minute: a watch that is silent for longer is dead, whatever TCP says."""
 
 STALE_SECONDS: Final = 30.0
-"""For so long the books are good while a broken watch is being mended."""
+"""For so long the books count as good while what broke is being mended."""
 
 IDLE_SECONDS: Final = 600.0
 SHORTEST_PAUSE: Final = 0.1
@@ -75,8 +75,9 @@ class Follower:
         self._changed = threading.Condition()
         self._is_closed = False
         self._asked_at = monotonic()
-        self._good_at: float | None = None
-        """When the books were last known to be whole. None: never yet."""
+        self._is_listed = False
+        self._failing_since = 0.0
+        """When the present problem was met first."""
 
         self._problem: PluginError | None = None
         self._version: str | None = None
@@ -118,9 +119,9 @@ class Follower:
             raise Transient(f"the {self._subject.what} are not followed any more")
         if isinstance(self._problem, MissingRight):
             return True
-        if self._good_at is None:
+        if not self._is_listed:
             return False
-        if self._problem is None or self._monotonic() - self._good_at <= STALE_SECONDS:
+        if self._problem is None or self._monotonic() - self._failing_since <= STALE_SECONDS:
             return True
         raise self._problem
 
@@ -168,6 +169,7 @@ class Follower:
 
         self._book.replace(things())
         self._version = version
+        self._is_listed = True
         self._note(None)
 
     def _watch(self) -> None:
@@ -204,9 +206,9 @@ class Follower:
 
     def _note(self, problem: PluginError | None) -> None:
         with self._changed:
+            if self._problem is None:
+                self._failing_since = self._monotonic()
             self._problem = problem
-            if problem is None:
-                self._good_at = self._monotonic()
             self._changed.notify_all()
 
     def _paused(self, problem: PluginError | None, pause: float) -> float:

@@ -1,4 +1,7 @@
-"""A Ray cluster that the Kubernetes adapter ordered really boots, and is dialled through a real API server."""
+"""A Ray cluster that the Kubernetes adapter ordered really boots, and is dialled through a real API server.
+
+Nobody here is an administrator: the adapter has the rights of the shipped manifest and no others.
+"""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +16,8 @@ from cloud_adapters.kubernetes.adapter import KubernetesAdapter
 from tests.hypervisor.hypervisor import MEBIBYTE, Hypervisor
 from tests.hypervisor.namespaces import is_available
 from tests.kube.fixtures import stage_of
-from tests.kube.ordering import cluster_of, order_of
+from tests.kube.granting import manifest_granted, token_of
+from tests.kube.ordering import order_of
 from tests.kube.processes import Booted
 from tests.kube.stages import KubeServer, Stage
 from tests.parts import require_part
@@ -35,7 +39,8 @@ def stage(kube_server: KubeServer) -> Iterator[Stage]:
     require_part("namespaces", is_available(), "needs root and Linux namespaces")
     with Hypervisor() as hypervisor, stage_of(kube_server, Booted(kube_server.rest, hypervisor)) as stage:
         stage.until(stage.kubelets.are_schedulable)
-        yield stage
+        with manifest_granted(stage):
+            yield stage
 
 
 def built(stage: Stage, adapter: KubernetesAdapter, order: LaunchOrder) -> Built:
@@ -55,10 +60,9 @@ def test_a_ray_cluster_boots_on_the_booked_nodes_and_runs_a_job(
     stage: Stage, kubernetes_adapter: KubernetesAdapter, kuberay: str
 ) -> None:
     shares = tuple(Share(node_name=stage.node(number), amounts=SHARE) for number in (1, 2))
-    order = replace(
-        order_of(stage, head_cpu_milli="100", head_memory_bytes=str(400 * MEBIBYTE), kuberay=kuberay),
-        shares=shares,
-    )
+    whole = order_of(stage, head_cpu_milli="100", head_memory_bytes=str(400 * MEBIBYTE), kuberay=kuberay)
+    cluster = replace(whole.cluster, secret=stage.server.kubeconfig(token_of(stage)))
+    order = replace(whole, cluster=cluster, shares=shares)
     kubernetes_adapter.ensure(order, deadline=CALL_SECONDS)
     ray = built(stage, kubernetes_adapter, order)
     assert [each.node_name for each in ray.members] == [stage.node(1), stage.node(2)]
@@ -67,10 +71,7 @@ def test_a_ray_cluster_boots_on_the_booked_nodes_and_runs_a_job(
     assert [each.name for each in ray.members] == names
     assert ray.endpoint.session
     assert "nodes 2" in _log_of_job(ray)
-    assert (
-        kubernetes_adapter.terminate(cluster_of(stage), order.claim_id, deadline=CALL_SECONDS)
-        is Termination.GOING
-    )
+    assert kubernetes_adapter.terminate(cluster, order.claim_id, deadline=CALL_SECONDS) is Termination.GOING
 
     def is_gone() -> bool:
         stage.step()

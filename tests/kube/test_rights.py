@@ -2,70 +2,36 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import yaml
 
 from cloud_adapters.base import AuthFailed, ClusterRef, Inventory, LaunchOrder, Termination
-from cloud_adapters.kubernetes import rights
 from cloud_adapters.kubernetes.adapter import KubernetesAdapter
 from cloud_adapters.kubernetes.kubeconfig import Permissions
 from cloud_adapters.kubernetes.rights import BUILDING, KUBERAY, LOOKING, PROXYING, TELLING_APART, Right
+from tests.kube.granting import PLURALS, manifest_granted, token_of, where
 from tests.kube.ordering import cluster_of, order_of
-from tests.kube.rest import Json, path
+from tests.kube.rest import Json
 from tests.kube.stages import Stage
 
-MANIFEST = Path(rights.__file__).with_name("rbac.yaml")
 CALL_SECONDS = 15.0
-PLURALS = {
-    "ServiceAccount": "serviceaccounts",
-    "ClusterRole": "clusterroles",
-    "ClusterRoleBinding": "clusterrolebindings",
-    "Role": "roles",
-    "RoleBinding": "rolebindings",
-}
-CLUSTER_WIDE = frozenset({"ClusterRole", "ClusterRoleBinding"})
 
 
 @pytest.fixture
 def granted(kube: Stage) -> Iterator[dict[str, Json]]:
-    """The manifest's roles as they were granted to the stage's own service account, by kind."""
-    text = MANIFEST.read_text().replace("namespace: crossdock", f"namespace: {kube.namespace}")
-    things = [each for each in yaml.safe_load_all(text) if each["kind"] != "Namespace"]
-    for each in things:
-        if each["kind"] in CLUSTER_WIDE:  # these have no namespace: each stage has its own
-            each["metadata"]["name"] += f"-{kube.namespace}"
-        if each["kind"] == "ClusterRoleBinding":
-            each["roleRef"]["name"] += f"-{kube.namespace}"
-    for each in things:
-        kube.rest.create(PLURALS[each["kind"]], each, _where(kube, each))
-    yield {each["kind"]: each for each in things if "rules" in each}
-    for each in things:
-        if each["kind"] in CLUSTER_WIDE:
-            kube.rest.delete(PLURALS[each["kind"]], each["metadata"]["name"])
+    with manifest_granted(kube) as roles:
+        yield roles
 
 
 @pytest.fixture
-def token(kube: Stage, granted: dict[str, Json]) -> str:
-    where = f"{path('serviceaccounts', kube.namespace)}/crossdock/token"
-    told: str = kube.rest.post(where, {"spec": {"expirationSeconds": 3600}})["status"]["token"]
-    return told
-
-
-@pytest.fixture
-def cluster(kube: Stage, token: str) -> ClusterRef:
+def cluster(kube: Stage, granted: dict[str, Json]) -> ClusterRef:
     kube.settle()
-    return cluster_of(kube, token=token)
+    return cluster_of(kube, token=token_of(kube))
 
 
 @pytest.fixture
 def order(kube: Stage, cluster: ClusterRef) -> LaunchOrder:
     return replace(order_of(kube), cluster=cluster)
-
-
-def _where(kube: Stage, thing: Json) -> str | None:
-    return None if thing["kind"] in CLUSTER_WIDE else kube.namespace
 
 
 def look(cluster: ClusterRef) -> Inventory:
@@ -125,7 +91,7 @@ def test_one_right_less_is_named(
 ) -> None:
     kind = "Role" if right.is_namespaced else "ClusterRole"
     less = without(granted[kind], right)
-    kube.rest.replace(PLURALS[kind], less, _where(kube, less))
+    kube.rest.replace(PLURALS[kind], less, where(kube, less))
     expected = (right.told(kube.namespace),)
     kube.until(lambda: look(cluster).problems == expected, seconds=20)
 
