@@ -218,7 +218,10 @@ def dialled(access: Access, kubeconfig: str) -> Api:
         try:
             loader.load_and_set(configuration)
         except ConfigException as problem:
-            raise AuthFailed(f"the kubeconfig's command gave no credentials: {problem}") from problem
+            raise AuthFailed(f"the kubeconfig's credentials cannot be loaded: {problem}") from problem
+        if not configuration.auth_settings() and configuration.cert_file is None:
+            # The loader logs that the command failed, and goes on.
+            raise AuthFailed("the kubeconfig's command gave no credentials")
     return Api(_plain(configuration, access), access)
 
 

@@ -5,7 +5,6 @@ An uploaded file must not make the server run a program, read one of its own fil
 
 import base64
 import binascii
-import ipaddress
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -15,14 +14,11 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from cloud_adapters.base import Rejected
+from cloud_adapters.base import Rejected, is_loopback, is_metadata
+from controlplane.domain.addresses import is_own_machine
 
 COMMANDS: Final = ("exec", "auth-provider")
 FILES: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
-METADATA_HOSTS: Final = frozenset({"metadata", "metadata.google.internal", "metadata.goog"})
-METADATA_ADDRESSES: Final = frozenset({"100.100.100.200", "fd00:ec2::254", "192.0.0.192"})
-"""Those that are not link-local: Alibaba Cloud, EC2 over IPv6, Oracle."""
-
 Lookup = Callable[[str], Iterable[str]]
 """From a host name to its addresses."""
 
@@ -31,19 +27,23 @@ Section = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permissions:
-    """What whoever runs the server lets those who register clusters do. Both are off unless the environment says so."""
+    """What whoever runs the server lets those who register clusters do."""
 
     commands: bool = False
     """Kubeconfigs may name programs, which the server then runs, and files, which it reads."""
 
     local_addresses: bool = False
-    """Loopback, link-local and metadata addresses may be dialled."""
+    """Addresses of the server's own machine may be dialled."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """A server that nobody else reaches leads nobody else to its machine."""
+        public_host = urlsplit(environment.get("CROSSDOCK_PUBLIC_URL", "")).hostname
+        hosts = (environment.get("CROSSDOCK_HOST", "127.0.0.1"), public_host or "127.0.0.1")
         return cls(
             commands=environment.get("CROSSDOCK_KUBECONFIG_COMMANDS") == "true",
-            local_addresses=environment.get("CROSSDOCK_LOCAL_API_SERVERS") == "true",
+            local_addresses=all(map(is_loopback, hosts))
+            or environment.get("CROSSDOCK_ALLOW_LOOPBACK_CLUSTERS") == "true",
         )
 
 
@@ -111,29 +111,14 @@ def refuse_local(url: str, permissions: Permissions, *, lookup: Lookup = address
     host = parts.hostname
     if parts.scheme not in {"https", "http", "socks5"} or not host:
         raise Rejected(f"{url!r} is not an address such as https://kubernetes.example.org:6443")
-    if permissions.local_addresses:
-        return
-    if host in METADATA_HOSTS:
-        raise Rejected(f"{url} points at a metadata service; such addresses are not dialled")
     for address in (host, *lookup(host)):
-        if _is_local(address):
+        if is_metadata(address):
+            raise Rejected(f"{url} leads to {address}, a metadata service; such addresses are never dialled")
+        if is_own_machine(address) and not permissions.local_addresses:
             raise Rejected(
-                f"{url} leads to {address}, an address of this machine or of a metadata service; "
-                "CROSSDOCK_LOCAL_API_SERVERS=true permits that"
+                f"{url} leads to {address}, the server's own machine, which others would reach through it; "
+                "CROSSDOCK_ALLOW_LOOPBACK_CLUSTERS=true permits that"
             )
-
-
-def _is_local(text: str) -> bool:
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return text == "localhost" or text.endswith(".localhost")
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    is_special = (
-        address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
-    )
-    return is_special or str(address) in METADATA_ADDRESSES
 
 
 def _parsed(text: str) -> object:

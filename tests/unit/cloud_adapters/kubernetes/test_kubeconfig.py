@@ -10,6 +10,7 @@ from cloud_adapters.base import Rejected
 from cloud_adapters.kubernetes.kubeconfig import Access, Permissions, access_of, refuse_local
 
 STRICT = Permissions()
+LENIENT = Permissions(local_addresses=True)
 SERVER = "https://kube.example.org:6443"
 
 
@@ -124,24 +125,28 @@ def test_the_context_may_be_chosen() -> None:
 
 @pytest.mark.parametrize(
     "host",
+    ["127.0.0.1", "localhost", "api.localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0.0.0.0"],  # noqa: S104 # as addresses to dial
+)
+def test_the_server_s_own_machine_is_not_dialled_for_others(host: str) -> None:
+    with pytest.raises(Rejected, match="own machine"):
+        refuse_local(f"https://{host}/", STRICT, lookup=lambda _: ())
+    refuse_local(f"https://{host}/", LENIENT, lookup=lambda _: ())
+
+
+@pytest.mark.parametrize(
+    "host",
     [
-        "127.0.0.1",
-        "localhost",
-        "api.localhost",
         "169.254.169.254",
         "100.100.100.200",
-        "[::1]",
-        "[::ffff:127.0.0.1]",
         "[fd00:ec2::254]",
         "[fe80::1%25eth0]",
-        "0.0.0.0",  # noqa: S104 # as an address to dial
         "metadata.google.internal",
     ],
 )
-def test_what_only_this_machine_may_reach_is_not_dialled_for_others(host: str) -> None:
-    with pytest.raises(Rejected):
-        refuse_local(f"https://{host}/", STRICT, lookup=lambda _: ())
-    refuse_local(f"https://{host}/", Permissions(local_addresses=True), lookup=lambda _: ())
+@pytest.mark.parametrize("permissions", [STRICT, LENIENT], ids=["strict", "lenient"])
+def test_a_metadata_service_is_never_dialled(host: str, permissions: Permissions) -> None:
+    with pytest.raises(Rejected, match="metadata service"):
+        refuse_local(f"https://{host}/", permissions, lookup=lambda _: ())
 
 
 def test_a_name_that_leads_to_loopback_is_refused_too() -> None:
@@ -154,7 +159,23 @@ def test_a_proxy_in_the_kubeconfig_is_looked_at_like_the_server() -> None:
         read(config({"proxy-url": "http://metadata.google.internal:3128"}))
 
 
-def test_permissions_come_from_the_environment_of_the_server() -> None:
-    assert Permissions.read({}) == STRICT
-    told = {"CROSSDOCK_KUBECONFIG_COMMANDS": "true", "CROSSDOCK_LOCAL_API_SERVERS": "true"}
-    assert Permissions.read(told) == Permissions(commands=True, local_addresses=True)
+@pytest.mark.parametrize(
+    ("environment", "permissions"),
+    [
+        ({}, Permissions(local_addresses=True)),
+        ({"CROSSDOCK_HOST": "0.0.0.0"}, STRICT),  # noqa: S104 # as a setting
+        ({"CROSSDOCK_PUBLIC_URL": "https://crossdock.example.org"}, STRICT),
+        (
+            {"CROSSDOCK_HOST": "10.0.0.1", "CROSSDOCK_ALLOW_LOOPBACK_CLUSTERS": "true"},
+            Permissions(local_addresses=True),
+        ),
+        (
+            {"CROSSDOCK_HOST": "10.0.0.1", "CROSSDOCK_KUBECONFIG_COMMANDS": "true"},
+            Permissions(commands=True),
+        ),
+    ],
+)
+def test_permissions_come_from_the_environment_of_the_server(
+    environment: Mapping[str, str], permissions: Permissions
+) -> None:
+    assert Permissions.read(environment) == permissions
