@@ -20,7 +20,6 @@ from controlplane.store import Store
 from controlplane.store.store import SQLITE_PREFIX
 from schedulers.base import Policy
 
-POLICY = "priority"
 EXECUTOR = "ray"
 
 log = logging.getLogger(__name__)
@@ -50,12 +49,12 @@ def services(settings: Settings) -> Services:
     )
 
 
-def plugins() -> Plugins:
+def plugins(settings: Settings) -> Plugins:
     """Loads every capacity plugin; each imports its own cloud package only when it is first used."""
     return Plugins(
         adapters=dict(_adapters()),
         executor=cast("Executor", _load("executors", EXECUTOR)()),
-        policy=cast("Policy", _load("schedulers", POLICY)()),
+        policy=cast("Policy", _load("schedulers", settings.policy)()),
     )
 
 

@@ -32,6 +32,9 @@ class Settings:
     public_url: str = ""
     """Where attempts reach this server; empty: http://host:port."""
 
+    policy: str = "fair"
+    """Name of the scheduling policy that is installed: `fair`, or `priority` for one line without quotas."""
+
     lease_seconds: float = 60.0
     """A task that could not renew for this long ends itself."""
 

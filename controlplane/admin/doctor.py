@@ -63,7 +63,7 @@ def doctor(settings: Settings, *, repair: bool, as_json: bool) -> int:
 
 
 def _ports() -> Ports:
-    plugins = bootstrap.plugins()
+    plugins = bootstrap.plugins(settings)
     return Ports(adapters=plugins.adapters, executor=plugins.executor)
 
 

@@ -51,7 +51,7 @@ def loops(settings: Settings) -> int:
     from controlplane.runtime.process import Loops
 
     home = _alone_in(settings)
-    services, plugins = bootstrap.services(settings), bootstrap.plugins()
+    services, plugins = bootstrap.services(settings), bootstrap.plugins(settings)
     services.store.migrate()
     holder = f"{socket.gethostname()}:{settings.home}"
     # Whoever claimed under this name held the lock before us, so it is dead and its claims are free.
@@ -85,7 +85,7 @@ def clusters_down(settings: Settings) -> int:
     from cloud_adapters.base import Hosts
     from controlplane.operations.endpoints import ref_of
 
-    services, plugins = bootstrap.services(settings), bootstrap.plugins()
+    services, plugins = bootstrap.services(settings), bootstrap.plugins(settings)
     with services.store.read() as tx:
         clusters = tx.clusters.list(None, None)
     for cluster in clusters:

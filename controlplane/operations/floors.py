@@ -14,7 +14,7 @@ from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, NodeId
 from controlplane.domain.jobs import Ask, Job
 from controlplane.operations.homes import home_of, sited
 from controlplane.store import Tx
-from schedulers.base import Place
+from schedulers.base import Place, microseconds
 
 LENT: Final = "lent"
 """The machine type of a claim that is built on nodes which its cluster lends."""
@@ -159,12 +159,16 @@ def _is_whole(place: Place, ask: Ask) -> bool:
 
 
 def _promises(tx: Tx) -> dict[NodeId, list[tuple[AskId, Amounts]]]:
-    """By node, for whom how much of it is kept free; what the victims still hold is booked as theirs."""
-    nominations = [each for each in tx.memories.nominations() if each.until > _micros(tx)]
-    asks = tx.asks.many([each.ask_id for each in nominations])
+    """By node, for whom how much of it is kept free; what the victims still hold is booked as theirs.
+
+    A promise to an ask that is no longer queued binds nobody.
+    """
+    nominations = [each for each in tx.memories.nominations() if each.until > microseconds(tx.now)]
+    heirs = tx.asks.many([each.ask_id for each in nominations]).values()
+    queued = {ask.id: ask for ask in tx.asks.queued_of_jobs([ask.job_id for ask in heirs])}
     kept: dict[NodeId, list[tuple[AskId, Amounts]]] = {}
     for nomination in nominations:
-        ask = asks.get(nomination.ask_id)
+        ask = queued.get(nomination.ask_id)
         if ask is None:
             continue
         for _, node_id in nomination.seats:
@@ -179,7 +183,3 @@ def _without(
 ) -> list[tuple[AskId, Amounts]]:
     mine = total(each for ask_id, each in kept if ask_id == heir).minus(amounts)
     return [(ask_id, each) for ask_id, each in kept if ask_id != heir] + [(heir, mine)]
-
-
-def _micros(tx: Tx) -> int:
-    return round(tx.now.timestamp() * 1_000_000)

@@ -11,7 +11,7 @@ from controlplane.domain.ids import AskId
 from controlplane.domain.jobs import JobState
 from controlplane.domain.leases import Lease
 from controlplane.store import Tx
-from schedulers.base import Ground, Nomination, Preempt, Verdict
+from schedulers.base import Ground, Nomination, Preempt, Verdict, microseconds
 
 WHY: Final = {
     Ground.PRIORITY: "it goes first in the same queue",
@@ -72,7 +72,7 @@ def _running(tx: Tx, ask_id: AskId) -> Attempt | None:
 
 
 def _promise(tx: Tx, preempt: Preempt) -> None:
-    latest = round((tx.now + LONGEST_PROMISE).timestamp() * 1_000_000)
+    latest = microseconds(tx.now + LONGEST_PROMISE)
     tx.memories.nominate(
         Nomination(
             ask_id=preempt.ask_id,
