@@ -51,7 +51,7 @@ def doctor(settings: Settings, *, repair: bool, as_json: bool) -> int:
     """Returns 0 when all is well, 1 with findings, 2 when something could not be looked at and nothing was found."""
     services = bootstrap.services(settings)
     try:
-        return _examined(services, _ports(), repairs=repair, as_json=as_json)
+        return _examined(services, _ports(settings), repairs=repair, as_json=as_json)
     except (Unavailable, Bug) as away:
         hint = (
             "; `crossdock server init` brings an older database up to date" if isinstance(away, Bug) else ""
@@ -62,7 +62,7 @@ def doctor(settings: Settings, *, repair: bool, as_json: bool) -> int:
         services.store.close()
 
 
-def _ports() -> Ports:
+def _ports(settings: Settings) -> Ports:
     plugins = bootstrap.plugins(settings)
     return Ports(adapters=plugins.adapters, executor=plugins.executor)
 

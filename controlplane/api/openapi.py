@@ -15,6 +15,7 @@ from controlplane.wire.jobs import JobBatch, JobBulk
 from controlplane.wire.jobspec import JobSpec
 from controlplane.wire.machines import CheckInRequest
 from controlplane.wire.protocol import FACTS, RecordBatch
+from controlplane.wire.quotas import FlavorRemove, FlavorSet, QuotaRemove, QuotaSet
 
 # `Any`: JSON of many shapes.
 Json = dict[str, Any]
@@ -25,12 +26,16 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     ClaimCreate,
     ClusterCreate,
     ClusterSecret,
+    FlavorRemove,
+    FlavorSet,
     JobBatch,
     JobBulk,
     JobSpec,
     Problem,
     ProjectCreate,
     QueueCreate,
+    QuotaRemove,
+    QuotaSet,
     RecordBatch,
     TokenCreate,
     *FACTS.values(),

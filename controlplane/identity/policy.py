@@ -23,6 +23,7 @@ class Action(StrEnum):
     EDIT_TOKENS = "read and edit tokens"
     EDIT_PROJECTS = "edit projects"
     EDIT_CLUSTERS = "edit clusters"
+    EDIT_QUOTAS = "edit quotas"
 
 
 VIEWER_ACTIONS: Final = frozenset({Action.READ})
@@ -34,7 +35,7 @@ ALLOWED: Final[Mapping[Role, frozenset[Action]]] = {
     Role.ADMIN: frozenset(Action),
 }
 
-FLEET_WIDE: Final = frozenset({Action.EDIT_PROJECTS, Action.EDIT_CLUSTERS})
+FLEET_WIDE: Final = frozenset({Action.EDIT_PROJECTS, Action.EDIT_CLUSTERS, Action.EDIT_QUOTAS})
 """What touches every project needs a token that is not bound to one."""
 
 

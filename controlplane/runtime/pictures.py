@@ -6,15 +6,14 @@ from datetime import timedelta
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import Attempt, AttemptState
-from controlplane.domain.claims import CLAIM_LABEL, CapacityType, Claim
+from controlplane.domain.claims import Claim
 from controlplane.domain.clusters import Cluster, Node
-from controlplane.domain.flavors import Capacity, Flavor, flavor_of
 from controlplane.domain.ids import AttemptId, ClaimId, ClusterId, JobId, ProjectId, QueueId
 from controlplane.domain.jobs import Ask, ask_id
+from controlplane.operations.flavors import Naming, claim_of
 from controlplane.operations.homes import home_of, sited
 from controlplane.store import Tx
 from schedulers.base import (
-    DEFAULT_FLAVOR,
     AskClass,
     AskLeft,
     AskQueued,
@@ -158,12 +157,10 @@ def _running(tx: Tx, sight: Sight, live: Sequence[Attempt]) -> list[tuple[Ask, R
 
 def _capacity(tx: Tx) -> CapacityChanged:
     clusters = tx.clusters.list(None, None)
-    sites, flavors = sited(tx), tx.quotas.flavors()
-    claims = {claim.id: claim for claim in tx.claims.live()}
+    sites, naming = sited(tx), Naming.load(tx)
     booked = tx.nodes.booked(None)
     views = tuple(_rays(clusters, sites))
     open_ids = {view.id for view in views if view.blocked is None}
-    names = {cluster.id: cluster.name for cluster in clusters}
     nodes = tuple(
         NodeView(
             id=node.id,
@@ -171,10 +168,10 @@ def _capacity(tx: Tx) -> CapacityChanged:
             allocatable=node.allocatable,
             free=node.allocatable.minus(node.foreign).minus(booked.get(node.id, Amounts())),
             accelerator=node.accelerator,
-            flavor=_flavor(node, names[node.cluster_id], claims, flavors),
+            flavor=naming.of(node),
             domains=_domains(node),
             taints=tuple((taint.key, taint.value) for taint in node.taints),
-            claim_id=_claim_id(node),
+            claim_id=claim_of(node),
         )
         for node in tx.nodes.present(None)
         if node.cordoned_at is None and (home := ClusterId(home_of(node, sites))) in open_ids
@@ -205,17 +202,6 @@ def _blocked(cluster: Cluster) -> str | None:
     return "is cordoned" if cluster.cordoned_at is not None else f"is {cluster.state}"
 
 
-def _flavor(node: Node, cluster_name: str, claims: Mapping[ClaimId, Claim], flavors: Sequence[Flavor]) -> str:
-    claim = claims.get(_claim_id(node) or ClaimId(""))
-    capacity = Capacity(
-        cluster=cluster_name,
-        accelerator=node.accelerator,
-        capacity_type=CapacityType.OWNED if claim is None else claim.capacity_type,
-        labels=dict(node.labels),
-    )
-    return flavor_of(capacity, flavors, default=DEFAULT_FLAVOR)
-
-
 def _domains(node: Node) -> tuple[tuple[str, str], ...]:
     levels = sorted(
         (name.removeprefix(TOPOLOGY_LABEL), value)
@@ -223,11 +209,6 @@ def _domains(node: Node) -> tuple[tuple[str, str], ...]:
         if name.startswith(TOPOLOGY_LABEL)
     )
     return tuple((level.partition("-")[2] or level, value) for level, value in levels)
-
-
-def _claim_id(node: Node) -> ClaimId | None:
-    found = dict(node.labels).get(CLAIM_LABEL)
-    return None if found is None else ClaimId(found)
 
 
 def _queues(tx: Tx) -> QueuesChanged:

@@ -9,6 +9,7 @@ from controlplane.sdk.capacity import Claims, Offers
 from controlplane.sdk.clusters import Clusters
 from controlplane.sdk.job import PATIENCE_SECONDS
 from controlplane.sdk.jobs import Jobs
+from controlplane.sdk.quotas import Flavors, Quotas
 from controlplane.sdk.tenants import Projects, Queues, Tokens
 from controlplane.sdk.transport import Transport, parse
 from controlplane.sdk.uploads import Uploads
@@ -46,6 +47,8 @@ class Client:
         self.offers = Offers(self._transport)
         self.projects = Projects(self._transport)
         self.queues = Queues(self._transport)
+        self.quotas = Quotas(self._transport)
+        self.flavors = Flavors(self._transport)
         self.tokens = Tokens(self._transport)
         self.uploads = Uploads(self._transport)
 

@@ -18,62 +18,11 @@ from controlplane.store import Store, Tx
 from controlplane.wire.base import Page
 from controlplane.wire.jobs import AttemptDocument, JobDocument, MetricPoint
 from tests.unit.api.client import BOTH, Api, problem
+from tests.unit.api.routes import ROUTES
 from tests.unit.operations.world import World
 
 GOOD: dict[str, Any] = {"name": "train", "entrypoint": "python train.py"}
 AT = "2026-03-01T12:00:00+00:00"
-
-ROUTES = {
-    "GET /healthz",
-    "GET /readyz",
-    "GET /v1/claims",
-    "GET /v1/claims/{claim}",
-    "GET /v1/clusters",
-    "GET /v1/clusters/{cluster}",
-    "GET /v1/clusters/{cluster}/nodes",
-    "GET /v1/events",
-    "GET /v1/events/stream",
-    "GET /v1/jobs",
-    "GET /v1/jobs/counts",
-    "GET /v1/jobs/{job_id}",
-    "GET /v1/jobs/{job_id}/attempts",
-    "GET /v1/jobs/{job_id}/checkpoints",
-    "GET /v1/jobs/{job_id}/explain",
-    "GET /v1/jobs/{job_id}/logs",
-    "GET /v1/jobs/{job_id}/logs/stream",
-    "GET /v1/jobs/{job_id}/metrics",
-    "GET /v1/me",
-    "GET /v1/nodes",
-    "GET /v1/offers",
-    "GET /v1/orphans",
-    "GET /v1/projects",
-    "GET /v1/queues",
-    "GET /v1/tokens",
-    "HEAD /v1/uploads/{digest}",
-    "POST /v1/attempts/{attempt}/records",
-    "POST /v1/claims",
-    "POST /v1/claims/{claim}/keep",
-    "POST /v1/claims/{claim}/release",
-    "POST /v1/clusters",
-    "POST /v1/clusters/{cluster}/cordon",
-    "POST /v1/clusters/{cluster}/detach",
-    "POST /v1/clusters/{cluster}/drain",
-    "POST /v1/clusters/{cluster}/refresh-offers",
-    "POST /v1/clusters/{cluster}/secret",
-    "POST /v1/clusters/{cluster}/uncordon",
-    "POST /v1/clusters/{cluster}/undrain",
-    "POST /v1/jobs",
-    "POST /v1/jobs/batch",
-    "POST /v1/jobs/bulk",
-    "POST /v1/jobs/{job_id}/cancel",
-    "POST /v1/jobs/{job_id}/retry",
-    "POST /v1/machines/check-in",
-    "POST /v1/projects",
-    "POST /v1/queues",
-    "POST /v1/tokens",
-    "POST /v1/tokens/{token}/revoke",
-    "POST /v1/uploads",
-}
 
 
 def push(api: Api, plane: World, attempt_id: str, *said: dict[str, Any], log: str | None = None) -> Any:  # noqa: ANN401 - JSON
