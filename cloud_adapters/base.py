@@ -121,6 +121,7 @@ class Inventory:
     """What we may not see or do there, a sentence each, naming the missing permission."""
 
 
+@runtime_checkable
 class Lends(Protocol):
     """A cluster that exists and whose nodes we may use beside others."""
 

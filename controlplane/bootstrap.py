@@ -52,14 +52,18 @@ def services(settings: Settings) -> Services:
 def plugins(settings: Settings) -> Plugins:
     """Loads every capacity plugin; each imports its own cloud package only when it is first used."""
     return Plugins(
-        adapters=dict(_adapters()),
+        adapters=adapters(),
         executor=cast("Executor", _load("executors", EXECUTOR)()),
         policy=cast("Policy", _load("schedulers", settings.policy)()),
     )
 
 
-def _adapters() -> Iterator[tuple[str, Lends]]:
+def adapters() -> Mapping[str, Lends]:
     """A broken plugin takes its own clusters down with it, and nothing else."""
+    return dict(_adapters())
+
+
+def _adapters() -> Iterator[tuple[str, Lends]]:
     for name in installed("cloud_adapters"):
         try:
             yield name, cast("Lends", _load("cloud_adapters", name)())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from controlplane.admin import adapters
 from controlplane.api.app import openapi_document
 from controlplane.domain.attempts import ATTEMPT
 from controlplane.domain.claims import CLAIM
@@ -22,7 +23,8 @@ def documents() -> Mapping[Path, str]:
     """Path, relative to the project's root -> text."""
     states = {DOCS / "states" / f"{noun}.mmd": state_diagram(pairs) for noun, pairs in LIFECYCLES.items()}
     openapi = json.dumps(openapi_document(), indent=1, sort_keys=True) + "\n"
-    return {**states, DOCS / "openapi.json": openapi}
+    matrix = adapters.markdown(Path("pyproject.toml"))
+    return {**states, DOCS / "openapi.json": openapi, DOCS / "adapters-matrix.md": matrix}
 
 
 def state_diagram(pairs: tuple[tuple[str, str], ...]) -> str:

@@ -22,6 +22,7 @@ for group in (
     tenants.projects,
     tenants.queues,
     tenants.tokens,
+    server.adapters,
     server.app,
 ):
     app.add_typer(group)

@@ -17,6 +17,7 @@ import typer
 
 from controlplane.cli.flags import AsJson, Home
 
+adapters = typer.Typer(name="adapters", help="Capacity plugins of this installation.", no_args_is_help=True)
 app = typer.Typer(name="server", help="Set up and run a control plane on this machine.", no_args_is_help=True)
 
 
@@ -85,6 +86,14 @@ def doctor(
     """Compare database and clusters with all that must hold, and tell what is wrong. Reads only, unless told."""
     with _server_parts():
         code = _part("controlplane.admin.doctor").doctor(_settings(home=home), repair=repair, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@adapters.command("list")
+def list_adapters(*, as_json: AsJson = False) -> None:
+    """List the capacity plugins that are installed here, and what each can do."""
+    with _server_parts():
+        code = _part("controlplane.admin.adapters").adapters(as_json=as_json)
     raise typer.Exit(code)
 
 

@@ -15,7 +15,7 @@ from controlplane.domain.ids import ClusterId, NodeId
 from controlplane.domain.offers import OfferList
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
-from controlplane.operations.dialable import check_url
+from controlplane.operations.dialable import check_setting, check_url
 from controlplane.operations.endpoints import seal
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import cluster_for
@@ -298,6 +298,8 @@ def _check(services: Services, wanted: ClusterCreate) -> None:
         check_url(services.settings, wanted.url)
     elif wanted.adapter == RAY:
         raise Invalid("is needed: the address of the cluster's Ray dashboard", field="url")
+    for name, value in wanted.settings.items():
+        check_setting(services.settings, name, value)
     _check_secrets(wanted)
 
 

@@ -11,6 +11,7 @@ from controlplane.settings import Settings
 HOST: Final = re.compile(r"[A-Za-z0-9._:-]+")
 """Anything else is read differently by different programs."""
 
+MENTIONED: Final = re.compile(r"https?://[^\s,]+", re.IGNORECASE)
 PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -27,14 +28,32 @@ def check_url(settings: Settings, url: str) -> None:
         raise Invalid("plain http is for loopback only; use https", field="url", value=url, limit="loopback")
     if _is_this_server(settings, parts):
         raise Invalid("is the address of this server itself", field="url", value=url)
-    may_be_here = settings.is_for_this_machine or settings.allow_loopback_clusters
-    if is_own_machine(host) and not may_be_here:
+    if is_own_machine(host) and not _may_be_here(settings):
         raise Invalid(
             "points at the server's own machine, which others would reach through it; "
             "CROSSDOCK_ALLOW_LOOPBACK_CLUSTERS=true permits that",
             field="url",
             value=url,
         )
+
+
+def check_setting(settings: Settings, name: str, value: str) -> None:
+    """Raises `Invalid` where a plugin's option names an address that no cluster may have."""
+    for url in MENTIONED.findall(value):
+        try:
+            host = urlsplit(url).hostname or ""
+        except ValueError as error:
+            raise Invalid(f"is not an address: {error}", field=f"settings.{name}", value=value) from error
+        if is_metadata(host) or (is_own_machine(host) and not _may_be_here(settings)):
+            raise Invalid(
+                "names an address of a metadata service or of the server's own machine",
+                field=f"settings.{name}",
+                value=value,
+            )
+
+
+def _may_be_here(settings: Settings) -> bool:
+    return settings.is_for_this_machine or settings.allow_loopback_clusters
 
 
 def _parts(url: str) -> SplitResult:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.domain.errors import Invalid
-from controlplane.operations.dialable import check_url
+from controlplane.operations.dialable import check_setting, check_url
 from controlplane.settings import Settings
 
 LAPTOP = Settings(home=Path("/nowhere"), database_url="sqlite:////nowhere/x.db")
@@ -112,3 +112,25 @@ def test_plain_http_off_this_machine_is_refused() -> None:
     for url in ("http://ray.example", "http://10.0.0.1:8265", "http://0.0.0.0:8265", "http://127.1:8265"):
         with pytest.raises(Invalid, match="plain http"):
             check_url(LAPTOP, url)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://169.254.169.254/latest",
+        "HTTPS://[::ffff:169.254.169.254]:443",
+        "a=https://fine.example,b=http://2852039166/",
+        "https://x:y@metadata.google.internal",
+    ],
+)
+def test_no_option_of_a_plugin_names_a_metadata_service(value: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        check_setting(PERMISSIVE, "endpoint_url", value)
+    assert refused.value.field == "settings.endpoint_url"
+
+
+def test_an_option_may_name_this_machine_where_a_url_may() -> None:
+    check_setting(LAPTOP, "endpoint_url", "http://127.0.0.1:5000")
+    check_setting(SERVER, "endpoint_url", "https://ec2.example, us-east-1=ami-0a")
+    with pytest.raises(Invalid):
+        check_setting(SERVER, "endpoint_url", "http://[::1]:5000")
