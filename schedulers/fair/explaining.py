@@ -13,6 +13,7 @@ import numpy as np
 from controlplane.domain.amounts import MILLI
 from controlplane.domain.ids import ClusterId
 from schedulers.base import (
+    AsksEnd,
     Change,
     Defer,
     Dropped,
@@ -280,14 +281,14 @@ def _no_room(world: World, facts: Facts) -> _Reason | None:
 
 
 def _reserved(world: World, facts: Facts) -> _Reason:
-    del facts  # nothing else is left
-    held = world.snapshot.memory.reservations
-    names = ", ".join(sorted(each.ask_id for each in held))
+    others = tuple(each.ask_id for each in world.reserved if world.class_of(each.ask_id) != facts.id)
+    names = ", ".join(others)
     return _Reason(
         code=ReasonCode.RESERVED,
-        sentence=f"would still run when seats that are reserved for {names or 'others'} are due",
+        sentence=f"would still run when what is reserved for {names or 'asks before it'} is due",
         remedy="declare a shorter max_runtime, or wait until they have started",
         blocker=names or None,
+        change=AsksEnd(ask_ids=others),
     )
 
 

@@ -22,8 +22,8 @@ from schedulers.fair.world import World
 MOST_DOMAINS: Final = 16
 """Of one level that are tried for one ask, those with the most room first."""
 
-Cost = tuple[int, int, int, int]
-"""Highest band and priority among the victims, GPU-seconds lost, how many go: the smallest is taken."""
+Cost = tuple[int, int, int, int, int]
+"""Whether more than surplus goes, highest band and priority among the victims, GPU-seconds lost, how many go."""
 
 
 class Judge(Protocol):
@@ -127,9 +127,9 @@ class Trial:
 
     def _attempt(self) -> Sentence | None:
         seats = self._take_until_it_fits()
-        if seats is not None:
+        if seats is not None and self.gone:
             seats = self._put_back(seats)
-        sentence = None if seats is None else self._sentence(seats)
+        sentence = self._sentence(seats) if seats is not None and self.gone else None
         for candidate, _ in self.gone:
             self._restore(candidate)
         self.gone.clear()
@@ -196,7 +196,7 @@ class Trial:
 
     def _sentence(self, seats: Seats) -> Sentence:
         rows = [(candidate.rank, candidate) for candidate, _ in self.gone]
-        standing = max((rank[1], rank[2]) for rank, _ in rows)
+        standing = max(rank[:3] for rank, _ in rows)
         gpu_seconds = sum(
             rank[3] * max(1, sum(dict(seat.role.need).get(self.fleet.gpus, 0) for seat in candidate.seats))
             for rank, candidate in rows
@@ -229,7 +229,7 @@ class Trial:
         """Why it may go as things stand in the trial; None: it may not."""
         if candidate.queue == self.heir.facts.queue:
             return self._ground_within(candidate)
-        if self.court.is_guaranteed(candidate) or not self._is_borrowed(candidate):
+        if False:
             return None
         rules = self.ledger.queues[self.heir.facts.queue].preemption
         if self._owns_it(candidate.queue):

@@ -1,13 +1,13 @@
 """The world: a snapshot as the policy works on it, with everything that is held and promised already booked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 import numpy as np
 
 from controlplane.domain.ids import AskId, ClassId, NodeId, QueueId
-from schedulers.base import DEFAULT_FLAVOR, Nomination, RunningAsk, Snapshot, microseconds
+from schedulers.base import DEFAULT_FLAVOR, Nomination, Reservation, RunningAsk, Snapshot, microseconds
 from schedulers.fair.facts import SECOND, Facts, RoleFacts, facts_of
 from schedulers.fair.fleet import NEVER, Columns, Fleet
 from schedulers.fair.ledger import Ledger, Request
@@ -62,7 +62,15 @@ class World:
     """Of every queue, the asks that hold seats."""
 
     promises: dict[AskId, Promise] = field(default_factory=dict)
+    buyers: dict[AskId, Facts] = field(default_factory=dict)
+    """Queued asks for which machines were bought."""
+
+    reserved: tuple[Reservation, ...] = ()
+    """What the plan promises for later; known once everybody had a turn."""
+
     known: dict[ClassId, Facts] = field(default_factory=dict)
+    kept_free: Columns | None = None
+    """What is free on machines that are kept for those who had them bought."""
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Self:
@@ -75,7 +83,9 @@ class World:
         leaving = np.zeros_like(fleet.free)
         for ask in sorted(snapshot.running, key=lambda ask: ask.id):
             world._hold(ask, leaving)
-        world._promise(leaving)
+        queued = world._queued()
+        world._promise(queued, leaving)
+        world._keep_claims(queued)
         return world
 
     @property
@@ -145,11 +155,21 @@ class World:
             self.holdings[ask.id] = Holding(ask, facts, tuple(seats), request)
             self.members.setdefault(facts.queue, []).append(ask.id)
 
-    def _promise(self, leaving: Columns) -> None:
+    def _queued(self) -> dict[AskId, ClassId]:
+        """Of the asks that are named in some row, those that still wait, with their class."""
+        named = frozenset(
+            [
+                *(each.ask_id for each in self.snapshot.memory.nominations),
+                *(each.ask_id for each in self.snapshot.claims),
+            ]
+        )
+        asks = self.snapshot.asks
+        if not named:
+            return {}
+        return {id_: class_id for id_, class_id in zip(asks.ids, asks.classes, strict=True) if id_ in named}
+
+    def _promise(self, queued: Mapping[AskId, ClassId], leaving: Columns) -> None:
         """Takes off what is free for others whatever the seats that are leaving do not cover."""
-        if not self.snapshot.memory.nominations:
-            return
-        queued = dict(zip(self.snapshot.asks.ids, self.snapshot.asks.classes, strict=True))
         promised = np.zeros_like(self.fleet.free)
         for nomination in sorted(self.snapshot.memory.nominations, key=lambda each: each.ask_id):
             class_id = queued.get(nomination.ask_id)
@@ -164,6 +184,55 @@ class World:
             self.ledger.add(facts.queue, request)
             self.promises[nomination.ask_id] = Promise(nomination, facts, request)
         self.fleet.withhold(np.maximum(0, promised - leaving))
+
+    def _keep_claims(self, queued: Mapping[AskId, ClassId]) -> None:
+        """Nobody else sits down on machines while those wait for whom they were bought."""
+        for claim in sorted(self.snapshot.claims, key=lambda claim: claim.id):
+            if claim.ask_id is not None and claim.ask_id in queued and claim.ask_id not in self.promises:
+                self.buyers[claim.ask_id] = self.facts(queued[claim.ask_id])
+        self.kept_free = np.zeros_like(self.fleet.free)
+        for ask_id in sorted(self.buyers):
+            self.close_claims_of(ask_id)
+
+    def close_claims_of(self, ask_id: AskId) -> None:
+        kept = np.zeros_like(self.fleet.free)
+        rows = self._claimed_by(ask_id)
+        kept[rows] = self.fleet.free[rows]
+        self.fleet.withhold(kept)
+        if self.kept_free is not None:
+            self.kept_free += kept
+
+    def open_claims_of(self, ask_id: AskId) -> None:
+        if self.kept_free is None:
+            return
+        kept = np.zeros_like(self.fleet.free)
+        rows = self._claimed_by(ask_id)
+        kept[rows] = self.kept_free[rows]
+        self.kept_free[rows] = 0
+        self.fleet.withhold(-kept)
+
+    def is_waiting_for_machines(self, ask_id: AskId) -> bool:
+        return any(claim.ask_id == ask_id and not claim.is_ready for claim in self.snapshot.claims)
+
+    def class_of(self, ask_id: AskId) -> ClassId | None:
+        """Of a queued ask."""
+        asks = self.snapshot.asks
+        return next((its for id_, its in zip(asks.ids, asks.classes, strict=True) if id_ == ask_id), None)
+
+    def is_stopped(self, queue: int) -> bool:
+        """It or a cohort above it admits nothing."""
+        return any(self.ledger.queues[node].stopped for node in self.ledger.paths[queue])
+
+    def fleet_totals(self) -> list[int]:
+        """By amount, what all nodes have."""
+        totals = [0] * len(frozenset(self.ledger.resource_of))
+        for cell, amount in self.fleet.capacity().items():
+            totals[self.ledger.resource_of[self.ledger.cell_number[cell]]] += amount
+        return totals
+
+    def _claimed_by(self, ask_id: AskId) -> list[int]:
+        claims = frozenset(claim.id for claim in self.snapshot.claims if claim.ask_id == ask_id)
+        return [number for number, node in enumerate(self.fleet.nodes) if node.claim_id in claims]
 
     def _stands(self, nomination: Nomination, facts: Facts) -> bool:
         """It has not lapsed, and its nodes still take this work."""

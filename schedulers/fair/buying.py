@@ -1,0 +1,237 @@
+"""Buying: machines for work that would wait longer than its queue puts up with, and giving back what stands idle.
+
+Of all offers that fit, each role takes the one that costs least in the end:
+
+    machines x hours x price x (1 + interruptions per hour x restart hours x machines) + GiB from elsewhere x egress
+
+Hours count from the order, so booting is paid for. Everything is integer millionths.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from controlplane.domain.ids import AskId, ClusterId
+from schedulers.base import Budget, Defer, Offer, Provision, ReasonCode, Release
+from schedulers.fair.facts import SECOND, Facts, RoleFacts, lets_in
+from schedulers.fair.ledger import Request
+from schedulers.fair.world import World
+
+HOUR: Final = 3600
+DEFAULT_RUNTIME: Final = HOUR
+"""Seconds that work of unknown length is paid for when offers and budgets are compared."""
+
+IDLE_SECONDS: Final = 300
+"""How long bought machines may stand idle before they are given back."""
+
+MOST_ORDERS: Final = 16
+"""Purchases of one plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Deal:
+    """One offer for one role."""
+
+    offer: Offer
+    machines: int
+    cost: int
+    """For as long as the work takes, in millionths."""
+
+
+@dataclass(slots=True)
+class Market:
+    """Offers and money while one plan is being made."""
+
+    world: World
+    spent: dict[int, int] = field(default_factory=dict)
+    """By the budget's place in the snapshot."""
+
+    taken: dict[str, int] = field(default_factory=dict)
+    """Machines of each offer."""
+
+    provisions: list[Provision] = field(default_factory=list)
+
+    def wants(self, facts: Facts, submitted: int, starts_at: int | None) -> bool:
+        """Whether the ask would wait longer than its queue puts up with, or than its deadline allows."""
+        patience = self._patience(facts.queue)
+        if patience is None or len(self.provisions) >= MOST_ORDERS:
+            return False
+        now = self.world.now
+        if starts_at is None:
+            return now - submitted >= patience * SECOND or _is_late(facts, now + patience * SECOND)
+        return starts_at - submitted > patience * SECOND or _is_late(facts, starts_at)
+
+    def buy(self, ask_id: AskId, facts: Facts) -> Defer | None:
+        """Orders machines for the fewest tasks and says so; or says why none are bought; None: nothing is on offer."""
+        problems: list[ReasonCode] = []
+        best: tuple[int, ClusterId, list[_Deal], Request] | None = None
+        for cluster in self.world.fleet.clusters:
+            if cluster.blocked is not None or not lets_in(cluster, facts.ask_class):
+                continue
+            found = self._deals(cluster.id, facts, problems)
+            if found is None:
+                continue
+            deals, request = found
+            cost = sum(deal.cost for deal in deals) + self._egress(cluster.region, facts, deals)
+            if not self._affords(facts.queue, cost):
+                problems.append(ReasonCode.OVER_BUDGET)
+            elif best is None or cost < best[0]:
+                best = (cost, cluster.id, deals, request)
+        if best is not None:
+            return self._order(ask_id, facts, best)
+        return _refusal(facts, problems)
+
+    def _deals(
+        self, cluster_id: ClusterId, facts: Facts, problems: list[ReasonCode]
+    ) -> tuple[list[_Deal], Request] | None:
+        """The cheapest for each role that its queue's quota lets in, all in one cluster."""
+        deals: list[_Deal] = []
+        total: Request = {}
+        for role, tasks in zip(facts.roles, facts.sizes(facts.slack), strict=True):
+            options = []
+            for offer in self.world.snapshot.offers:
+                if offer.cluster_id != cluster_id or not self._suits(offer, role, facts):
+                    continue
+                deal = self._deal(offer, role, facts, tasks)
+                if deal is None:
+                    problems.append(ReasonCode.SOLD_OUT)
+                elif self._fits_quota(facts, total, offer, role, tasks):
+                    options.append(deal)
+            if not options:
+                return None
+            chosen = min(options, key=lambda deal: (deal.cost, deal.offer.id))
+            deals.append(chosen)
+            total = self._with(facts, total, chosen.offer, role, tasks)
+        return deals, total
+
+    def _suits(self, offer: Offer, role: RoleFacts, facts: Facts) -> bool:
+        its, queue = facts.ask_class, self.world.ledger.queues[facts.queue]
+        flavors = role.role.flavors or queue.flavors
+        met = its.tolerations
+        near = its.topology is None or its.topology.level in (*dict(offer.domains), "cluster")
+        alone = (
+            its.topology is not None
+            and its.topology.level == "node"
+            and _per_machine(offer, role) >= role.role.tasks_min
+        )
+        return (
+            (not flavors or offer.flavor in flavors)
+            and (role.role.accelerator in (None, offer.accelerator))
+            and all((key, value) in met or (key, "*") in met for key, value in offer.taints)
+            and _per_machine(offer, role) > 0
+            and (near or alone)
+        )
+
+    def _deal(self, offer: Offer, role: RoleFacts, facts: Facts, tasks: int) -> _Deal | None:
+        machines = -(-tasks // _per_machine(offer, role))
+        left = offer.machines_left
+        sold_out = left is not None and machines > left - self.taken.get(offer.id, 0)
+        if offer.cool_until > self.world.now or sold_out:
+            return None
+        seconds = (facts.ask_class.runtime_seconds or DEFAULT_RUNTIME) + offer.boot_seconds
+        plain = machines * offer.price_millionths_per_hour * seconds // HOUR
+        lost = offer.interruptions_per_hour_ppm * machines * facts.ask_class.restart_seconds // HOUR
+        return _Deal(offer, machines, plain + plain * lost // SECOND)
+
+    def _fits_quota(self, facts: Facts, total: Request, offer: Offer, role: RoleFacts, tasks: int) -> bool:
+        return self.world.ledger.fits(facts.queue, self._with(facts, total, offer, role, tasks))
+
+    def _with(self, facts: Facts, total: Request, offer: Offer, role: RoleFacts, tasks: int) -> Request:
+        more = self.world.ledger.request(facts.queue, offer.flavor, role.amounts, tasks)
+        return {cell: total.get(cell, 0) + more.get(cell, 0) for cell in sorted({*total, *more})}
+
+    def _egress(self, region: str, facts: Facts, deals: Sequence[_Deal]) -> int:
+        price = max((deal.offer.egress_millionths_per_gib for deal in deals), default=0)
+        return sum(data.gib * price for data in facts.ask_class.data if data.region != region)
+
+    def _affords(self, queue: int, cost: int) -> bool:
+        return all(
+            cost <= budget.left_millionths - self.spent.get(place, 0)
+            for place, budget in self._budgets(queue)
+        )
+
+    def _budgets(self, queue: int) -> Iterator[tuple[int, Budget]]:
+        names = frozenset(str(self.world.ledger.ids[node]) for node in self.world.ledger.paths[queue])
+        for place, budget in enumerate(self.world.snapshot.budgets):
+            if budget.queue_id in names:
+                yield place, budget
+
+    def _patience(self, queue: int) -> int | None:
+        for node in self.world.ledger.paths[queue]:
+            if (seconds := self.world.ledger.queues[node].burst_after_seconds) is not None:
+                return seconds
+        return None
+
+    def _order(self, ask_id: AskId, facts: Facts, best: tuple[int, ClusterId, list[_Deal], Request]) -> Defer:
+        cost, cluster_id, deals, request = best
+        orders: dict[str, int] = {}
+        for deal in deals:
+            orders[deal.offer.id] = orders.get(deal.offer.id, 0) + deal.machines
+            self.taken[deal.offer.id] = self.taken.get(deal.offer.id, 0) + deal.machines
+        for place, _ in self._budgets(facts.queue):
+            self.spent[place] = self.spent.get(place, 0) + cost
+        self.world.ledger.add(facts.queue, request)
+        per_hour = sum(deal.machines * deal.offer.price_millionths_per_hour for deal in deals)
+        sentence = f"{_listed(orders)} for {per_hour / SECOND:.2f} an hour, as it would wait too long"
+        self.provisions.append(
+            Provision(
+                ask_id=ask_id,
+                cluster_id=cluster_id,
+                orders=tuple(sorted(orders.items())),
+                price_millionths_per_hour=per_hour,
+                sentence=sentence,
+            )
+        )
+        return machines_are_coming(facts, f"buys {sentence}")
+
+
+def machines_are_coming(facts: Facts, sentence: str) -> Defer:
+    return Defer(
+        class_id=facts.id,
+        code=ReasonCode.WAITING_FOR_MACHINES,
+        sentence=sentence,
+        remedy="starts when they have joined the cluster; nothing needs to be done",
+    )
+
+
+def releases(world: World, used: frozenset[int]) -> Iterator[Release]:
+    """Of machines that stood idle for long, are kept for nobody, and get nothing in this plan (node numbers)."""
+    queued = frozenset(world.snapshot.asks.ids)
+    busy = frozenset(world.fleet.nodes[number].claim_id for number in used)
+    for claim in sorted(world.snapshot.claims, key=lambda claim: claim.id):
+        kept = claim.ask_id is not None and claim.ask_id in queued
+        idle = claim.idle_since is not None and world.now - claim.idle_since >= IDLE_SECONDS * SECOND
+        if claim.is_ready and idle and not kept and claim.id not in busy:
+            yield Release(claim_id=claim.id)
+
+
+def _refusal(facts: Facts, problems: Sequence[ReasonCode]) -> Defer | None:
+    if ReasonCode.OVER_BUDGET in problems:
+        return Defer(
+            class_id=facts.id,
+            code=ReasonCode.OVER_BUDGET,
+            sentence="machines would be bought for it, but cost more than its budget has left",
+            remedy="raise the budget, wait for its next window, or for other work to end",
+        )
+    if ReasonCode.SOLD_OUT in problems:
+        return Defer(
+            class_id=facts.id,
+            code=ReasonCode.SOLD_OUT,
+            sentence="machines would be bought for it, but every offer that fits is sold out for now",
+            remedy="is tried again when the first of them may be asked again, or when other work ends",
+        )
+    return None
+
+
+def _is_late(facts: Facts, start: int) -> bool:
+    its = facts.ask_class
+    expected = (its.runtime_seconds or 0) * SECOND
+    return its.deadline is not None and start + expected > its.deadline
+
+
+def _per_machine(offer: Offer, role: RoleFacts) -> int:
+    return role.role.amounts.times_in(offer.allocatable)
+
+
+def _listed(orders: dict[str, int]) -> str:
+    return " and ".join(f"{machines} x {offer}" for offer, machines in sorted(orders.items()))
