@@ -26,7 +26,7 @@ from controlplane.operations.ids import RandomIds
 from controlplane.operations.pacing import AtOnce, Inline
 from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
-from controlplane.runtime.process import Loops
+from controlplane.runtime.process import Loops, set_the_pace
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
 from controlplane.storage.file import FileStore
@@ -201,6 +201,7 @@ def _is_ready(services: Services) -> bool:
 
 def run_loops(home: Path, url: str) -> None:
     """Until SIGTERM."""
+    set_the_pace()
     services, stopping = open_services(home, url), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     loops = Loops(

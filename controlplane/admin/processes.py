@@ -48,8 +48,9 @@ def api(settings: Settings) -> int:
 
 def loops(settings: Settings) -> int:
     """Runs every loop until SIGTERM; work goes on where it is."""
-    from controlplane.runtime.process import Loops
+    from controlplane.runtime.process import Loops, set_the_pace
 
+    set_the_pace()
     home = _alone_in(settings)
     services, plugins = bootstrap.services(settings), bootstrap.plugins(settings)
     services.store.migrate()

@@ -46,6 +46,12 @@ without cycles, and with Python's own figures every tenth of the processor time 
 log = logging.getLogger(__name__)
 
 
+def set_the_pace() -> None:
+    """Sets this whole interpreter up for loops: what a process does that runs nothing else."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.set_threshold(*GARBAGE_AT)
+
+
 class Reconciles(Protocol):
     """A reconcile loop, whatever its noun."""
 
@@ -107,8 +113,6 @@ class Loops:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        sys.setswitchinterval(SWITCH_SECONDS)
-        gc.set_threshold(*GARBAGE_AT)
         for name, run in self._runs:
             thread = threading.Thread(target=run, name=name, daemon=True)
             thread.start()

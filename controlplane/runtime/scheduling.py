@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from controlplane.domain.errors import StaleWrite, Unavailable
+from controlplane.domain.errors import NoLongerKept, StaleWrite, Unavailable
 from controlplane.domain.leases import Lease
 from controlplane.operations.placements import BATCH, apply_places, note_defers, note_memory
 from controlplane.operations.preemptions import apply_preempts
@@ -71,8 +71,9 @@ class SchedulingLoop:
         except Unavailable as away:
             log.warning("store.away", extra={"problem": away.message})
             self._leading = None
-        except StaleWrite:
-            log.warning("leadership.lost", extra={"holder": self._holder})
+        except (StaleWrite, NoLongerKept) as problem:
+            # The second: it slept so long that what happened meanwhile is no longer told.
+            log.warning("leadership.lost", extra={"holder": self._holder, "problem": problem.message})
             self._leading = None
         except Exception:
             log.exception("scheduling.failed")

@@ -97,16 +97,7 @@ class Events:
 
         Without a cursor from the oldest event that is kept. Raises `NoLongerKept` where some behind it were pruned.
         """
-        floor = self._floor()
-        start = floor if cursor is None else Cursor.parse(cursor)
-        if _place(start) < _place(floor):
-            raise NoLongerKept(
-                f"events up to {floor} were pruned; read on from there, or from the beginning without a cursor",
-                field="after",
-                value=cursor,
-                limit=str(floor),
-            )
-        head = self._head()
+        start, head = self._start(cursor), self._head()
         params: dict[str, object] = {
             "xid": start.xid,
             "seq": start.seq,
@@ -123,7 +114,7 @@ class Events:
 
     def subjects_after(self, cursor: str, limit: int) -> tuple[list[tuple[str, str]], str]:
         """As `after`, of each event only what kind it is and what it speaks of: for who looks at the rows anyway."""
-        start, head = Cursor.parse(cursor), self._head()
+        start, head = self._start(cursor), self._head()
         params = {
             "xid": start.xid,
             "seq": start.seq,
@@ -141,9 +132,19 @@ class Events:
         """The cursor of now: behind all that `after` would give."""
         return str(self._head())
 
-    def _floor(self) -> Cursor:
+    def _start(self, cursor: str | None) -> Cursor:
+        """Where to read on. Raises `NoLongerKept`."""
         xid, seq = feed_floor.height(self._link)
-        return Cursor(xid=xid, seq=seq)
+        floor = Cursor(xid=xid, seq=seq)
+        start = floor if cursor is None else Cursor.parse(cursor)
+        if _place(start) < _place(floor):
+            raise NoLongerKept(
+                f"events up to {floor} were pruned; read on from there, or from the beginning without a cursor",
+                field="after",
+                value=cursor,
+                limit=str(floor),
+            )
+        return start
 
     def _head(self) -> Cursor:
         row = self._link.row(_HORIZON)

@@ -162,6 +162,8 @@ def test_a_reader_behind_the_pruned_events_hears_of_it(store: Store) -> None:
         for lost in (beginning, cursors[0]):
             with pytest.raises(NoLongerKept) as refused:
                 tx.events.after(lost, 10)
+            with pytest.raises(NoLongerKept):
+                tx.events.subjects_after(lost, 10)
             assert (refused.value.field, refused.value.limit) == ("after", cursors[1])
         assert [event.subject for _, event in tx.events.after(cursors[1], 10)[0]] == ["thing-3", "thing-4"]
         assert tx.events.after(None, 10) == tx.events.after(cursors[1], 10)
