@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import cast
 
 from cloud_adapters.base import Lends
@@ -15,12 +17,14 @@ from controlplane.operations.services import Services
 from controlplane.secrets import keyfile
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
-from controlplane.storage.base import Blobs
+from controlplane.storage.base import Blobs, ObjectStore, Place
+from controlplane.storage.uris import Kind
 from controlplane.store import Store
 from controlplane.store.store import SQLITE_PREFIX
 from schedulers.base import Policy
 
 EXECUTOR = "ray"
+MOST_STORES = 64
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +49,16 @@ def services(settings: Settings) -> Services:
         sealer=sealer,
         settings=settings,
         adapters=frozenset(installed("cloud_adapters")),
+        # A client takes long to build and keeps connections: one for each place.
+        object_stores=lru_cache(maxsize=MOST_STORES)(open_store),
         pace=Inline() if settings.database_url.startswith(SQLITE_PREFIX) else AtOnce(),
     )
+
+
+def open_store(kind: str, place: Place, folder: Path) -> ObjectStore:
+    """Files need a folder, every other kind of store a place."""
+    plugin = _load("storage", kind)
+    return cast("ObjectStore", plugin(folder) if kind == Kind.FILE else plugin(place))
 
 
 def plugins(settings: Settings) -> Plugins:

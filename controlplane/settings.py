@@ -75,6 +75,9 @@ class Settings:
     leader_seconds: float = 10.0
     """Length of the scheduling loop's lease."""
 
+    copy_part_bytes: int = 32 * 1024**2
+    """Least size of the parts in which objects are copied; four are in memory at once. Larger ones go through files."""
+
     retention_days: float = 90.0
     """Finished jobs are kept this long; then they go to the archive. See docs/retention.md."""
 

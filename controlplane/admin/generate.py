@@ -11,12 +11,13 @@ from controlplane.api.app import openapi_document
 from controlplane.domain.attempts import ATTEMPT
 from controlplane.domain.claims import CLAIM
 from controlplane.domain.clusters import CLUSTER
+from controlplane.domain.data_copies import COPY
 from controlplane.domain.jobs import JOB
 from controlplane.domain.leases import LEASE
 from controlplane.domain.lifecycles import BIRTH
 
 DOCS: Final = Path("docs")
-LIFECYCLES: Final = {each.noun: each.pairs() for each in (ATTEMPT, CLAIM, CLUSTER, JOB, LEASE)}
+LIFECYCLES: Final = {each.noun: each.pairs() for each in (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE)}
 
 
 def documents() -> Mapping[Path, str]:

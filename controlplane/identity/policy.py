@@ -19,15 +19,23 @@ class Action(StrEnum):
     CANCEL = "cancel jobs"
     RETRY = "retry jobs"
     UPLOAD = "upload archives"
+    COPY = "copy data"
     EDIT_QUEUES = "edit queues"
     EDIT_TOKENS = "read and edit tokens"
     EDIT_PROJECTS = "edit projects"
     EDIT_CLUSTERS = "edit clusters"
     EDIT_QUOTAS = "edit quotas"
+    EDIT_STORES = "edit object stores"
 
 
 VIEWER_ACTIONS: Final = frozenset({Action.READ})
-SUBMITTER_ACTIONS: Final = VIEWER_ACTIONS | {Action.SUBMIT, Action.CANCEL, Action.RETRY, Action.UPLOAD}
+SUBMITTER_ACTIONS: Final = VIEWER_ACTIONS | {
+    Action.SUBMIT,
+    Action.CANCEL,
+    Action.RETRY,
+    Action.UPLOAD,
+    Action.COPY,
+}
 
 ALLOWED: Final[Mapping[Role, frozenset[Action]]] = {
     Role.VIEWER: VIEWER_ACTIONS,
@@ -35,7 +43,7 @@ ALLOWED: Final[Mapping[Role, frozenset[Action]]] = {
     Role.ADMIN: frozenset(Action),
 }
 
-FLEET_WIDE: Final = frozenset({Action.EDIT_PROJECTS, Action.EDIT_CLUSTERS, Action.EDIT_QUOTAS})
+FLEET_WIDE: Final = frozenset({Action.EDIT_PROJECTS, Action.EDIT_CLUSTERS, Action.EDIT_QUOTAS, Action.EDIT_STORES})
 """What touches every project needs a token that is not bound to one."""
 
 

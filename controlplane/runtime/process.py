@@ -16,6 +16,7 @@ from controlplane.runtime.bell import Bell
 from controlplane.runtime.budgets import Budgets
 from controlplane.runtime.claims import ClaimStep
 from controlplane.runtime.clusters import ClusterStep
+from controlplane.runtime.copies import CopyStep
 from controlplane.runtime.jobs import JobStep
 from controlplane.runtime.lanes import Pool
 from controlplane.runtime.leftovers import LeftoverStep
@@ -100,6 +101,7 @@ class Loops:
             "orphan": reconciles("orphan", OrphanStep(services, adapters, budgets), CLUSTER_THREADS),
             "offer": reconciles("offer", OfferStep(services, adapters, budgets), CLUSTER_THREADS),
             "leftover": reconciles("leftover", LeftoverStep(services, adapters, budgets), CLUSTER_THREADS),
+            "copy": reconciles("copy", CopyStep(services), 1),
             "attempt": reconciles("attempt", AttemptStep(services, executor), ATTEMPT_THREADS),
             "job": reconciles("job", JobStep(), 1),
         }

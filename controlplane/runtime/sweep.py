@@ -64,6 +64,7 @@ def _clusters(tx: Tx, after: str) -> Sequence[str]:
 UNWATCHED: Final[Mapping[str, Unwatched]] = {
     "cluster": _clusters,
     "claim": lambda tx, after: tx.claims.unwatched(after, BATCH),
+    "copy": lambda tx, after: tx.copies.unwatched(after, BATCH),
     "attempt": lambda tx, after: tx.attempts.unwatched(after, BATCH),
     "job": lambda tx, after: tx.jobs.unwatched(after, BATCH),
 }

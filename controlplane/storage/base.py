@@ -98,7 +98,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What `put_part` sends. `data` can be sought; it is read from its start, `size_bytes` of it."""
+    """What `put_part` sends. `data` can be sought; from its start to its end it is `size_bytes` long."""
 
     number: int
     """From 1."""

@@ -8,6 +8,7 @@ from controlplane.store.attempts import Attempts
 from controlplane.store.audits import Audits
 from controlplane.store.claims import Claims, Launches, Orphans
 from controlplane.store.clusters import Clusters
+from controlplane.store.copies import Copies
 from controlplane.store.counts import Counts
 from controlplane.store.envelopes import Secrets
 from controlplane.store.events import Events
@@ -19,6 +20,7 @@ from controlplane.store.links import Link
 from controlplane.store.memories import Memories
 from controlplane.store.nodes import Nodes
 from controlplane.store.offers import Offers
+from controlplane.store.object_stores import ObjectStores
 from controlplane.store.projects import Projects, Queues
 from controlplane.store.quotas import Quotas
 from controlplane.store.reasons import Reasons
@@ -104,6 +106,14 @@ class Tx:
     @property
     def strays(self) -> Strays:
         return Strays(self._link)
+
+    @property
+    def copies(self) -> Copies:
+        return Copies(self._link)
+
+    @property
+    def object_stores(self) -> ObjectStores:
+        return ObjectStores(self._link)
 
     @property
     def leases(self) -> Leases:

@@ -11,6 +11,7 @@ import pytest
 from controlplane.domain.attempts import ATTEMPT, AttemptState
 from controlplane.domain.claims import CLAIM, ClaimState
 from controlplane.domain.clusters import CLUSTER
+from controlplane.domain.data_copies import COPY
 from controlplane.domain.errors import Conflict, IllegalTransition, StaleWrite
 from controlplane.domain.jobs import JOB, JobState
 from controlplane.domain.leases import LEASE
@@ -21,7 +22,7 @@ from tests.databases import Opener
 from tests.store.planting import add_job, plant, raw
 
 REFUSED: Final = (sqlite3.IntegrityError, psycopg.IntegrityError)
-LIFECYCLES: Final[tuple[Lifecycle[Any], ...]] = (JOB, ATTEMPT, CLAIM, CLUSTER, LEASE)
+LIFECYCLES: Final[tuple[Lifecycle[Any], ...]] = (JOB, ATTEMPT, CLAIM, CLUSTER, COPY, LEASE)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from controlplane.domain import invariants
 from controlplane.domain.attempts import ATTEMPT
 from controlplane.domain.claims import CLAIM
 from controlplane.domain.clusters import CLUSTER
+from controlplane.domain.data_copies import COPY
 from controlplane.domain.ids import AttemptId, ClaimId, JobId
 from controlplane.domain.invariants import Breach, Dossier, Due, Rule
 from controlplane.domain.jobs import JOB
@@ -19,7 +20,7 @@ from schedulers.base import ReasonCode
 
 PAGE: Final = 500
 CODES: Final = frozenset(str(code) for code in ReasonCode)
-LIFECYCLES: Final = (ATTEMPT, CLAIM, CLUSTER, JOB, LEASE)
+LIFECYCLES: Final = (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE)
 UNREADABLE: Final = (KeyError, TypeError, ValueError)
 """What making an object of a row raises that holds no value of ours."""
 

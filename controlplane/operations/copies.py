@@ -1,0 +1,117 @@
+"""Copies: asking for one, watching it, calling it off. The runtime's loop makes it."""
+
+from dataclasses import dataclass
+
+from controlplane.domain.data_copies import Copy, CopyProgress, CopyState
+from controlplane.domain.errors import Conflict, Invalid, NotFound
+from controlplane.domain.ids import CopyId
+from controlplane.identity.policy import Action, authorize
+from controlplane.identity.principals import Principal
+from controlplane.operations.idempotency import Once, write_once
+from controlplane.operations.lookups import project_for
+from controlplane.operations.object_stores import registered_for
+from controlplane.operations.services import Services
+from controlplane.storage.uris import ObjectUri, covers, parse
+from controlplane.store import Tx
+from controlplane.wire.data import CopyCreate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyView:
+    copy: Copy
+    project_name: str
+    progress: CopyProgress
+
+
+def request(
+    services: Services, principal: Principal, wanted: CopyCreate, *, once: Once[CopyView] | None = None
+) -> CopyView:
+    """Raises `Forbidden` for a bucket that is not registered, `Conflict` while another copy goes to the target."""
+    source, target = parse(wanted.source), _target(parse(wanted.source), parse(wanted.target))
+    _check(source, target)
+    copy_id = CopyId(services.ids.new("copy"))
+
+    def unit(tx: Tx) -> CopyView:
+        project = project_for(tx, principal, wanted.project, Action.COPY)
+        for uri in (source, target):
+            registered_for(tx, uri)
+        copy = Copy(
+            id=copy_id,
+            project_id=project.id,
+            source=str(source),
+            target=str(target),
+            state=CopyState.PENDING,
+            since=tx.now,
+            created_at=tx.now,
+            bytes_per_second=wanted.bytes_per_second,
+            rereads=wanted.rereads,
+        )
+        tx.copies.add(copy)
+        tx.work.poke("copy", copy.id)
+        return _view(tx, copy)
+
+    return write_once(services.store, unit, once)
+
+
+def get(services: Services, principal: Principal, copy_id: str) -> CopyView:
+    with services.store.read() as tx:
+        return _view(tx, _copy_for(tx, principal, copy_id, Action.READ))
+
+
+def listed(services: Services, principal: Principal, *, before: str | None, limit: int) -> list[CopyView]:
+    """Newest first, of the projects that the token sees."""
+    authorize(principal, Action.READ)
+    with services.store.read() as tx:
+        return [_view(tx, copy) for copy in tx.copies.newest(principal.project_id, before, limit)]
+
+
+def cancel(
+    services: Services, principal: Principal, copy_id: str, *, once: Once[CopyView] | None = None
+) -> CopyView:
+    """Objects that are whole stay; the upload under way is aborted. Saying it again changes nothing."""
+
+    def unit(tx: Tx) -> CopyView:
+        copy = _copy_for(tx, principal, copy_id, Action.COPY)
+        if copy.state in {CopyState.DONE, CopyState.FAILED}:
+            raise Conflict(f"copy {copy.id} is {copy.state}", field="state", value=str(copy.state))
+        if copy.cancel_requested_at is None:
+            copy = copy.changed(cancel_requested_at=tx.now)
+            tx.copies.save(copy)
+            tx.work.poke("copy", copy.id)
+        return _view(tx, copy)
+
+    return write_once(services.store, unit, once)
+
+
+def _copy_for(tx: Tx, principal: Principal, copy_id: str, action: Action) -> Copy:
+    copy = tx.copies.get(CopyId(copy_id))
+    if copy is None or not principal.sees(copy.project_id):
+        raise NotFound(f"there is no copy {copy_id!r}, or not for this token", field="copy", value=copy_id)
+    authorize(principal, action, copy.project_id)
+    return copy
+
+
+def _view(tx: Tx, copy: Copy) -> CopyView:
+    project = tx.projects.by_ids([copy.project_id]).get(copy.project_id)
+    return CopyView(
+        copy=copy,
+        project_name=project.name if project else copy.project_id,
+        progress=tx.copies.progress(copy.id),
+    )
+
+
+def _target(source: ObjectUri, target: ObjectUri) -> ObjectUri:
+    """An object that goes to a prefix keeps the last part of its key."""
+    if source.is_prefix or not target.is_prefix:
+        return target
+    last = source.key.rpartition("/")[2]
+    return ObjectUri(kind=target.kind, bucket=target.bucket, key=f"{target.key}{last}")
+
+
+def _check(source: ObjectUri, target: ObjectUri) -> None:
+    if source.is_prefix and not target.is_prefix:
+        raise Invalid("many objects need a target that ends with '/'", field="target", value=str(target))
+    if source == target:
+        raise Invalid("is where it is already", field="target", value=str(target))
+    if source.is_prefix and (covers(source, target) or covers(target, source)):
+        raise Invalid("overlaps the source: the copy would copy itself", field="target", value=str(target))

@@ -1,0 +1,184 @@
+"""Object stores that the server may use: registered by an administrator, opened when a copy needs one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from controlplane.domain.addresses import is_loopback, is_metadata
+from controlplane.domain.data_copies import RegisteredStore
+from controlplane.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
+from controlplane.domain.events import Event
+from controlplane.identity.policy import Action, authorize
+from controlplane.identity.principals import Principal
+from controlplane.operations.endpoints import seal, unsealed
+from controlplane.operations.idempotency import Once, write_once
+from controlplane.operations.services import Services
+from controlplane.storage.base import Credentials, ObjectInfo, ObjectStore, Place
+from controlplane.storage.uris import Kind, ObjectUri, covers, parse
+from controlplane.store import Tx
+from controlplane.wire.data import StoreCreate
+
+DEFAULT_REGIONS = {Kind.S3: "us-east-1", Kind.OSS: "cn-hangzhou", Kind.FILE: ""}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """An object, or a prefix, in an open store."""
+
+    store: ObjectStore
+    key: str
+
+
+def add(
+    services: Services,
+    principal: Principal,
+    wanted: StoreCreate,
+    *,
+    once: Once[RegisteredStore] | None = None,
+) -> RegisteredStore:
+    """Raises `Invalid` for an endpoint that nobody may dial, `Conflict` for what is registered already."""
+    authorize(principal, Action.EDIT_STORES)
+    uri = parse(wanted.uri)
+    _check(services, wanted, uri)
+
+    def unit(tx: Tx) -> RegisteredStore:
+        known = tx.object_stores.all()
+        if any(each.name == wanted.name for each in known):
+            raise Conflict(f"there is a store {wanted.name!r} already", field="name", value=wanted.name)
+        if any(parse(each.uri) == uri for each in known):
+            raise Conflict(f"{uri} is registered already", field="uri", value=wanted.uri)
+        secret = wanted.secret.get_secret_value() if wanted.secret is not None else None
+        store = RegisteredStore(
+            name=wanted.name,
+            uri=str(uri),
+            region=wanted.region or DEFAULT_REGIONS[uri.kind],
+            endpoint=wanted.endpoint,
+            access_key_id=wanted.access_key_id,
+            secret_id=seal(services, tx, secret) if secret is not None else None,
+            created_at=tx.now,
+        )
+        tx.object_stores.add(store)
+        tx.events.add(
+            Event(
+                kind="store.added",
+                subject=store.name,
+                at=tx.now,
+                data={"uri": store.uri, "by": principal.name},
+            )
+        )
+        return store
+
+    return write_once(services.store, unit, once)
+
+
+def listed(services: Services, principal: Principal) -> list[RegisteredStore]:
+    """By name."""
+    authorize(principal, Action.READ)
+    with services.store.read() as tx:
+        return tx.object_stores.all()
+
+
+def remove(services: Services, principal: Principal, name: str) -> None:
+    """With its secret. Copies that still need it fail, and say so."""
+    authorize(principal, Action.EDIT_STORES)
+
+    def unit(tx: Tx) -> None:
+        found = next((each for each in tx.object_stores.all() if each.name == name), None)
+        if found is None:
+            raise NotFound(f"there is no store {name!r}", field="store", value=name)
+        tx.object_stores.remove(name)
+        if found.secret_id is not None:
+            tx.secrets.delete(found.secret_id)
+        tx.events.add(Event(kind="store.removed", subject=name, at=tx.now, data={"by": principal.name}))
+
+    write_once(services.store, unit, None)
+
+
+def registered_for(tx: Tx, uri: ObjectUri) -> RegisteredStore:
+    """The one with the longest prefix. Raises `Forbidden` with what would have to be registered."""
+    found = [each for each in tx.object_stores.all() if covers(parse(each.uri), uri)]
+    if not found:
+        top = f"{uri.kind}://{uri.bucket}" if uri.bucket else f"{uri.kind}:///{uri.key.partition('/')[0]}"
+        raise Forbidden(
+            f"{uri} is in no registered store: an administrator registers one with"
+            f" `crossdock stores add NAME {top}`",
+            field="uri",
+            value=str(uri),
+        )
+    return max(found, key=lambda each: len(each.uri))
+
+
+def located(services: Services, tx: Tx, uri: ObjectUri) -> Located:
+    """Opens the store that holds it. Raises `Forbidden`, or `Unsealable` under another master key."""
+    registered = registered_for(tx, uri)
+    top = parse(registered.uri)
+    key = uri.key.removeprefix(top.key).lstrip("/") if top.kind is Kind.FILE else uri.key
+    return Located(store=_opened(services, tx, registered, top), key=key)
+
+
+def ls(services: Services, principal: Principal, text: str, *, after: str, limit: int) -> list[ObjectInfo]:
+    """What is below a prefix, by key, from behind the key `after`."""
+    authorize(principal, Action.COPY)
+    uri = parse(text)
+    with services.store.read() as tx:
+        place = located(services, tx, uri)
+    found = []
+    for info in place.store.entries(place.key, after=after):
+        found.append(info)
+        if len(found) == limit:
+            break
+    return found
+
+
+def _opened(services: Services, tx: Tx, registered: RegisteredStore, top: ObjectUri) -> ObjectStore:
+    if services.object_stores is None:
+        raise Unavailable("this process opens no object stores")
+    secret = unsealed(services, tx, registered.secret_id)
+    credentials = (
+        Credentials(access_key_id=registered.access_key_id, secret=secret)
+        if registered.access_key_id is not None and secret is not None
+        else None
+    )
+    place = Place(
+        bucket=top.bucket, region=registered.region, endpoint=registered.endpoint, credentials=credentials
+    )
+    return services.object_stores(top.kind, place, Path("/") / top.key)
+
+
+def _check(services: Services, wanted: StoreCreate, uri: ObjectUri) -> None:
+    if (wanted.access_key_id is None) != (wanted.secret is None):
+        raise Invalid("an access key id and its secret come together", field="secret")
+    if uri.kind is Kind.FILE:
+        _check_folder(services, wanted, uri)
+    elif wanted.endpoint is not None:
+        _check_endpoint(wanted.endpoint)
+
+
+def _check_folder(services: Services, wanted: StoreCreate, uri: ObjectUri) -> None:
+    """Our own keys and database lie in the home."""
+    if wanted.endpoint is not None or wanted.secret is not None:
+        raise Invalid("a folder has neither endpoint nor secret", field="endpoint", value=wanted.endpoint)
+    folder, home = (Path("/") / uri.key).resolve(), services.settings.home.resolve()
+    if folder.is_relative_to(home) or home.is_relative_to(folder):
+        raise Invalid("the server's own folder is no object store", field="uri", value=wanted.uri)
+
+
+def _check_endpoint(endpoint: str) -> None:
+    try:
+        parts = urlsplit(endpoint)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError as error:
+        raise Invalid(f"is not an address: {error}", field="endpoint", value=endpoint) from error
+    if parts.scheme not in {"http", "https"} or not host or parts.username is not None:
+        raise Invalid("is https://host or https://host:port", field="endpoint", value=endpoint)
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise Invalid("ends with the host or the port", field="endpoint", value=endpoint)
+    if is_metadata(host):
+        raise Invalid(
+            "is where clouds give out credentials, or no host at all", field="endpoint", value=endpoint
+        )
+    if parts.scheme == "http" and not is_loopback(host):
+        raise Invalid(
+            "plain http is for loopback only; use https", field="endpoint", value=endpoint, limit="loopback"
+        )

@@ -1,0 +1,60 @@
+"""Object stores' table: the buckets that the server may use."""
+
+from typing import Final
+
+from sqlalchemy import bindparam, delete, select
+
+from controlplane.domain.data_copies import RegisteredStore
+from controlplane.domain.ids import SecretId
+from controlplane.store.links import Link
+from controlplane.store.rows import Row, micros, moment
+from controlplane.store.schema_copies import OBJECT_STORES
+from controlplane.store.statements import Statement, inserted
+
+_C: Final = OBJECT_STORES.c
+_STORE: Final = select(_C.name, _C.uri, _C.region, _C.endpoint, _C.access_key_id, _C.secret_id, _C.created_at)
+_ADD: Final = inserted(OBJECT_STORES)
+_ALL: Final = Statement(_STORE.order_by(_C.name))
+_REMOVE: Final = Statement(delete(OBJECT_STORES).where(_C.name == bindparam("name")), table=OBJECT_STORES)
+
+
+class ObjectStores:
+    __slots__ = ("_link",)
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def add(self, store: RegisteredStore) -> None:
+        """A second one of the same name is a `Conflict`."""
+        self._link.change(
+            _ADD,
+            {
+                "name": store.name,
+                "uri": store.uri,
+                "region": store.region,
+                "endpoint": store.endpoint,
+                "access_key_id": store.access_key_id,
+                "secret_id": store.secret_id,
+                "created_at": micros(store.created_at),
+            },
+        )
+
+    def all(self) -> list[RegisteredStore]:
+        """By name; there are few."""
+        return [_store(row) for row in self._link.rows(_ALL, {})]
+
+    def remove(self, name: str) -> None:
+        self._link.change(_REMOVE, {"name": name})
+
+
+def _store(row: Row) -> RegisteredStore:
+    (name, uri, region, endpoint, access_key_id, secret_id, created_at) = row
+    return RegisteredStore(
+        name=name,
+        uri=uri,
+        region=region,
+        endpoint=endpoint,
+        access_key_id=access_key_id,
+        secret_id=None if secret_id is None else SecretId(secret_id),
+        created_at=moment(created_at),
+    )

@@ -1,0 +1,342 @@
+"""The copy loop: killed at any call it resumes, and what is at the target is the source, whole, or nothing."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from controlplane.domain.data_copies import Copy, CopyState
+from controlplane.domain.errors import (
+    Ambiguous,
+    AuthFailed,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Transient,
+)
+from controlplane.identity.principals import Role
+from controlplane.operations import copies, object_stores
+from controlplane.operations.copies import CopyView
+from controlplane.runtime.bell import Bell
+from controlplane.runtime.copies import CopyStep
+from controlplane.runtime.reconcile import Noun, ReconcileLoop
+from controlplane.storage.base import ObjectStore, Place
+from controlplane.storage.fake import FakeStore
+from controlplane.storage.testing import pattern
+from controlplane.wire.data import CopyCreate, StoreCreate
+from tests.inline_pool import InlinePool
+from tests.unit.operations.world import World, other_project, world
+
+PART: Final = 1000
+LONGEST: Final = 100
+Fields = Any
+"""Of a request, by name."""
+
+
+class Crash(BaseException):
+    """The replica dies here."""
+
+
+@dataclass(slots=True)
+class Perilous:
+    """A store whose call number `wrong_call` goes wrong, before the deed or after it."""
+
+    inner: FakeStore
+    wrong_call: int | None = None
+    goes_wrong: Callable[[str], BaseException] = field(default=lambda _: Crash())
+    is_before: bool = True
+    calls: list[str] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the store has
+        found = getattr(self.inner, name)
+        if not callable(found) or name == "now":
+            return found
+
+        def call(*args: Fields, **fields: Fields) -> object:
+            self.calls.append(name)
+            is_wrong = len(self.calls) - 1 == self.wrong_call
+            if is_wrong and self.is_before:
+                raise self.goes_wrong(name)
+            answer = found(*args, **fields)
+            if is_wrong:
+                raise self.goes_wrong(name)
+            return answer
+
+        return call
+
+
+@dataclass(slots=True)
+class Site:
+    plane: World
+    source: FakeStore
+    target: Perilous
+    replicas: int = 0
+    loop: Any = None
+
+    def restart(self) -> None:
+        self.replicas += 1
+        self.loop = ReconcileLoop(
+            Noun(name="copy", step=CopyStep(self.plane.services), threads=1),
+            store=self.plane.store,
+            bell=Bell(self.plane.store.change_marker),
+            holder=f"replica-{self.replicas}",
+        )
+
+    def request(self, source: str, target: str, **fields: Fields) -> Copy:
+        wanted = CopyCreate(project="default", source=source, target=target, **fields)
+        return copies.request(self.plane.services, self.plane.root, wanted).copy
+
+    def view(self, copy: Copy) -> CopyView:
+        return copies.get(self.plane.services, self.plane.root, copy.id)
+
+    def run(self, copy: Copy) -> Copy:
+        """Until it is over; a replica that dies is followed by another, once its claim has run out."""
+        for _ in range(LONGEST):
+            try:
+                self.loop.drain(InlinePool())
+            except Crash:
+                self.restart()
+            found = self.view(copy).copy
+            if found.is_over:
+                return found
+            self.plane.clock.pass_seconds(130)
+        raise AssertionError(found)
+
+
+@pytest.fixture
+def site(tmp_path: Path, database_url: str) -> Iterator[Site]:
+    with world(tmp_path, database_url, copy_part_bytes=PART) as plane:
+        source, target = FakeStore(), Perilous(inner=FakeStore(now=plane.clock))
+        stores: dict[str, ObjectStore] = {"from": source, "into": target}  # type: ignore[dict-item] # by __getattr__
+
+        def opens(kind: str, place: Place, folder: Path) -> ObjectStore:
+            del kind, folder
+            return stores[place.bucket]
+
+        plane.services = replace(plane.services, object_stores=opens)
+        for bucket in ("from", "into"):
+            object_stores.add(plane.services, plane.root, StoreCreate(name=bucket, uri=f"s3://{bucket}"))
+        site = Site(plane=plane, source=source, target=target)
+        site.restart()
+        yield site
+
+
+def open_uploads(site: Site) -> list[str]:
+    return [upload.key for upload in site.target.inner.list_uploads("")]
+
+
+def test_an_object_arrives_byte_for_byte(site: Site) -> None:
+    site.source.objects["a/model"] = pattern(4 * PART + 7)
+    copy = site.request("s3://from/a/model", "s3://into/b/model")
+
+    done = site.run(copy)
+
+    view = site.view(copy)
+    assert (done.state, done.problem) == (CopyState.DONE, None)
+    assert site.target.inner.objects == {"b/model": pattern(4 * PART + 7)}
+    assert (view.progress.objects, view.progress.size_bytes, view.progress.known_bytes) == (1, 4007, 4007)
+    assert open_uploads(site) == []
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+@pytest.mark.parametrize("kind", ["crash", "lost"])
+def test_whatever_call_goes_wrong_it_ends_whole_and_leaves_no_upload(
+    site: Site, kind: str, *, is_before: bool
+) -> None:
+    """Every call of a copy of three objects in turn, until there is no such call."""
+    whole = {"a/1": pattern(2 * PART), "a/2": pattern(PART + 1), "a/empty": b""}
+    site.source.objects.update(whole)
+    number = 0
+    while True:
+        site.target.inner.objects.clear()
+        site.target.calls.clear()
+        site.target.wrong_call, site.target.is_before = number, is_before
+        site.target.goes_wrong = (lambda _: Crash()) if kind == "crash" else _lost
+        copy = site.request("s3://from/a/", f"s3://into/{number}/")
+
+        done = site.run(copy)
+
+        assert (done.state, done.problem) == (CopyState.DONE, None), number
+        found = {key: data for key, data in site.target.inner.objects.items() if "manifest" not in key}
+        assert found == {f"{number}/{key.removeprefix('a/')}": data for key, data in whole.items()}, number
+        assert open_uploads(site) == [], number
+        if len(site.target.calls) <= number:
+            break
+        number += 1
+    assert number > 10
+
+
+def _lost(name: str) -> BaseException:
+    return Ambiguous("no answer") if name == "complete_parts" else Transient("no answer")
+
+
+def test_parts_that_arrived_are_not_sent_again(site: Site) -> None:
+    site.source.objects["model"] = pattern(8 * PART)
+    site.target.wrong_call = 2 + 6  # list_uploads, begin_parts, list_parts, then parts
+    copy = site.request("s3://from/model", "s3://into/model")
+
+    site.run(copy)
+
+    assert 8 <= site.target.calls.count("put_part") <= 8 + 4
+    assert site.target.inner.objects["model"] == pattern(8 * PART)
+
+
+def test_a_source_that_changes_meanwhile_is_never_mixed(site: Site) -> None:
+    site.source.objects["model"] = pattern(6 * PART)
+    copy = site.request("s3://from/model", "s3://into/model")
+    inner = site.target.inner.put_part
+
+    def change_then_put(*args: Fields) -> object:
+        site.source.objects["model"] = b"another" * PART
+        return inner(*args)
+
+    site.target.inner = _with(site.target.inner, put_part=change_then_put)
+
+    failed = site.run(copy)
+
+    assert failed.state is CopyState.FAILED
+    assert "no longer" in (failed.problem or "")
+    assert (site.target.inner.objects, open_uploads(site)) == ({}, [])
+
+
+@dataclass(slots=True)
+class _Instead:
+    inner: Any
+    changed: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the store has
+        return self.changed.get(name) or getattr(self.inner, name)
+
+
+def _with(store: FakeStore, **changed: Fields) -> Any:  # noqa: ANN401 - stands for a store
+    return _Instead(store, changed)
+
+
+def test_a_part_that_rots_at_the_target_is_sent_again(site: Site) -> None:
+    site.source.objects["model"] = pattern(3 * PART)
+    site.target.inner.flipped_parts = 2
+    copy = site.request("s3://from/model", "s3://into/model")
+
+    assert site.run(copy).state is CopyState.DONE
+    assert site.target.inner.objects["model"] == pattern(3 * PART)
+
+
+def test_an_upload_that_somebody_aborted_is_begun_anew(site: Site) -> None:
+    site.source.objects["model"] = pattern(5 * PART)
+    site.target.wrong_call = 6
+    copy = site.request("s3://from/model", "s3://into/model")
+    with pytest.raises(Crash):
+        site.loop.drain(InlinePool())
+    for upload in list(site.target.inner.list_uploads("")):
+        site.target.inner.abort_parts(upload.key, upload.upload_id)
+    site.restart()
+    site.plane.clock.pass_seconds(130)
+
+    assert site.run(copy).state is CopyState.DONE
+    assert site.target.inner.objects["model"] == pattern(5 * PART)
+
+
+def test_refused_credentials_end_the_copy_with_a_sentence(site: Site) -> None:
+    site.source.objects["model"] = pattern(PART)
+    site.target.wrong_call, site.target.goes_wrong = 0, lambda _: AuthFailed("into/model: AccessDenied")
+    copy = site.request("s3://from/model", "s3://into/model")
+
+    failed = site.run(copy)
+
+    assert (failed.state, failed.problem) == (CopyState.FAILED, "into/model: AccessDenied")
+
+
+def test_an_absent_source_fails(site: Site) -> None:
+    copy = site.request("s3://from/absent", "s3://into/model")
+    assert site.run(copy).state is CopyState.FAILED
+
+
+def test_a_cancelled_copy_leaves_no_upload(site: Site) -> None:
+    site.source.objects["model"] = pattern(5 * PART)
+    site.target.wrong_call = 6
+    copy = site.request("s3://from/model", "s3://into/model")
+    with pytest.raises(Crash):
+        site.loop.drain(InlinePool())
+    copies.cancel(site.plane.services, site.plane.root, copy.id)
+    site.restart()
+    site.plane.clock.pass_seconds(130)
+
+    assert site.run(copy).state is CopyState.CANCELLED
+    assert (site.target.inner.objects, open_uploads(site)) == ({}, [])
+
+
+def test_the_manifest_names_what_was_copied(site: Site) -> None:
+    site.source.objects.update({"a/1": pattern(PART + 1), "a/2": b"x", "b/1": b"not this"})
+    copy = site.request("s3://from/a/", "s3://into/c/")
+    site.run(copy)
+
+    manifest = json.loads(site.target.inner.objects[f"c/{copy.id}.manifest.json"])
+    assert [(each["key"], each["size_bytes"]) for each in manifest["objects"]] == [("c/1", 1001), ("c/2", 1)]
+    assert [len(each["sha256_of_parts"]) for each in manifest["objects"]] == [2, 1]
+    assert sorted(site.target.inner.objects) == ["c/1", "c/2", f"c/{copy.id}.manifest.json"]
+
+
+def test_what_reads_back_differently_is_taken_away(site: Site) -> None:
+    site.source.objects["model"] = pattern(3 * PART)
+    copy = site.request("s3://from/model", "s3://into/model", rereads=True)
+
+    def other(*args: Fields, **fields: Fields) -> io.BytesIO:
+        del args, fields
+        return io.BytesIO(b"something else")
+
+    site.target.inner = _with(site.target.inner, read=other)
+
+    assert site.run(copy).state is CopyState.FAILED
+    assert site.target.inner.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "problem"),
+    [
+        ("s3://from/a", "s3://elsewhere/b", Forbidden),
+        ("s3://elsewhere/a", "s3://into/b", Forbidden),
+        ("s3://from/a/", "s3://into/b", Invalid),
+        ("s3://from/a", "s3://from/a", Invalid),
+        ("s3://from/a/", "s3://from/a/b/", Invalid),
+        ("nonsense", "s3://into/b", Invalid),
+    ],
+)
+def test_what_cannot_be_copied_is_refused_at_once(
+    site: Site, source: str, target: str, problem: type[Exception]
+) -> None:
+    with pytest.raises(problem):
+        site.request(source, target)
+
+
+def test_an_unregistered_bucket_is_refused_with_what_to_do(site: Site) -> None:
+    with pytest.raises(Forbidden, match="crossdock stores add NAME s3://elsewhere"):
+        site.request("s3://from/a", "s3://elsewhere/b")
+
+
+def test_one_target_takes_one_copy_at_a_time(site: Site) -> None:
+    site.request("s3://from/a", "s3://into/b")
+    with pytest.raises(Conflict):
+        site.request("s3://from/c", "s3://into/b")
+
+
+def test_another_projects_copy_is_not_there(site: Site) -> None:
+    copy = site.request("s3://from/a", "s3://into/b")
+    other_project(site.plane)
+    stranger = site.plane.principal(Role.SUBMITTER, "other")
+    for call in (copies.get, copies.cancel):
+        with pytest.raises(NotFound):
+            call(site.plane.services, stranger, copy.id)
+    assert copies.listed(site.plane.services, stranger, before=None, limit=10) == []
+
+
+def test_a_viewer_may_look_and_not_copy(site: Site) -> None:
+    viewer = site.plane.principal(Role.VIEWER, "default")
+    copy = site.request("s3://from/a", "s3://into/b")
+    assert copies.get(site.plane.services, viewer, copy.id).copy.id == copy.id
+    with pytest.raises(Forbidden):
+        copies.cancel(site.plane.services, viewer, copy.id)
