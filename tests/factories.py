@@ -20,6 +20,7 @@ from controlplane.domain.claims import (
     launch_id,
 )
 from controlplane.domain.clusters import CLUSTER, Cluster, ClusterState, Node
+from controlplane.domain.data_copies import COPY, CopiedObject, Copy, CopyState
 from controlplane.domain.events import Event
 from controlplane.domain.ids import (
     AskId,
@@ -27,6 +28,7 @@ from controlplane.domain.ids import (
     ClaimId,
     ClassId,
     ClusterId,
+    CopyId,
     JobId,
     LaunchId,
     NodeId,
@@ -171,6 +173,35 @@ def claim(number: int = 1, /, **fields: Fields) -> Claim:
         created_at=NOON,
     )
     return _with(made, _origin(CLAIM, made.state, fields) | fields)
+
+
+def copy(number: int = 1, /, **fields: Fields) -> Copy:
+    """From S3 to OSS, requested at noon."""
+    made = Copy(
+        id=CopyId(f"copy-{number}"),
+        project_id=project().id,
+        source="s3://from/a",
+        target=f"oss://into/{number}",
+        state=CopyState.PENDING,
+        since=NOON,
+        created_at=NOON,
+    )
+    return _with(made, _origin(COPY, made.state, fields) | fields)
+
+
+def copied_object(number: int = 1, /, **fields: Fields) -> CopiedObject:
+    """The first of `copy(number)`, two parts long, begun at noon."""
+    made = CopiedObject(
+        copy_id=CopyId(f"copy-{number}"),
+        ordinal=1,
+        source_key="a",
+        target_key=str(number),
+        size_bytes=15,
+        source_etag="etag",
+        part_bytes=10,
+        created_at=NOON,
+    )
+    return _with(made, fields)
 
 
 def launch(number: int = 1, /, **fields: Fields) -> Launch:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from controlplane.cli import claims, clusters, events, jobs, offers, server, tenants
+from controlplane.cli import claims, clusters, data, events, jobs, offers, server, stores, tenants
 
 app = typer.Typer(
     name="crossdock",
@@ -19,6 +19,8 @@ for group in (
     clusters.app,
     claims.app,
     offers.app,
+    stores.app,
+    data.app,
     tenants.projects,
     tenants.queues,
     tenants.tokens,

@@ -1,16 +1,18 @@
 """Copies: asking for one, watching it, calling it off. The runtime's loop makes it."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from controlplane.domain.data_copies import Copy, CopyProgress, CopyState
+from controlplane.domain.data_copies import CopiedObject, Copy, CopyProgress, CopyState
 from controlplane.domain.errors import Conflict, Invalid, NotFound
 from controlplane.domain.ids import CopyId
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import project_for
-from controlplane.operations.object_stores import registered_for
+from controlplane.operations.object_stores import located, registered_for
 from controlplane.operations.services import Services
+from controlplane.storage.base import Objects
 from controlplane.storage.uris import ObjectUri, covers, parse
 from controlplane.store import Tx
 from controlplane.wire.data import CopyCreate
@@ -21,6 +23,22 @@ class CopyView:
     copy: Copy
     project_name: str
     progress: CopyProgress
+
+
+class Found(StrEnum):
+    WHOLE = "whole"
+    CHANGED = "changed"
+    """Somebody has stored something else there since."""
+
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedObject:
+    ordinal: int
+    key: str
+    size_bytes: int
+    found: Found
 
 
 def request(
@@ -81,6 +99,27 @@ def cancel(
         return _view(tx, copy)
 
     return write_once(services.store, unit, once)
+
+
+def check(
+    services: Services, principal: Principal, copy_id: str, *, after: int, limit: int
+) -> list[CheckedObject]:
+    """Asks the target about each finished object, from behind the ordinal `after`."""
+    with services.store.read() as tx:
+        copy = _copy_for(tx, principal, copy_id, Action.COPY)
+        target = located(services, tx, parse(copy.target)).store
+        objects = tx.copies.objects(copy.id, after, limit)
+    return [_checked(target, each) for each in objects if each.finished_at is not None]
+
+
+def _checked(target: Objects, each: CopiedObject) -> CheckedObject:
+    try:
+        info = target.head(each.target_key)
+        is_same = (info.etag, info.size_bytes) == (each.etag, each.size_bytes)
+        found = Found.WHOLE if is_same else Found.CHANGED
+    except NotFound:
+        found = Found.MISSING
+    return CheckedObject(ordinal=each.ordinal, key=each.target_key, size_bytes=each.size_bytes, found=found)
 
 
 def _copy_for(tx: Tx, principal: Principal, copy_id: str, action: Action) -> Copy:

@@ -1,4 +1,4 @@
-"""Dialable: which addresses may be registered as clusters. Whoever registers one makes this server call it."""
+"""Dialable: which addresses may be registered. Whoever registers a cluster or a store makes this server call it."""
 
 import re
 from typing import Final
@@ -15,24 +15,24 @@ MENTIONED: Final = re.compile(r"https?://[^\s,]+", re.IGNORECASE)
 PORTS: Final = {"http": 80, "https": 443}
 
 
-def check_url(settings: Settings, url: str) -> None:
+def check_url(settings: Settings, url: str, *, field: str = "url") -> None:
     """Raises `Invalid`. A name that leads to a metadata service is refused when it is dialled."""
-    parts = _parts(url)
+    parts = _parts(url, field)
     host = parts.hostname or ""
     if is_metadata(host):
         raise Invalid(
-            "points at a metadata service; such addresses are never dialled", field="url", value=url
+            "points at a metadata service; such addresses are never dialled", field=field, value=url
         )
     # A Ray token is full code execution: it never crosses a network in the clear.
     if parts.scheme == "http" and not is_loopback(host):
-        raise Invalid("plain http is for loopback only; use https", field="url", value=url, limit="loopback")
+        raise Invalid("plain http is for loopback only; use https", field=field, value=url, limit="loopback")
     if _is_this_server(settings, parts):
-        raise Invalid("is the address of this server itself", field="url", value=url)
+        raise Invalid("is the address of this server itself", field=field, value=url)
     if is_own_machine(host) and not _may_be_here(settings):
         raise Invalid(
             "points at the server's own machine, which others would reach through it; "
             "CROSSDOCK_ALLOW_LOOPBACK_CLUSTERS=true permits that",
-            field="url",
+            field=field,
             value=url,
         )
 
@@ -56,17 +56,17 @@ def _may_be_here(settings: Settings) -> bool:
     return settings.is_for_this_machine or settings.allow_loopback_clusters
 
 
-def _parts(url: str) -> SplitResult:
+def _parts(url: str, field: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise Invalid(f"is not an address: {error}", field="url", value=url) from error
+        raise Invalid(f"is not an address: {error}", field=field, value=url) from error
     if not parts.hostname or parts.username is not None or parts.password is not None:
-        raise Invalid("needs a host, and no user or password in it", field="url")
+        raise Invalid("needs a host, and no user or password in it", field=field)
     if not HOST.fullmatch(parts.hostname):
         raise Invalid(
-            "its host has letters that no host has", field="url", value=url, limit="a-z, 0-9, '.-:_'"
+            "its host has letters that no host has", field=field, value=url, limit="a-z, 0-9, '.-:_'"
         )
     return parts
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from controlplane.domain.addresses import is_loopback, is_metadata
 from controlplane.domain.data_copies import RegisteredStore
 from controlplane.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from controlplane.domain.events import Event
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.dialable import check_url
 from controlplane.operations.endpoints import seal, unsealed
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.services import Services
@@ -78,11 +78,13 @@ def listed(services: Services, principal: Principal) -> list[RegisteredStore]:
         return tx.object_stores.all()
 
 
-def remove(services: Services, principal: Principal, name: str) -> None:
+def remove(
+    services: Services, principal: Principal, name: str, *, once: Once[RegisteredStore] | None = None
+) -> RegisteredStore:
     """With its secret. Copies that still need it fail, and say so."""
     authorize(principal, Action.EDIT_STORES)
 
-    def unit(tx: Tx) -> None:
+    def unit(tx: Tx) -> RegisteredStore:
         found = next((each for each in tx.object_stores.all() if each.name == name), None)
         if found is None:
             raise NotFound(f"there is no store {name!r}", field="store", value=name)
@@ -90,8 +92,9 @@ def remove(services: Services, principal: Principal, name: str) -> None:
         if found.secret_id is not None:
             tx.secrets.delete(found.secret_id)
         tx.events.add(Event(kind="store.removed", subject=name, at=tx.now, data={"by": principal.name}))
+        return found
 
-    write_once(services.store, unit, None)
+    return write_once(services.store, unit, once)
 
 
 def registered_for(tx: Tx, uri: ObjectUri) -> RegisteredStore:
@@ -151,7 +154,7 @@ def _check(services: Services, wanted: StoreCreate, uri: ObjectUri) -> None:
     if uri.kind is Kind.FILE:
         _check_folder(services, wanted, uri)
     elif wanted.endpoint is not None:
-        _check_endpoint(wanted.endpoint)
+        _check_endpoint(services, wanted.endpoint)
 
 
 def _check_folder(services: Services, wanted: StoreCreate, uri: ObjectUri) -> None:
@@ -163,22 +166,8 @@ def _check_folder(services: Services, wanted: StoreCreate, uri: ObjectUri) -> No
         raise Invalid("the server's own folder is no object store", field="uri", value=wanted.uri)
 
 
-def _check_endpoint(endpoint: str) -> None:
-    try:
-        parts = urlsplit(endpoint)
-        host = parts.hostname
-        _ = parts.port
-    except ValueError as error:
-        raise Invalid(f"is not an address: {error}", field="endpoint", value=endpoint) from error
-    if parts.scheme not in {"http", "https"} or not host or parts.username is not None:
+def _check_endpoint(services: Services, endpoint: str) -> None:
+    check_url(services.settings, endpoint, field="endpoint")
+    parts = urlsplit(endpoint)
+    if parts.scheme not in {"http", "https"} or parts.path.strip("/") or parts.query or parts.fragment:
         raise Invalid("is https://host or https://host:port", field="endpoint", value=endpoint)
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise Invalid("ends with the host or the port", field="endpoint", value=endpoint)
-    if is_metadata(host):
-        raise Invalid(
-            "is where clouds give out credentials, or no host at all", field="endpoint", value=endpoint
-        )
-    if parts.scheme == "http" and not is_loopback(host):
-        raise Invalid(
-            "plain http is for loopback only; use https", field="endpoint", value=endpoint, limit="loopback"
-        )

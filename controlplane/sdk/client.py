@@ -7,6 +7,7 @@ from typing import Self
 from controlplane.sdk import endpoint, streams
 from controlplane.sdk.capacity import Claims, Offers
 from controlplane.sdk.clusters import Clusters
+from controlplane.sdk.data import Data, Stores
 from controlplane.sdk.job import PATIENCE_SECONDS
 from controlplane.sdk.jobs import Jobs
 from controlplane.sdk.quotas import Flavors, Quotas
@@ -49,6 +50,8 @@ class Client:
         self.queues = Queues(self._transport)
         self.quotas = Quotas(self._transport)
         self.flavors = Flavors(self._transport)
+        self.stores = Stores(self._transport)
+        self.data = Data(self._transport)
         self.tokens = Tokens(self._transport)
         self.uploads = Uploads(self._transport)
 

@@ -1,6 +1,7 @@
 """HTTP for our object servers: requests in, answers out, and the faults in between."""
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,8 @@ from controlplane.storage.shelf import PIECE_BYTES, Refusal
 
 LONGEST_TEXT: Final = 4 * 1024**2
 """Of a body that is read whole: a list of 10,000 parts fits in."""
+
+DELAY_SECONDS: Final = 0.2
 
 TURNED_AWAY: Final[Mapping[Vice | None, tuple[int, str, str]]] = {
     Vice.SLOW_DOWN: (503, "SlowDown", "Please reduce your request rate."),
@@ -184,6 +187,8 @@ class _Exchange(BaseHTTPRequestHandler):
 
 def _answer(service: Service, request: Request) -> Answer:
     vice = request.fault.vice if request.fault else None
+    if vice is Vice.DELAY:
+        time.sleep(DELAY_SECONDS)
     if vice in TURNED_AWAY:
         return service.refuse(request, Refusal(*TURNED_AWAY[vice]))
     try:

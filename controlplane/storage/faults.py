@@ -9,6 +9,9 @@ class Vice(StrEnum):
     SLOW_DOWN = "slow_down"
     """503 before the deed."""
 
+    DELAY = "delay"
+    """The deed waits for a fifth of a second first."""
+
     FAIL = "fail"
     """500 before the deed."""
 

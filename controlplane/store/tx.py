@@ -19,8 +19,8 @@ from controlplane.store.leases import Leases
 from controlplane.store.links import Link
 from controlplane.store.memories import Memories
 from controlplane.store.nodes import Nodes
-from controlplane.store.offers import Offers
 from controlplane.store.object_stores import ObjectStores
+from controlplane.store.offers import Offers
 from controlplane.store.projects import Projects, Queues
 from controlplane.store.quotas import Quotas
 from controlplane.store.reasons import Reasons

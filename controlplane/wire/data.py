@@ -79,3 +79,11 @@ class CopyDocument(Answer):
     size_bytes: int = Field(description="Confirmed by the target.")
     known_bytes: int = Field(description="Of all objects begun; more may follow below a prefix.")
     version: int
+
+
+class CheckedDocument(Answer):
+    """An object at the target of a copy."""
+
+    key: str
+    size_bytes: int = Field(description="As it was copied.")
+    found: Literal["whole", "changed", "missing"]

@@ -70,6 +70,9 @@ ILLEGAL: Final = {
     "a launch that is resolved without an outcome": (
         "UPDATE launches SET resolved_at = 1 WHERE id = 'claim-1-g1-l1'"
     ),
+    "a copy that leaves its end": "UPDATE copies SET came_from = state, state = 'done' WHERE id = 'copy-1'",
+    "a copy at no pace": "UPDATE copies SET bytes_per_second = 0 WHERE id = 'copy-1'",
+    "an object that is finished at no time": "UPDATE copy_objects SET etag = 'x' WHERE copy_id = 'copy-1'",
     "amounts below zero": "UPDATE asks SET cpu_milli = -1 WHERE id = 'ask-1'",
     "an ask without tasks": "UPDATE asks SET tasks = 0 WHERE id = 'ask-1'",
 }
@@ -81,6 +84,8 @@ def test_the_database_refuses(planted: Store, database_url: str, statement: str)
         tx.attempts.add(factories.attempt(state=AttemptState.STARTING), [factories.seat()])
         tx.claims.add(factories.claim(state=ClaimState.LAUNCHING))
         tx.launches.add(factories.launch())
+        tx.copies.add(factories.copy())
+        tx.copies.add_object(factories.copied_object())
         lease = tx.leases.take("gone", "somebody", 10)
         assert lease is not None
         tx.leases.release(lease)

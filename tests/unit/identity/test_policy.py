@@ -12,7 +12,7 @@ THEIRS = ProjectId("prj_theirs")
 
 EXPECTED = {
     Role.VIEWER: {Action.READ},
-    Role.SUBMITTER: {Action.READ, Action.SUBMIT, Action.CANCEL, Action.RETRY, Action.UPLOAD},
+    Role.SUBMITTER: {Action.READ, Action.SUBMIT, Action.CANCEL, Action.RETRY, Action.UPLOAD, Action.COPY},
     Role.ADMIN: set(Action),
 }
 

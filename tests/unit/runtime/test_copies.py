@@ -105,14 +105,14 @@ class Site:
             if found.is_over:
                 return found
             self.plane.clock.pass_seconds(130)
-        raise AssertionError(found)
+        raise AssertionError(self.view(copy))
 
 
 @pytest.fixture
 def site(tmp_path: Path, database_url: str) -> Iterator[Site]:
     with world(tmp_path, database_url, copy_part_bytes=PART) as plane:
         source, target = FakeStore(), Perilous(inner=FakeStore(now=plane.clock))
-        stores: dict[str, ObjectStore] = {"from": source, "into": target}  # type: ignore[dict-item] # by __getattr__
+        stores: dict[str, ObjectStore] = {"from": source, "into": target}
 
         def opens(kind: str, place: Place, folder: Path) -> ObjectStore:
             del kind, folder
