@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from controlplane.wire.admin import ClusterCreate, ClusterSecret, ProjectCreate, QueueCreate, TokenCreate
 from controlplane.wire.base import Problem
 from controlplane.wire.capacity import ClaimCreate
+from controlplane.wire.data import CopyCreate, StoreCreate
 from controlplane.wire.jobs import JobBatch, JobBulk
 from controlplane.wire.jobspec import JobSpec
 from controlplane.wire.machines import CheckInRequest
@@ -28,6 +29,7 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     ClusterSecret,
     FlavorRemove,
     FlavorSet,
+    CopyCreate,
     JobBatch,
     JobBulk,
     JobSpec,
@@ -37,6 +39,7 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     QuotaRemove,
     QuotaSet,
     RecordBatch,
+    StoreCreate,
     TokenCreate,
     *FACTS.values(),
 )

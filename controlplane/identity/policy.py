@@ -43,7 +43,9 @@ ALLOWED: Final[Mapping[Role, frozenset[Action]]] = {
     Role.ADMIN: frozenset(Action),
 }
 
-FLEET_WIDE: Final = frozenset({Action.EDIT_PROJECTS, Action.EDIT_CLUSTERS, Action.EDIT_QUOTAS, Action.EDIT_STORES})
+FLEET_WIDE: Final = frozenset(
+    {Action.EDIT_PROJECTS, Action.EDIT_CLUSTERS, Action.EDIT_QUOTAS, Action.EDIT_STORES}
+)
 """What touches every project needs a token that is not bound to one."""
 
 
