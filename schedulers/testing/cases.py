@@ -124,6 +124,8 @@ def _compare(expect: Json, simulation: Simulation, plan: Plan) -> list[Differenc
         found = readings[key]
         if key in PARTLY:  # only what is named counts
             found = {name: found.get(name) for name in wanted}
+        if key == "domains":  # and of the levels, those that are named
+            found = {name: _named(found[name], wanted[name]) for name in wanted}
         differences += _differs(key, _normal(wanted), _normal(found))
     return differences
 
@@ -155,6 +157,7 @@ def _readings(simulation: Simulation, plan: Plan) -> Iterator[tuple[str, Any]]: 
     yield "flavors", {ask_id: _flavors(simulation, nodes) for ask_id, nodes in homes.items()}
     yield "waiting", {ask_id: str(defer.code) for ask_id, defer in waits.items()}
     yield "blocker", {ask_id: defer.blocker for ask_id, defer in waits.items()}
+    yield "given_back", {each.ask_id: len(each.ranks) for each in plan.shrinks}
     yield "grown", {each.ask_id: len(each.seats) for each in plan.grows}
     yield "moved", {each.ask_id: str(each.node_id) for each in plan.moves}
     yield "reserved", {each.ask_id: (each.starts_at - moment(0)) / 10**6 for each in plan.reserves}
@@ -190,6 +193,10 @@ def _gpus_by_queue(simulation: Simulation) -> dict[str, float]:
         held = sum(task_amounts(its, seat.rank).gpu_milli for seat in ask.seats)
         sums[its.queue_id] = sums.get(its.queue_id, 0) + held / MILLI
     return sums
+
+
+def _named(levels: Json | None, wanted: Json) -> Json:
+    return {level: levels[level] for level in wanted if level in levels} if levels else {}
 
 
 def _domains(simulation: Simulation, nodes: Sequence[NodeId]) -> dict[str, dict[str, int]]:
