@@ -229,7 +229,7 @@ class Trial:
         """Why it may go as things stand in the trial; None: it may not."""
         if candidate.queue == self.heir.facts.queue:
             return self._ground_within(candidate)
-        if False:
+        if self.court.is_guaranteed(candidate) or not self._is_borrowed(candidate):
             return None
         rules = self.ledger.queues[self.heir.facts.queue].preemption
         if self._owns_it(candidate.queue):
