@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response
 from controlplane.api import quota_documents as documents
 from controlplane.api.calls import DeedRoute, Read, Whole, respond
 from controlplane.api.openapi import PROBLEMS, takes
+from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
 from controlplane.operations import flavors, quotas
 from controlplane.wire.base import Page
 from controlplane.wire.quotas import (
@@ -44,17 +45,38 @@ def remove_quota(call: Whole) -> Response:
 
 
 @router.get("/quotas", response_model=Page[QuotaDocument])
-def list_quotas(call: Read) -> Response:
-    """Every node of the tree, with what is used now, in one page."""
-    found = quotas.listed(call.services, call.principal())
-    return respond(Page[QuotaDocument](items=[documents.quota(view) for view in found]))
+def list_quotas(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -> Response:
+    """Every node of the tree by id, with what is used now."""
+    who, cursors = call.principal(), call.site.cursors
+    last = text_of(cursors.read("quotas", after)) or ""
+    found = [view for view in quotas.listed(call.services, who) if view.node.queue.id > last]
+    return respond(
+        page(
+            found[: limit + 1],
+            limit,
+            documents.quota,
+            lambda view: cursors.write("quotas", (view.node.queue.id,)),
+        )
+    )
 
 
 @router.get("/quotas/lint", response_model=Page[SurpriseDocument])
-def lint_quotas(call: Read) -> Response:
-    """What is allowed, and yet is hardly meant."""
-    found = quotas.lint(call.services, call.principal())
-    return respond(Page[SurpriseDocument](items=[documents.surprise(each) for each in found]))
+def lint_quotas(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -> Response:
+    """What is allowed, and yet is hardly meant. By node and code."""
+    who, cursors = call.principal(), call.site.cursors
+    last = text_of(cursors.read("surprises", after)) or ""
+    keyed = sorted(
+        (f"{each.queue_id} {each.code}", (name, each)) for name, each in quotas.lint(call.services, who)
+    )
+    found = [pair for pair in keyed if pair[0] > last]
+    return respond(
+        page(
+            found[: limit + 1],
+            limit,
+            lambda pair: documents.surprise(pair[1]),
+            lambda pair: cursors.write("surprises", (pair[0],)),
+        )
+    )
 
 
 @router.get("/quotas/explain", response_model=QuotaExplanation)
@@ -78,6 +100,16 @@ def remove_flavor(call: Whole) -> Response:
 
 
 @router.get("/flavors", response_model=Page[FlavorDocument])
-def list_flavors(call: Read) -> Response:
-    found = flavors.listed(call.services, call.principal())
-    return respond(Page[FlavorDocument](items=[documents.flavor(view) for view in found]))
+def list_flavors(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -> Response:
+    """By name."""
+    who, cursors = call.principal(), call.site.cursors
+    last = text_of(cursors.read("flavors", after)) or ""
+    found = [view for view in flavors.listed(call.services, who) if view.flavor.name > last]
+    return respond(
+        page(
+            found[: limit + 1],
+            limit,
+            documents.flavor,
+            lambda view: cursors.write("flavors", (view.flavor.name,)),
+        )
+    )

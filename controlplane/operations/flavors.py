@@ -102,10 +102,10 @@ def remove(
 
 
 def listed(services: Services, principal: Principal) -> list[FlavorView]:
-    """By rank and name."""
+    """By name."""
     authorize(principal, Action.READ)
     with services.store.read() as tx:
-        return [_view(tx, flavor) for flavor in tx.quotas.flavors()]
+        return [_view(tx, flavor) for flavor in sorted(tx.quotas.flavors(), key=lambda each: each.name)]
 
 
 def _view(tx: Tx, flavor: Flavor) -> FlavorView:
