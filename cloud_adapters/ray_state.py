@@ -24,6 +24,12 @@ from cloud_adapters.ray_nodes import NodeRow, machines
 MOST_NODES: Final = 10_000
 """Ray's own limit on a listing."""
 
+UNREACHED: Final = (
+    httpx.TimeoutException,
+    httpx.NetworkError,
+    httpx.ProxyError,  # its tunnel's far end is not there
+    httpx.RemoteProtocolError,
+)
 THROTTLED_SECONDS: Final = 1.0
 """When the answer does not say how long."""
 
@@ -74,7 +80,7 @@ class RayState:
             raise Transient(f"{endpoint.url} did not answer in time")
         try:
             answer = self._client(endpoint).get(path, params=params, timeout=remaining)
-        except (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError) as problem:
+        except UNREACHED as problem:
             raise Transient(f"{endpoint.url} did not answer: {type(problem).__name__} {problem}") from problem
         except (httpx.HTTPError, httpx.InvalidURL) as problem:
             raise Rejected(f"{endpoint.url} cannot be asked: {problem}") from problem

@@ -11,6 +11,7 @@ from controlplane.domain.addresses import is_loopback
 from controlplane.domain.errors import Invalid
 
 PREFIX = "CROSSDOCK_"
+MAY_BE_ZERO = frozenset({"CROSSDOCK_TUNNEL_PORT"})
 
 
 def _default_home() -> Path:
@@ -71,6 +72,9 @@ class Settings:
 
     cloud_calls_per_second: float = 5.0
     """Calls to the cloud of one cluster, all loops together; a burst of four seconds' worth goes at once."""
+
+    tunnel_port: int = 0
+    """Where, on loopback, the tunnels of agents begin (docs/adr/0004-agents-dial-out.md); 0: agents are not let in."""
 
     leader_seconds: float = 10.0
     """Length of the scheduling loop's lease."""
@@ -139,6 +143,7 @@ def _parse(name: str, text: str, kind: type) -> object:
         value = kind(text)
     except (ValueError, KeyError) as error:
         raise Invalid(f"{name}={text!r} is not a valid {kind.__name__}", field=name, value=text) from error
-    if isinstance(value, int | float) and not 0 < value < float("inf"):
+    least = 0 if name in MAY_BE_ZERO else 1e-9
+    if isinstance(value, int | float) and not least <= value < float("inf"):
         raise Invalid(f"{name}={text} must be above 0 and finite", field=name, value=text, limit=0)
     return value

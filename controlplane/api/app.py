@@ -1,12 +1,16 @@
 """The app: every route, over one set of services."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.types import Lifespan
 
 from controlplane.api import (
+    agents,
     bulk,
     capacity,
     clusters,
@@ -29,8 +33,10 @@ from controlplane.api.calls import Site
 from controlplane.api.cursors import Cursors
 from controlplane.api.request_ids import RequestIds
 from controlplane.api.streams import Streams
+from controlplane.identity.agent_tokens import tunnel_password
 from controlplane.operations.authentication import Authenticator
 from controlplane.operations.services import Services
+from controlplane.tunnels.hub import Hub
 
 ROUTERS: Final = (
     jobs.deeds,
@@ -52,6 +58,7 @@ ROUTERS: Final = (
     tenants.router,
     uploads.router,
     machines.router,
+    agents.router,
     health.router,
     web.router,
 )
@@ -62,8 +69,10 @@ DESCRIPTION: Final = "One queue for AI jobs over private clusters and public clo
 
 def create_app(services: Services) -> FastAPI:
     """Owns nothing: who made the services closes them."""
-    app = _bare_app()
+    hub = Hub(lambda cluster: tunnel_password(services.server_key, cluster))
+    app = _bare_app(lambda _app: _proxy(hub, services.settings.tunnel_port))
     app.state.site = Site(
+        hub=hub,
         services=services,
         authenticator=Authenticator(services.store),
         cursors=Cursors(services.server_key),
@@ -72,13 +81,23 @@ def create_app(services: Services) -> FastAPI:
     return app
 
 
+@asynccontextmanager
+async def _proxy(hub: Hub, port: int) -> AsyncIterator[None]:
+    """A port that is taken stops the server: whoever has it would be sent the tokens of clusters."""
+    server = await hub.listen(port) if port else None
+    yield
+    if server is not None:
+        server.close()
+
+
 def openapi_document() -> dict[str, Any]:  # JSON
     """Needs no services: the routes alone say it all."""
     return openapi.document(_bare_app())
 
 
-def _bare_app() -> FastAPI:
+def _bare_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     app = FastAPI(
+        lifespan=lifespan,
         title="Crossdock",
         version=version("crossdock"),
         description=DESCRIPTION,

@@ -24,6 +24,7 @@ from controlplane.identity.principals import Principal
 from controlplane.operations.authentication import Authenticator
 from controlplane.operations.idempotency import Once
 from controlplane.operations.services import Services
+from controlplane.tunnels.hub import Hub
 from controlplane.wire.base import Answer
 from controlplane.wire.base import Request as Document
 
@@ -46,6 +47,7 @@ class Site:
     authenticator: Authenticator
     cursors: Cursors
     streams: Streams
+    hub: Hub
     bulk_calls: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_BULK_CALLS))
 
 

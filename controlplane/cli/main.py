@@ -32,6 +32,7 @@ app.command("events")(events.events)
 app.command("whoami")(tenants.whoami)
 app.command("demo")(server.demo)
 app.command("doctor")(server.doctor)
+app.command("agent")(server.agent)
 
 
 def _show_version(wanted: bool) -> None:

@@ -62,6 +62,44 @@ def run(
     raise typer.Exit(code)
 
 
+@app.command("agent-token")
+def agent_token(
+    *,
+    cluster: Annotated[str, typer.Argument(metavar="CLUSTER", help="A cluster with the setting via=agent.")],
+    home: Home = None,
+) -> None:
+    """Print the first token for the agent of a cluster; it is good for 30 days, and the agent renews it by itself."""
+    with _server_parts():
+        token = _part("controlplane.admin.agent").first_token(_settings(home=home), cluster)
+    typer.echo(token)
+
+
+def agent(
+    *,
+    url: Annotated[
+        str, typer.Option("--url", metavar="URL", help="The control plane, as it is seen from here.")
+    ],
+    token_file: Annotated[
+        Path,
+        typer.Option("--token-file", metavar="FILE", help="Holds the agent's token, and is kept up to date."),
+    ],
+    targets: Annotated[
+        list[str],
+        typer.Option("--target", metavar="HOST:PORT", help="What the control plane may reach; repeatable."),
+    ],
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca-file", metavar="FILE", help="Certificates that alone vouch for the control plane."
+        ),
+    ] = None,
+) -> None:
+    """Let the control plane reach a cluster that it cannot dial, by dialling out from here. Runs until stopped."""
+    with _server_parts():
+        code = _part("controlplane.admin.agent").agent(url, token_file, tuple(targets), ca_file)
+    raise typer.Exit(code)
+
+
 def demo(
     *,
     keep: Annotated[

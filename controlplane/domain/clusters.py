@@ -55,7 +55,7 @@ class Route:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """For whoever passes the call on, such as a Kubernetes API server."""
 
-    proxy_url: str | None = None
+    proxy_url: str | None = field(default=None, repr=False)
     """The near end of a tunnel, an HTTP proxy on loopback."""
 
 

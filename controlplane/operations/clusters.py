@@ -15,6 +15,7 @@ from controlplane.domain.ids import ClusterId, NodeId
 from controlplane.domain.offers import OfferList
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.agents import check_via
 from controlplane.operations.dialable import check_setting, check_url
 from controlplane.operations.endpoints import seal
 from controlplane.operations.idempotency import Once, write_once
@@ -290,12 +291,13 @@ def _check(services: Services, wanted: ClusterCreate) -> None:
         raise Invalid(
             "no such capacity plugin is installed", field="adapter", value=wanted.adapter, limit=known
         )
+    is_far = check_via(services, wanted.settings)
     if wanted.url is not None:
         if wanted.adapter in OWN_ADDRESS:
             raise Invalid(
                 f"{wanted.adapter} finds its own address; it takes no url", field="url", value=wanted.url
             )
-        check_url(services.settings, wanted.url)
+        check_url(services.settings, wanted.url, is_far=is_far)
     elif wanted.adapter == RAY:
         raise Invalid("is needed: the address of the cluster's Ray dashboard", field="url")
     for name, value in wanted.settings.items():

@@ -15,8 +15,11 @@ MENTIONED: Final = re.compile(r"https?://[^\s,]+", re.IGNORECASE)
 PORTS: Final = {"http": 80, "https": 443}
 
 
-def check_url(settings: Settings, url: str, *, field: str = "url") -> None:
-    """Raises `Invalid`. A name that leads to a metadata service is refused when it is dialled."""
+def check_url(settings: Settings, url: str, *, field: str = "url", is_far: bool = False) -> None:
+    """Raises `Invalid`. A name that leads to a metadata service is refused when it is dialled.
+
+    `is_far`: an agent dials it at its site, and nothing but what it was told there; loopback is the agent's own.
+    """
     parts = _parts(url, field)
     host = parts.hostname or ""
     if is_metadata(host):
@@ -26,6 +29,8 @@ def check_url(settings: Settings, url: str, *, field: str = "url") -> None:
     # A Ray token is full code execution: it never crosses a network in the clear.
     if parts.scheme == "http" and not is_loopback(host):
         raise Invalid("plain http is for loopback only; use https", field=field, value=url, limit="loopback")
+    if is_far:
+        return
     if _is_this_server(settings, parts):
         raise Invalid("is the address of this server itself", field=field, value=url)
     if is_own_machine(host) and not _may_be_here(settings):

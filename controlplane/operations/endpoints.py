@@ -9,6 +9,7 @@ from cloud_adapters.base import ClusterRef
 from controlplane.domain.clusters import Cluster, Endpoint, Route
 from controlplane.domain.ids import SecretId
 from controlplane.domain.sites import Site
+from controlplane.operations.agents import route_of
 from controlplane.operations.services import Services
 from controlplane.secrets.sealer import Envelope
 from controlplane.store import Tx
@@ -20,7 +21,13 @@ def endpoint_of(services: Services, cluster: Cluster) -> Endpoint | None:
         return None
     with services.store.read() as tx:
         token = unsealed(services, tx, cluster.secret_id)
-    return Endpoint(url=cluster.url, token=token, gpu_resource=cluster.gpu_resource, session=cluster.session)
+    return Endpoint(
+        url=cluster.url,
+        token=token,
+        route=route_of(services, cluster),
+        gpu_resource=cluster.gpu_resource,
+        session=cluster.session,
+    )
 
 
 def ref_of(services: Services, cluster: Cluster, endpoint: Endpoint | None = None) -> ClusterRef:
