@@ -68,7 +68,7 @@ def test_who_does_not_read_gets_one_window_and_holds_up_nobody_else() -> None:
     async def listen(target: str, stream: Stream) -> None:
         if target == "slow:1":
             await stream.welcome()
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         await echo(target, stream)
 
     async def play() -> tuple[int, bytes]:
@@ -109,7 +109,6 @@ def test_what_was_written_before_the_end_is_still_read() -> None:
     async def play() -> list[bytes]:
         async with joined(say_and_leave) as (tunnel, _, _far):
             stream = await tunnel.open("x:1")
-            await asyncio.sleep(0.01)
             return [await stream.read() for _ in range(4)]
 
     assert asyncio.run(play()) == [b"one", b"two", b"", b""]
@@ -172,7 +171,7 @@ def test_an_end_that_breaks_the_rules_is_cut_off(frames: list[Frame]) -> None:
         tunnel = Tunnel(wire)
         running = asyncio.ensure_future(tunnel.run())
         opening = asyncio.ensure_future(tunnel.open("x:1"))
-        await asyncio.sleep(0)
+        await wire.said_something.wait()
         for frame in [Frame(kind=Kind.OPENED, stream=1), *frames]:
             wire.inbox.put_nowait(frame.encoded())
         with pytest.raises(Broken):

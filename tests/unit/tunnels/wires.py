@@ -21,7 +21,6 @@ class MemoryWire:
         self.sent.append(Frame.decoded(message))
         self.said_something.set()
         self.other.inbox.put_nowait(message)
-        await asyncio.sleep(0)
 
     async def receive(self) -> bytes:
         message = await self.inbox.get()
