@@ -12,7 +12,7 @@ from controlplane.domain.queues import Cell
 from controlplane.domain.quotas import ONE_SHARE, QuotaTree
 from schedulers.base import Plan, Policy
 from schedulers.simulator import Simulation, task_amounts
-from schedulers.testing.scenes import GIB, Json, moment, queue_of, simulation_of, submit
+from schedulers.testing.scenes import GIB, Json, moment, queue_of, replace_nodes, simulation_of, submit
 
 MOST_CYCLES: Final = 1000
 PER_MILLE: Final = 1000
@@ -31,7 +31,10 @@ class Case:
 
     def check(self, policy: Policy) -> list[Difference]:
         """All that is not as expected; empty when the policy passes. Alternatives under `any_of` are told first."""
-        return _ACTIONS[self.spec.get("action", "plan")](self.spec, policy)
+        action = self.spec.get("action", "plan")
+        if action not in _ACTIONS:
+            return [f"nothing here does {action!r}"]
+        return _ACTIONS[action](self.spec, policy)
 
 
 def load(folder: Path) -> list[Case]:
@@ -84,6 +87,7 @@ def _check_rounds(spec: Json, policy: Policy) -> list[Difference]:
         for name in step.get("finish", ()):
             simulation.finish(AskId(name))
         simulation.advance(step.get("advance", 0))
+        replace_nodes(simulation, step.get("nodes", ()))
         plan = policy.plan(simulation.snapshot())
         found = _compare(step.get("plan", {}), simulation, plan)
         if step.get("settle", True):

@@ -55,6 +55,14 @@ def simulation_of(scene: Json) -> Simulation:
     return made
 
 
+def replace_nodes(simulation: Simulation, rows: Sequence[Json]) -> None:
+    """As they are from now on; the others stay."""
+    changed = [_node(row, amounts_of(row)) for row in rows]
+    if changed:
+        nodes = simulation.nodes | {node.id: node for node in changed}
+        simulation.furnish(tuple(nodes.values()), simulation.clusters)
+
+
 def submit(simulation: Simulation, row: Json) -> None:
     for each in _each(row, "ask"):
         simulation.submit(
