@@ -21,6 +21,10 @@ from tests.hypervisor.relays import DIALECTS, Metadata, MetadataService, Relay
 
 INIT: Final = Path(__file__).with_name("init.py")
 RAY: Final = str(Path(sys.executable).with_name("ray"))
+PATIENT_RAY: Final = str(Path(sys.executable).with_name("patient-ray"))
+"""`ray start` as the embedded cluster has it: Ray's own gives a node 30 s to appear, too few on a busy machine."""
+
+STARTER: Final = Path(__file__).parents[2] / "cloud_adapters/local/starter.py"
 MEBIBYTE: Final = 2**20
 RAY_ENVIRONMENT: Final = {
     "GRPC_DNS_RESOLVER": "native",
@@ -46,6 +50,9 @@ class Plan:
     environment: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
     """Symbolic links in /usr/local/bin."""
+
+    scripts: Mapping[str, str] = field(default_factory=dict)
+    """Texts of programs, by path."""
 
     shared: tuple[str, ...] = ()
     """Folders of the host that are seen as they are, also for writing."""
@@ -123,7 +130,13 @@ class Hypervisor:
             return self._segment.address(next(self._numbers))
 
     def boot(
-        self, name: str, *, user_data: str, metadata: Metadata, address: str | None = None, ray: str = RAY
+        self,
+        name: str,
+        *,
+        user_data: str,
+        metadata: Metadata,
+        address: str | None = None,
+        ray: str = PATIENT_RAY,
     ) -> Guest:
         """A machine, switched on. `ray` is the program of that name on its path."""
         return self._start(
@@ -133,6 +146,7 @@ class Hypervisor:
             user_data=user_data,
             environment=RAY_ENVIRONMENT,
             commands={"ray": ray},
+            scripts={PATIENT_RAY: f"#!{sys.executable} -P\n{STARTER.read_text()}"},
             minute_seconds=self._minute_seconds,
         )
 

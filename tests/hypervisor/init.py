@@ -76,6 +76,9 @@ def furnish(plan: SimpleNamespace) -> None:
     subprocess.run(["hostname", plan.hostname], check=True)
     Path("/etc/hosts").write_text(f"127.0.0.1 localhost\n{plan.address} {plan.hostname}\n")
     Path("/root").chmod(0o755)  # the host's Python may lie there, and not only root runs it
+    for path, text in plan.scripts.items():
+        Path(path).write_text(text)
+        Path(path).chmod(0o755)
     for name, target in plan.commands.items():
         place = Path("/usr/local/bin") / name
         place.unlink(missing_ok=True)

@@ -10,10 +10,10 @@ from cloud_adapters.base import Boot, CapacityType, ClusterRef, Endpoint, Invent
 from cloud_adapters.boot.user_data import render
 from cloud_adapters.ray_state import RayState
 from tests.hypervisor.desk import BOOT_TOKEN, RAY_TOKEN, TLS_PORT, Desk
-from tests.hypervisor.hypervisor import RAY, Guest, Hypervisor
+from tests.hypervisor.hypervisor import PATIENT_RAY, Guest, Hypervisor
 from tests.hypervisor.relays import Cloud, Metadata
 
-JOIN_SECONDS: Final = 240.0
+JOIN_SECONDS: Final = 400.0
 CALL_SECONDS: Final = 30.0
 LOGS: Final = ("cloud-init-output.log", "crossdock-machine.service.log", "crossdock-ray.log")
 
@@ -26,7 +26,9 @@ class Site:
         self.hypervisor = hypervisor
         self.metadata: dict[str, Metadata] = {}
 
-    def boot(self, name: str, cloud: Cloud = Cloud.AWS, *, token: str = BOOT_TOKEN, ray: str = RAY) -> Guest:
+    def boot(
+        self, name: str, cloud: Cloud = Cloud.AWS, *, token: str = BOOT_TOKEN, ray: str = PATIENT_RAY
+    ) -> Guest:
         boot = Boot(
             urls=(f"http://127.0.0.1:{self.desk.port}",),
             token=token,
