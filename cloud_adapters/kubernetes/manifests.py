@@ -31,7 +31,6 @@ RAY_API: Final = "ray.io/v1"
 TOKEN_KEY: Final = "auth_token"  # noqa: S105 # a name; KubeRay's own for the same thing
 DASHBOARD_PORT: Final = 8265
 GCS_PORT: Final = 6379
-CLIENT_PORT: Final = 10001
 AGENT_PORT: Final = 52365
 MEBIBYTE: Final = 2**20
 LEAST_OBJECT_STORE: Final = 80 * MEBIBYTE
@@ -77,7 +76,7 @@ def ray_cluster(record: Record, settings: Settings) -> Json:
 def head_service(record: Record, settings: Settings) -> Json:
     """Without KubeRay. Headless: Ray's nodes need the head's own address, and no balancing."""
     order = record.order
-    ports = {"gcs": GCS_PORT, "dashboard": DASHBOARD_PORT, "client": CLIENT_PORT}
+    ports = {"gcs": GCS_PORT, "dashboard": DASHBOARD_PORT}
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -180,7 +179,6 @@ def _head_pod(order: Order, settings: Settings) -> dict[str, Any]:
     spec["containers"][0]["ports"] = [
         {"name": "gcs", "containerPort": GCS_PORT},
         {"name": "dashboard", "containerPort": DASHBOARD_PORT},
-        {"name": "client", "containerPort": CLIENT_PORT},
     ]
     if settings.node_selector:
         spec["nodeSelector"] = dict(settings.node_selector)
@@ -254,6 +252,7 @@ def _head_params(settings: Settings) -> dict[str, str]:
         "num-cpus": "0",
         "num-gpus": "0",
         "object-store-memory": str(_object_store(settings.head)),
+        "ray-client-server-port": "0",  # jobs come over HTTP; nobody needs that other way in
     }
 
 
@@ -282,13 +281,12 @@ def _head_command(settings: Settings) -> str:
 
 
 def _join_command(order: Order, place: Place, settings: Settings) -> str:
-    """Ray gives up on a head that is not there yet, so its coming is awaited first."""
-    head = f"{order.service}.{settings.namespace}.svc:{GCS_PORT}"
+    """Ray gives up on a head that is not there yet, so its port is awaited first: by the shell, which costs nothing."""
+    host = f"{order.service}.{settings.namespace}.svc"
     label = f"{NODE_LABEL}={label_value(place.node_name)}"
-    start = (
-        f"exec ray start --block --address={head} --labels={label} {_flags(_member_params(place.amounts))}"
-    )
-    return f"until ray health-check --address {head}; do sleep 2; done; {start}"
+    flags = f"--address={host}:{GCS_PORT} --labels={label} {_flags(_member_params(place.amounts))}"
+    wait = f"until (exec 3<>/dev/tcp/{host}/{GCS_PORT}) 2>/dev/null; do sleep 1; done"
+    return f"{wait}; exec ray start --block {flags}"
 
 
 def _flags(params: Mapping[str, str]) -> str:

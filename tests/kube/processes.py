@@ -15,6 +15,7 @@ from typing import Final
 
 from tests.hypervisor.hypervisor import Guest, Hypervisor
 from tests.kube.nodes import Container
+from tests.kube.ray_operator import is_ready
 from tests.kube.rest import Json, Rest
 
 SERVICE: Final = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.svc[a-z.]*")
@@ -51,7 +52,7 @@ class Booted:
         return "never started" if guest is None else guest.console
 
     def _started(self, pod: Json) -> Guest | None:
-        """None while a service that its command names has no address yet."""
+        """None while a service that its command names is not ready: two cores start one Ray node at a time."""
         container = pod["spec"]["containers"][0]
         argv = [*container.get("command", ()), *container.get("args", ())]
         hosts = self._hosts(" ".join(argv))
@@ -67,17 +68,21 @@ class Booted:
 
     def _hosts(self, text: str) -> str | None:
         lines = []
-        for name in sorted({match[0] for match in SERVICE.finditer(text)}):
-            match = SERVICE.fullmatch(name)
-            assert match is not None
-            endpoints = self.rest.get("endpoints", match[1], match[2]) or {}
-            found = [
-                each["ip"] for part in endpoints.get("subsets") or () for each in part.get("addresses") or ()
-            ]
-            if not found:
+        for match in SERVICE.finditer(text):
+            address = self._ready_address(match[1], match[2])
+            if address is None:
                 return None
-            lines.append(f"{found[0]} {name}")
-        return "\n".join(lines)
+            lines.append(f"{address} {match[0]}")
+        return "\n".join(dict.fromkeys(lines))
+
+    def _ready_address(self, service: str, namespace: str) -> str | None:
+        endpoints = self.rest.get("endpoints", service, namespace) or {}
+        for part in endpoints.get("subsets") or ():
+            for each in part.get("addresses") or ():
+                pod = self.rest.get("pods", each["targetRef"]["name"], namespace)
+                if pod is not None and is_ready(pod):
+                    return str(each["ip"])
+        return None
 
     def _environment(self, pod: Json) -> dict[str, str]:
         told = {}

@@ -58,7 +58,7 @@ class RayOperator:
                 return False
             return self._told(cluster, {"state": "failed", "reason": str(refused)})
         ready = sum(
-            _is_ready(pod) for pod in mine if pod["metadata"]["labels"]["ray.io/node-type"] == "worker"
+            is_ready(pod) for pod in mine if pod["metadata"]["labels"]["ray.io/node-type"] == "worker"
         )
         head = {"serviceName": f"{name}-head-svc"}
         return self._told(cluster, {"head": head, "readyWorkerReplicas": ready, "reason": ""}) or changed
@@ -125,11 +125,13 @@ def _pod(cluster: Json, group: Json) -> Json:
 def _started(cluster: Json, group: Json, kind: str) -> Json:
     """The command that the operator makes of the parameters, its wait for the head, and its probe."""
     flags = " ".join(f"--{key}={value}" for key, value in group.get("rayStartParams", {}).items())
-    head = f"{cluster['metadata']['name']}-head-svc.{cluster['metadata']['namespace']}.svc.cluster.local:6379"
+    metadata = cluster["metadata"]
+    head = f"{metadata['name']}-head-svc.{metadata['namespace']}.svc.cluster.local"
     path, port = ("gcs_healthz", 8265) if kind == "head" else ("local_raylet_healthz", 52365)
     line = f"ray start --head --block {flags}"
-    if kind == "worker":
-        line = f"until ray health-check --address {head}; do sleep 1; done; ray start --block --address={head} {flags}"
+    if kind == "worker":  # the operator waits with `ray health-check`, which on two cores starves the head
+        wait = f"until (exec 3<>/dev/tcp/{head}/6379) 2>/dev/null; do sleep 1; done"
+        line = f"{wait}; ray start --block --address={head}:6379 {flags}"
     return {
         "command": ["/bin/bash", "-c", "--"],
         "args": [f"ulimit -n 65536; {line}"],
@@ -148,7 +150,7 @@ def _owner(cluster: Json) -> Json:
     }
 
 
-def _is_ready(pod: Json) -> bool:
+def is_ready(pod: Json) -> bool:
     return any(
         each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions") or ()
     )

@@ -97,7 +97,7 @@ def test_plain_pods_wait_for_their_head_and_join_it() -> None:
         "claim-1-g1-l1-n1",
     ]
     command = first["spec"]["containers"][0]["command"][-1]
-    assert "ray health-check --address claim-1-g1-l1-head-svc.crossdock.svc:6379" in command
+    assert command.startswith("until (exec 3<>/dev/tcp/claim-1-g1-l1-head-svc.crossdock.svc/6379)")
     assert "--address=claim-1-g1-l1-head-svc.crossdock.svc:6379" in command
     service = head_service(record(is_kuberay=False), PLAIN)
     assert head["metadata"]["labels"].items() >= service["spec"]["selector"].items()
