@@ -67,6 +67,9 @@ class Settings:
     idle_seconds: float = 600.0
     """Machines that were bought for waiting jobs are given back when no task was on them for so long."""
 
+    burst_on_unverified_prices: bool = False
+    """Whether machines are bought at prices from a table that the provider has not confirmed."""
+
     min_runtime_seconds: float = 60.0
     """A job is not preempted before it has run for so long."""
 

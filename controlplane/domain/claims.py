@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final, Self
 
 from controlplane.domain.amounts import Amounts
-from controlplane.domain.ids import ClaimId, ClusterId, LaunchId
+from controlplane.domain.ids import AskId, ClaimId, ClusterId, LaunchId
 from controlplane.domain.lifecycles import Lifecycle, to
 
 SHARED: Final = "shared"
@@ -110,6 +110,13 @@ class Claim:
     idle_seconds: float | None = None
     """Given back when no task was on it for so long; None: by request only."""
 
+    wanted_by: AskId | None = None
+    """The ask that a plan bought it for; None: somebody asked for it."""
+
+    price_millionths: int | None = None
+    """Of one machine for one hour when it was ordered, in millionths of `currency`."""
+
+    currency: str | None = None
     idle_since: datetime | None = None
     renewed_until: datetime | None = None
     """When its cloud ends the machines by itself; None: it does not, or it was not told yet."""
@@ -146,6 +153,11 @@ class Claim:
     @property
     def takes_tasks(self) -> bool:
         return self.state is ClaimState.READY
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether its machines may still be of use to whoever it was bought for."""
+        return self.state in (ClaimState.REQUESTED, ClaimState.LAUNCHING, ClaimState.READY)
 
 
 class LaunchOutcome(StrEnum):

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from cloud_adapters.base import Builds, Lends
 from controlplane.executors.base import Executor
+from controlplane.operations.purchases import Purchasing
 from controlplane.operations.services import Services
 from controlplane.runtime.attempts import AttemptStep
 from controlplane.runtime.bell import Bell
@@ -90,6 +91,11 @@ class Loops:
             holder=holder,
             leader_seconds=services.settings.leader_seconds,
             min_runtime=timedelta(seconds=services.settings.min_runtime_seconds),
+            means=Purchasing(
+                ids=services.ids,
+                idle=timedelta(seconds=services.settings.idle_seconds),
+                on_unverified_prices=services.settings.burst_on_unverified_prices,
+            ),
             builders={name for name, each in adapters.items() if isinstance(each, Builds)},
         )
         self.sweep = Sweep(store=store, bell=bell)

@@ -10,10 +10,12 @@ from controlplane.domain.errors import NoLongerKept, StaleWrite, Unavailable
 from controlplane.domain.leases import Lease
 from controlplane.operations.placements import BATCH, apply_places, note_defers, note_memory
 from controlplane.operations.preemptions import apply_preempts
+from controlplane.operations.purchases import Purchasing, apply_provisions, apply_releases
 from controlplane.runtime.bell import Bell
+from controlplane.runtime.markets import market
 from controlplane.runtime.pictures import Sight, deltas, snapshot
-from controlplane.store import Store
-from schedulers.base import Defer, Engine, Plan, Policy, Reservation
+from controlplane.store import Store, Tx
+from schedulers.base import Defer, Engine, MarketChanged, Plan, Policy, Reservation
 
 IDLE_SECONDS = 1.0
 FEED_PAGE = 5000
@@ -33,6 +35,7 @@ class _Leadership:
     version: int = 0
     told: tuple[Defer, ...] | None = None
     reserved: tuple[Reservation, ...] = ()
+    market: MarketChanged | None = None
 
 
 class SchedulingLoop:
@@ -46,14 +49,16 @@ class SchedulingLoop:
         leader_seconds: float,
         builders: AbstractSet[str] = frozenset(),
         min_runtime: timedelta = timedelta(),
+        means: Purchasing | None = None,
     ) -> None:
-        """`builders`: adapters that build a Ray cluster for each attempt."""
+        """`builders`: adapters that build a Ray cluster for each attempt. `means` None: nothing is bought."""
         self._store = store
         self._policy = policy
         self._bell = bell
         self._holder = holder
         self._leader_seconds = leader_seconds
         self._builders = builders
+        self._means = None if policy.is_simple else means
         self._sight = Sight(is_simple=policy.is_simple, min_runtime=min_runtime)
         self._leading: _Leadership | None = None
 
@@ -112,11 +117,30 @@ class SchedulingLoop:
         with self._store.read() as tx:
             events, cursor = tx.events.subjects_after(leading.cursor, FEED_PAGE)
             changes = deltas(tx, self._sight, events)
+            seen = self._market(tx)
             now = tx.now
+        if seen is not None and seen != leading.market:
+            leading.market = seen
+            changes.append(seen)
         leading.engine.apply(changes)
         leading.cursor = cursor
         leading.version += len(events)
         return now
+
+    def _market(self, tx: Tx) -> MarketChanged | None:
+        """Read at every turn: offers are refreshed without a word in the feed, and there are few."""
+        means = self._means
+        return None if means is None else market(tx, on_unverified_prices=means.on_unverified_prices)
+
+    def _buy(self, lease: Lease, plan: Plan) -> None:
+        if self._means is None:
+            return
+        if plan.provisions:
+            buy = partial(apply_provisions, lease=lease, provisions=plan.provisions, means=self._means)
+            for kept in self._store.write(buy):
+                log.info("provision.refused", extra={"ask": kept.ask_id, "why": kept.why})
+        if plan.releases:
+            self._store.write(partial(apply_releases, lease=lease, releases=plan.releases))
 
     def _commit(self, leading: _Leadership, plan: Plan) -> None:
         lease = leading.lease
@@ -129,6 +153,7 @@ class SchedulingLoop:
             unit = partial(apply_places, lease=lease, places=places, builders=self._builders)
             for refusal in self._store.write(unit):
                 log.info("place.refused", extra={"ask": refusal.place.ask_id, "why": refusal.why})
+        self._buy(lease, plan)
         if plan.past_uses or plan.reserves != leading.reserved:
             self._store.write(partial(note_memory, lease=lease, plan=plan))
             leading.reserved = plan.reserves

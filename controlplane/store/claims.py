@@ -16,7 +16,7 @@ from controlplane.domain.claims import (
     Share,
 )
 from controlplane.domain.events import Event
-from controlplane.domain.ids import ClaimId, ClusterId, LaunchId
+from controlplane.domain.ids import AskId, ClaimId, ClusterId, LaunchId
 from controlplane.store.events import Events
 from controlplane.store.links import Link
 from controlplane.store.moves import Moves, stale
@@ -62,6 +62,9 @@ _CLAIM: Final = select(
     _C.idle_seconds,
     _C.idle_since,
     _C.renewed_until,
+    _C.wanted_by,
+    _C.price_millionths,
+    _C.currency,
     _C.came_from,
 )
 _LAUNCH: Final = select(
@@ -91,6 +94,9 @@ _GIVEN_ONCE: Final = frozenset(
         "reservation",
         "tries_again",
         "idle_seconds",
+        "wanted_by",
+        "price_millionths",
+        "currency",
     }
 )
 
@@ -320,6 +326,9 @@ def _params(claim: Claim) -> dict[str, object]:
         "idle_seconds": claim.idle_seconds,
         "idle_since": micros_or_none(claim.idle_since),
         "renewed_until": micros_or_none(claim.renewed_until),
+        "wanted_by": claim.wanted_by,
+        "price_millionths": claim.price_millionths,
+        "currency": claim.currency,
     }
 
 
@@ -329,7 +338,7 @@ def _claim(row: Row) -> Claim:
     (state, since, created_at, generation, version, *rest) = rest
     (release_requested_at, last_launch_at, missing_since, problem, *rest) = rest
     (shares, trust_domain, reservation, tries_again, idle_seconds, *rest) = rest
-    (idle_since, renewed_until, came_from) = rest
+    (idle_since, renewed_until, wanted_by, price_millionths, currency, came_from) = rest
     return Claim(
         id=ClaimId(id_),
         cluster_id=ClusterId(cluster_id),
@@ -354,6 +363,9 @@ def _claim(row: Row) -> Claim:
         idle_seconds=idle_seconds,
         idle_since=moment_or_none(idle_since),
         renewed_until=moment_or_none(renewed_until),
+        wanted_by=None if wanted_by is None else AskId(wanted_by),
+        price_millionths=price_millionths,
+        currency=currency,
         came_from=came_from,
     )
 

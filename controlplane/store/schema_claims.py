@@ -32,6 +32,9 @@ CLAIMS: Final = Table(
     Column("idle_seconds", Double, nullable=True),
     _moment("idle_since", nullable=True),
     _moment("renewed_until", nullable=True),
+    _text("wanted_by", nullable=True),
+    _whole("price_millionths", nullable=True),
+    _text("currency", nullable=True),
     CheckConstraint("version >= 1", name="version"),
     CheckConstraint("machines_min >= 1 AND machines_want >= machines_min", name="machines"),
 )

@@ -1,0 +1,122 @@
+"""Purchases: machines that a plan orders for work that waits, and gives back; a plan is a proposal here too."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from controlplane.domain.claims import CapacityType, Claim, ClaimState
+from controlplane.domain.errors import StaleWrite
+from controlplane.domain.ids import AskId, ClaimId, ClusterId, ProjectId
+from controlplane.domain.jobs import JobState
+from controlplane.domain.leases import Lease
+from controlplane.domain.offers import KnownOffer, OfferKey
+from controlplane.operations.ids import Ids
+from controlplane.store import Tx
+from schedulers.base import Provision, Release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchasing:
+    """What purchases need beside the plan."""
+
+    ids: Ids
+    idle: timedelta
+    """After so long without a task the machines are given back."""
+
+    on_unverified_prices: bool
+    """Whether prices from a table count that no provider has confirmed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurchaseRefusal:
+    ask_id: AskId
+    why: str
+
+
+def offer_id(offer: KnownOffer) -> str:
+    """What a policy calls it."""
+    return f"{offer.cluster_id}/{offer.machine_type}/{offer.zone}/{offer.capacity_type.value}"
+
+
+def apply_provisions(
+    tx: Tx, lease: Lease, provisions: Sequence[Provision], *, means: Purchasing
+) -> tuple[PurchaseRefusal, ...]:
+    """Writes a claim for each. Raises `StaleWrite` when the lease was lost."""
+    tx.leases.fence(lease)
+    found = [(each, _bought(tx, each, means)) for each in provisions]
+    return tuple(PurchaseRefusal(ask_id=each.ask_id, why=why) for each, why in found if why is not None)
+
+
+def apply_releases(tx: Tx, lease: Lease, releases: Sequence[Release]) -> None:
+    tx.leases.fence(lease)
+    for release in releases:
+        claim = tx.claims.get(release.claim_id)
+        if claim is None or claim.state is not ClaimState.READY or claim.release_requested_at is not None:
+            continue
+        try:
+            with tx.savepoint():
+                tx.claims.save(claim.changed(release_requested_at=tx.now, problem="nothing waits for it"))
+                tx.work.poke("claim", claim.id)
+        except StaleWrite:  # whoever was first is looked at by the next plan
+            continue
+
+
+def _bought(tx: Tx, provision: Provision, means: Purchasing) -> str | None:
+    """Why not; None: it is written down."""
+    owner = _owner(tx, provision.ask_id)
+    if owner is None:
+        return "the ask is no longer queued"
+    cluster = tx.clusters.get(provision.cluster_id)
+    if cluster is None or not cluster.takes_tasks:
+        return "the cluster takes no tasks now"
+    if any(each.wanted_by == provision.ask_id and each.is_coming for each in tx.claims.live()):
+        return "machines are on their way for it"
+    if len(provision.orders) != 1:
+        return f"{len(provision.orders)} kinds of machines do not form one Ray cluster"
+    ((name, machines),) = provision.orders
+    offer = tx.offers.get(cluster.id, _key(name, cluster.id))
+    if offer is None or (offer.cool_until is not None and offer.cool_until > tx.now):
+        return f"offer {name} is not to be had now"
+    if not (offer.is_price_verified or means.on_unverified_prices):
+        return f"nobody has verified the price of offer {name}"
+    claim = _claim(tx, provision, offer, machines=machines, owner=owner, means=means)
+    tx.claims.add(claim)
+    for noun, subject in (("claim", claim.id), ("orphan", cluster.id), ("leftover", cluster.id)):
+        tx.work.poke(noun, subject)
+    return None
+
+
+def _claim(
+    tx: Tx, provision: Provision, offer: KnownOffer, *, machines: int, owner: ProjectId, means: Purchasing
+) -> Claim:
+    """In one zone: if that is sold out, the next plan chooses again among all that is offered."""
+    return Claim(
+        id=ClaimId(means.ids.new("claim")),
+        cluster_id=offer.cluster_id,
+        machine_type=offer.machine_type,
+        capacity_type=offer.capacity_type,
+        zones=(offer.zone,),
+        machines_min=machines,
+        machines_want=machines,
+        trust_domain=owner,
+        tries_again=False,
+        idle_seconds=means.idle.total_seconds(),
+        wanted_by=provision.ask_id,
+        price_millionths=offer.price_millionths,
+        currency=offer.currency,
+        state=ClaimState.REQUESTED,
+        since=tx.now,
+        created_at=tx.now,
+    )
+
+
+def _owner(tx: Tx, ask_id: AskId) -> ProjectId | None:
+    ask = tx.asks.get(ask_id)
+    job = tx.jobs.get(ask.job_id) if ask is not None else None
+    is_queued = job is not None and job.state is JobState.QUEUED and job.cancel_requested_at is None
+    return job.project_id if job is not None and is_queued else None
+
+
+def _key(name: str, cluster_id: ClusterId) -> OfferKey:
+    machine_type, zone, capacity_type = name.removeprefix(f"{cluster_id}/").split("/")
+    return machine_type, zone, CapacityType(capacity_type)

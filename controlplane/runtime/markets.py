@@ -1,0 +1,71 @@
+"""Markets: what a policy may know of machines that can be bought, and of those that were."""
+
+from datetime import timedelta
+
+from controlplane.domain.claims import Claim, ClaimState
+from controlplane.domain.flavors import Capacity, flavor_of
+from controlplane.domain.jobs import Ask
+from controlplane.domain.offers import KnownOffer
+from controlplane.operations.flavors import Naming
+from controlplane.operations.purchases import offer_id
+from controlplane.store import Tx
+from schedulers.base import DEFAULT_FLAVOR, ClaimView, MarketChanged, Offer, microseconds
+
+PPM = 1_000_000
+
+
+def market(tx: Tx, *, on_unverified_prices: bool) -> MarketChanged:
+    """Offers without a price that counts are left out: nobody can say whether they pay."""
+    naming = Naming.load(tx)
+    offers = [
+        each
+        for each in tx.offers.list()
+        if each.price_millionths and (each.is_price_verified or on_unverified_prices)
+    ]
+    claims = [claim for claim in naming.claims.values() if not claim.shares and claim.is_coming]
+    asks = tx.asks.many([claim.wanted_by for claim in claims if claim.wanted_by is not None])
+    boots = {offer_id(offer): offer.boot_seconds for offer in offers}
+    return MarketChanged(
+        offers=tuple(_offer(offer, naming) for offer in offers if offer.cluster_id in naming.clusters),
+        claims=tuple(
+            _claim(claim, asks.get(claim.wanted_by) if claim.wanted_by else None, boots) for claim in claims
+        ),
+    )
+
+
+def _offer(offer: KnownOffer, naming: Naming) -> Offer:
+    capacity = Capacity(
+        cluster=naming.clusters[offer.cluster_id],
+        accelerator=offer.accelerator,
+        capacity_type=offer.capacity_type,
+        labels={},
+    )
+    return Offer(
+        id=offer_id(offer),
+        cluster_id=offer.cluster_id,
+        flavor=flavor_of(capacity, naming.flavors, default=DEFAULT_FLAVOR),
+        capacity_type=offer.capacity_type,
+        allocatable=offer.amounts,
+        price_millionths_per_hour=offer.price_millionths or 0,
+        currency=offer.currency or "",
+        accelerator=offer.accelerator,
+        interruptions_per_hour_ppm=round(offer.interruptions_per_hour * PPM),
+        boot_seconds=round(offer.boot_seconds),
+        cool_until=0 if offer.cool_until is None else microseconds(offer.cool_until),
+    )
+
+
+def _claim(claim: Claim, ask: Ask | None, boots: dict[str, float]) -> ClaimView:
+    bought = "/".join((claim.cluster_id, claim.machine_type, claim.zones[0], claim.capacity_type.value))
+    return ClaimView(
+        id=claim.id,
+        cluster_id=claim.cluster_id,
+        offer_id=bought,
+        machines=claim.machines_min,
+        ask_id=claim.wanted_by,
+        queue_id="" if ask is None else ask.queue_id,
+        price_millionths_per_hour=(claim.price_millionths or 0) * claim.machines_min,
+        ready_at=microseconds(claim.created_at + timedelta(seconds=boots.get(bought, 0.0))),
+        is_ready=claim.state is ClaimState.READY,
+        idle_since=None if claim.idle_since is None else microseconds(claim.idle_since),
+    )
