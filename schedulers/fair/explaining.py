@@ -5,7 +5,7 @@ is about the state at the end of the plan, so it is true also of the last ask of
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -212,7 +212,7 @@ def _never_within_quota(world: World, facts: Facts) -> _Reason | None:
 
 
 def _too_large(world: World, facts: Facts) -> _Reason | None:
-    empty = world.fleet.emptied()
+    empty = world.empty
     topology = facts.ask_class.topology
     choices = [parts for _, parts in _choices(world, facts)]
     if any(pack(empty, parts, topology, 0) is not None for parts in choices):
@@ -261,9 +261,9 @@ def _no_quota(world: World, facts: Facts) -> _Reason | None:
 
 
 def _no_room(world: World, facts: Facts) -> _Reason | None:
-    fleet, topology = world.fleet, facts.ask_class.topology
+    topology = facts.ask_class.topology
     choices = [parts for request, parts in _choices(world, facts) if world.ledger.fits(facts.queue, request)]
-    open_fleet = replace(fleet, horizons=[], _counts={}, _log=[])
+    open_fleet = world.unpromised
     if any(pack(open_fleet, parts, topology, 0) is not None for parts in choices):
         return None
     if topology is not None and any(pack(open_fleet, parts, None, 0) is not None for parts in choices):

@@ -18,6 +18,9 @@ PROMISE_SECONDS: Final = 900
 MOST_PREEMPTIONS: Final = 64
 """Of one plan."""
 
+MOST_STEPS: Final = 5000
+"""Candidates that are looked at in one plan, over all asks; a search that has begun is ended."""
+
 
 @dataclass(slots=True)
 class Court:
@@ -27,6 +30,7 @@ class Court:
     register: Register
     verdicts: Verdicts
     left: int = MOST_PREEMPTIONS
+    steps: int = 0
     _guaranteed: dict[int, frozenset[Stake]] = field(default_factory=dict)
 
     @classmethod
@@ -35,7 +39,7 @@ class Court:
 
     def preempt(self, heir: Heir) -> Preempt | None:
         """Victims for the fewest tasks of the heir, on the first flavors for which there are some; books all of it."""
-        if not self.left or not self._anybody(heir):
+        if not self.left or self.steps >= MOST_STEPS or not self._anybody(heir):
             return None
         facts, ledger = heir.facts, self.world.ledger
         sizes = facts.sizes(facts.slack)

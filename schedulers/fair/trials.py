@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from controlplane.domain.queues import Reclaim
+from controlplane.domain.queues import Reclaim, WithinQueue
 from schedulers.base import Ground
 from schedulers.fair.fleet import NODE, Columns, Fleet, Mask, times
 from schedulers.fair.ledger import Ledger, Request
@@ -19,7 +19,7 @@ from schedulers.fair.packing import Part, Seats, pack, room_of, start_levels
 from schedulers.fair.victims import Candidate, Heir, Newcomer, Register, Verdicts
 from schedulers.fair.world import World
 
-MOST_DOMAINS: Final = 16
+MOST_DOMAINS: Final = 8
 """Of one level that are tried for one ask, those with the most room first."""
 
 Cost = tuple[int, int, int, int, int]
@@ -32,6 +32,8 @@ class Judge(Protocol):
     world: World
     register: Register
     verdicts: Verdicts
+    steps: int
+    """Candidates that were looked at so far."""
 
     def is_guaranteed(self, candidate: Candidate) -> bool: ...
 
@@ -58,6 +60,9 @@ class Trial:
     inside: Mask
     """The nodes that the heir may use in the present attempt."""
 
+    groups: dict[int, list[Candidate]] = field(default_factory=dict)
+    """By queue, those for whom it is not clear beforehand that they may stay."""
+
     gone: list[tuple[Candidate, Ground]] = field(default_factory=list)
 
     @classmethod
@@ -79,8 +84,9 @@ class Trial:
     def sentence(self) -> Sentence | None:
         """The cheapest over the domains that are tried; None: there is no legal set that suffices."""
         self.ledger.add(self.heir.facts.queue, self.request)
+        self._summon()
         found: Sentence | None = None
-        for domains in self._attempts():
+        for domains in self._attempts() if self.groups else ():
             for inside in domains:
                 self.inside = inside
                 tried = self._attempt()
@@ -90,6 +96,61 @@ class Trial:
                 break
         self.ledger.remove(self.heir.facts.queue, self.request)
         return found
+
+    def _summon(self) -> None:
+        """Keeps out whole queues that have nothing to fear, whatever else happens in the trial.
+
+        A queue's share only falls while victims are taken, and that of the heir's side only by those on its side. So
+        queues are looked at from the nearest to the farthest, each as if all candidates nearer by had gone.
+        """
+        way, rule = self._way, self.ledger.queues[self._way[0]].preemption.within_queue
+        gone: list[Candidate] = []
+        nearer, level = list[Candidate](), 0
+        for queue, group in sorted(self.court.register.by_queue.items(), key=self._distance):
+            if not group or self.ledger.paths[queue][-1] != way[-1]:
+                continue
+            if self._distance((queue, group))[0] > level:
+                level = self._distance((queue, group))[0]
+                for each in nearer:
+                    self.ledger.remove(each.queue, each.request)
+                gone, nearer = gone + nearer, []
+            kept = self._own(group, rule) if queue == way[0] else group if self.may_lose(queue) else []
+            if kept:
+                self.groups[queue] = kept
+                nearer += [each for each in kept if not each.is_part]
+        for each in gone:
+            self.ledger.add(each.queue, each.request)
+
+    @property
+    def _way(self) -> tuple[int, ...]:
+        return self.ledger.paths[self.heir.facts.queue]
+
+    def _distance(self, row: tuple[int, list[Candidate]]) -> tuple[int, int]:
+        """How far up the common cohort is; the heir's own queue comes first."""
+        its = self.ledger.paths[row[0]]
+        return next((up for up, node in enumerate(self._way) if node in its), len(self._way)), row[0]
+
+    def _own(self, group: Sequence[Candidate], rule: WithinQueue) -> list[Candidate]:
+        return [
+            each
+            for each in group
+            if self.heir.outranks_in_queue(each, rule)
+            and (self.is_guaranteed or not self.court.is_guaranteed(each))
+        ]
+
+    def may_lose(self, queue: int) -> bool:
+        mine, its = self.ledger.paths[self.heir.facts.queue], self.ledger.paths[queue]
+        if mine[-1] != its[-1] or not all(
+            self.ledger.is_above(node, list(self.request)) for node in its if node not in mine
+        ):
+            return False
+        rules = self.ledger.queues[mine[0]].preemption
+        if self._owns_it(queue):
+            return rules.reclaim is not Reclaim.NEVER
+        if rules.borrow_below is not None:
+            return True
+        ours, other = self._siblings(queue)
+        return rules.fair_share and self.ledger.share(ours) <= self.ledger.share(other)
 
     def _attempts(self) -> Iterator[list[Mask]]:
         """Level by level, the domains in which the heir could fit if all candidates went."""
@@ -115,7 +176,7 @@ class Trial:
 
     def _room_if_all_went(self) -> Columns:
         room = self.fleet.free.copy()
-        for group in self.court.register.by_queue.values():
+        for group in self.groups.values():
             for candidate in group:
                 if candidate.is_part:
                     continue
@@ -136,10 +197,12 @@ class Trial:
         return sentence
 
     def _take_until_it_fits(self) -> Seats | None:
-        line = _Line.of(self)
         spared: list[Candidate] = []
-        while (seats := self._seats()) is None:
+        line = _Line.of(self, spared)
+        seats = self._seats()
+        while seats is None:
             candidate = line.next()
+            self.court.steps += 1
             if candidate is None:
                 return self._take_one_of_each(spared)
             if not self._helps(candidate):
@@ -147,18 +210,24 @@ class Trial:
             ground = self._ground(candidate)
             if ground is None:
                 spared.append(candidate)
-            else:
-                self._evict(candidate, ground)
+                continue
+            self._evict(candidate, ground)
+            seats = self._seats()
         return seats
 
     def _take_one_of_each(self, spared: Sequence[Candidate]) -> Seats | None:
         """The second rule of fair shares: the heir's new share only has to be smaller than the old one of the queue."""
         asked: list[int] = []
+        hopeless: set[int] = set()
         for candidate in spared:
-            if candidate.queue in asked or not self._helps(candidate):
+            queue = candidate.queue
+            if queue in asked or queue in hopeless or not self._helps(candidate):
                 continue
-            if self._ground(candidate, old_share=True) is not None:
-                asked.append(candidate.queue)
+            if queue != self._way[0] and not self.may_lose(queue):
+                hopeless.add(queue)
+            elif self._ground(candidate, old_share=True) is not None:
+                asked.append(queue)
+                hopeless.clear()
                 self._evict(candidate, Ground.FAIR_SHARE)
                 if (seats := self._seats()) is not None:
                     return seats
@@ -318,6 +387,9 @@ class _Line:
     """Candidates in the order in which they are asked: always from where the share is largest at that moment."""
 
     trial: Trial
+    spared: list[Candidate]
+    """Those of whom it is clear that they may stay, unless the second rule has them."""
+
     groups: dict[int, list[Candidate]]
     """Of every queue, the last one is next."""
 
@@ -325,33 +397,38 @@ class _Line:
     """Of every node, those below which there still are candidates."""
 
     @classmethod
-    def of(cls, trial: Trial) -> "_Line":
+    def of(cls, trial: Trial, spared: list[Candidate]) -> "_Line":
         ledger = trial.ledger
-        root = ledger.paths[trial.heir.facts.queue][-1]
-        groups = {
-            queue: group[::-1]
-            for queue, group in sorted(trial.court.register.by_queue.items())
-            if group and ledger.paths[queue][-1] == root
-        }
+        groups = {queue: group[::-1] for queue, group in sorted(trial.groups.items())}
         children: dict[int, list[int]] = {}
         for queue in groups:
             for node in ledger.paths[queue][:-1]:
                 siblings = children.setdefault(ledger.parent[node], [])
                 if node not in siblings:
                     siblings.append(node)
-        return cls(trial, groups, children)
+        return cls(trial, spared, groups, children)
 
     def next(self) -> Candidate | None:
-        at = self.trial.ledger.paths[self.trial.heir.facts.queue][-1]
+        while (queue := self._largest()) is not None:
+            group = self.groups[queue]
+            if queue == self.trial.heir.facts.queue or self.trial.may_lose(queue):
+                return group.pop()
+            self.spared.extend(reversed(group))
+            group.clear()
+        return None
+
+    def _largest(self) -> int | None:
+        """Down from the root, always to the child that claims most."""
+        root = self.trial.ledger.paths[self.trial.heir.facts.queue][-1]
+        at = root
         while below := self.children.get(at):
             child = max(below, key=self._claim)
-            if not self._has_any(child):
+            if self._has_any(child):
+                at = child
+            else:
                 below.remove(child)
-                at = self.trial.ledger.paths[at][-1]
-                continue
-            at = child
-        group = self.groups.get(at)
-        return group.pop() if group else None
+                at = root
+        return at if self.groups.get(at) else None
 
     def _has_any(self, node: int) -> bool:
         return bool(self.groups.get(node)) or any(

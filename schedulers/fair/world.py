@@ -69,6 +69,8 @@ class World:
     """What the plan promises for later; known once everybody had a turn."""
 
     known: dict[ClassId, Facts] = field(default_factory=dict)
+    _empty: Fleet | None = None
+    _unpromised: Fleet | None = None
     kept_free: Columns | None = None
     """What is free on machines that are kept for those who had them bought."""
 
@@ -91,6 +93,20 @@ class World:
     @property
     def epoch_start(self) -> int:
         return self.now - self.now % (EPOCH_SECONDS * SECOND)
+
+    @property
+    def empty(self) -> Fleet:
+        """As if nobody held anything."""
+        if self._empty is None:
+            self._empty = self.fleet.emptied()
+        return self._empty
+
+    @property
+    def unpromised(self) -> Fleet:
+        """What is free at the end of the plan, as if nothing were promised for later."""
+        if self._unpromised is None:
+            self._unpromised = replace(self.fleet, horizons=[], _log=[], _counts={})
+        return self._unpromised
 
     def facts(self, class_id: ClassId) -> Facts:
         known = self.known.get(class_id)
