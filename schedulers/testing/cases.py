@@ -90,10 +90,10 @@ def _check_rounds(spec: Json, policy: Policy) -> list[Difference]:
         replace_nodes(simulation, step.get("nodes", ()))
         plan = policy.plan(simulation.snapshot())
         found = _compare(step.get("plan", {}), simulation, plan)
-        if step.get("settle", True):
-            settle(simulation, policy, step.get("cycles", MOST_CYCLES))
-        else:
+        if not step.get("settle", True):
             simulation.commit(plan)
+        elif settle(simulation, policy, cycles := step.get("cycles", MOST_CYCLES)) == cycles:
+            found.append(f"no rest after {cycles} cycles")
         found += _compare_state(step.get("expect", {}), simulation)
         differences += [f"step {number}: {each}" for each in found]
     return differences

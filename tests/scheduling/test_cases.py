@@ -8,6 +8,7 @@ import pytest
 
 from schedulers.fair.policy import Fair
 from schedulers.testing import Case, load
+from schedulers.testing.scenes import simulation_of
 
 HERE: Final = Path(__file__).parent
 CASES: Final = load(HERE / "cases")
@@ -48,6 +49,16 @@ HELD: Final = [case for case in CASES if case.id not in PENDING and case.id not 
 @pytest.mark.parametrize("case", HELD, ids=[case.id for case in HELD])
 def test_the_policy_does_what_the_case_says(case: Case) -> None:
     assert case.check(Fair()) == []
+
+
+PLANNED: Final = [case for case in CASES if case.spec.get("action", "plan") == "plan"]
+
+
+@pytest.mark.parametrize("case", PLANNED, ids=[case.id for case in PLANNED])
+def test_the_order_of_rows_does_not_matter(case: Case) -> None:
+    simulation = simulation_of(case.spec)
+    plan = Fair().plan(simulation.snapshot())
+    assert Fair().plan(simulation.snapshot(backwards=True)) == plan
 
 
 @pytest.mark.parametrize("name", sorted(PENDING | WAIVED))
