@@ -16,7 +16,7 @@ from schedulers.fair.fleet import NEVER, Columns
 from schedulers.fair.ledger import Request
 from schedulers.fair.packing import pack
 from schedulers.fair.seating import Seating
-from schedulers.fair.world import World
+from schedulers.fair.world import Holding, World
 
 DEPTH: Final = 8
 """Reservations of one plan."""
@@ -50,8 +50,10 @@ class Calendar:
     spare: list[tuple[int, int, dict[int, int]]] = field(default_factory=list)
     """(moment, queue, what it leaves of each cell): of quota that is promised."""
 
-    fresh: list[Seating] = field(default_factory=list)
+    fresh: list[_Stay] = field(default_factory=list)
     """What this plan seats."""
+
+    _held: dict[AskId, _Stay] = field(default_factory=dict)
 
     @property
     def reservations(self) -> tuple[Reservation, ...]:
@@ -75,7 +77,7 @@ class Calendar:
         return True
 
     def charge(self, seating: Seating) -> None:
-        self.fresh.append(seating)
+        self.fresh.append(self._stay_of(seating))
         end = self.world.floor.end(seating.facts)
         for moment, _, spare in self.spare:
             for cell, amount in seating.request.items() if moment < end else ():
@@ -115,16 +117,24 @@ class Calendar:
         return [(moment, endings[moment]) for moment in sorted(endings) if moment <= last][:MOST_MOMENTS]
 
     def _stays(self) -> Iterator[_Stay]:
-        world = self.world
-        for holding in world.holdings.values():
-            seats = tuple((seat.node, seat.role) for seat in holding.seats if seat.node >= 0)
-            began, queue = holding.ask.admitted_at, holding.facts.queue
-            yield _Stay(world.end_of(holding), began, seats, queue, holding.request)
-        for seating in self.fresh:
-            roles = zip(seating.facts.roles, seating.seats, strict=True)
-            taken = tuple((node, role) for role, nodes in roles for node in nodes)
-            end, queue = world.floor.end(seating.facts), seating.facts.queue
-            yield _Stay(end, world.now, taken, queue, seating.request)
+        """Of all that runs: what was taken from an ask in this plan no longer counts as its own."""
+        for ask_id, holding in self.world.holdings.items():
+            known = self._held.get(ask_id)
+            if known is None or len(known.seats) > len(holding.seats):
+                known = self._held[ask_id] = self._stay_in(holding)
+            yield known
+        yield from self.fresh
+
+    def _stay_in(self, holding: Holding) -> _Stay:
+        seats = tuple((seat.node, seat.role) for seat in holding.seats if seat.node >= 0)
+        end, began = self.world.end_of(holding), holding.ask.admitted_at
+        return _Stay(end, began, seats, holding.facts.queue, holding.request)
+
+    def _stay_of(self, seating: Seating) -> _Stay:
+        roles = zip(seating.facts.roles, seating.seats, strict=True)
+        seats = tuple((node, role) for role, nodes in roles for node in nodes)
+        end = self.world.floor.end(seating.facts)
+        return _Stay(end, self.world.now, seats, seating.facts.queue, seating.request)
 
     def _seat_at(self, moment: int, free: Columns, facts: Facts, sizes: Sequence[int]) -> Seating | None:
         """Beside what others were promised for the same time."""

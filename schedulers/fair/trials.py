@@ -396,6 +396,11 @@ class _Line:
     children: dict[int, list[int]]
     """Of every node, those below which there still are candidates."""
 
+    asked: int | None = None
+    """The queue that was asked last, as long as nobody has gone since: shares have not moved."""
+
+    gone: int = 0
+
     @classmethod
     def of(cls, trial: Trial, spared: list[Candidate]) -> "_Line":
         ledger = trial.ledger
@@ -409,13 +414,18 @@ class _Line:
         return cls(trial, spared, groups, children)
 
     def next(self) -> Candidate | None:
-        while (queue := self._largest()) is not None:
-            group = self.groups[queue]
+        while (queue := self._next_queue()) is not None:
+            group, self.asked, self.gone = self.groups[queue], queue, len(self.trial.gone)
             if queue == self.trial.heir.facts.queue or self.trial.may_lose(queue):
                 return group.pop()
             self.spared.extend(reversed(group))
             group.clear()
         return None
+
+    def _next_queue(self) -> int | None:
+        if self.asked is not None and self.gone == len(self.trial.gone) and self.groups[self.asked]:
+            return self.asked
+        return self._largest()
 
     def _largest(self) -> int | None:
         """Down from the root, always to the child that claims most."""
