@@ -63,9 +63,8 @@ def main() -> None:
         simulation.commit(plan)
         gone = [delta for delta in simulation.deltas if isinstance(delta, AskLeft)]
         assert len(gone) == len(plan.places)
-    print(
-        f"one finish and one submit: p50 {1000 * sorted(spent)[len(spent) // 2]:.0f} ms, most {1000 * max(spent):.0f} ms"
-    )
+    middle, most = sorted(spent)[len(spent) // 2], max(spent)
+    print(f"one finish, one submit: p50 {1000 * middle:.0f} ms, most {1000 * most:.0f} ms")
 
 
 def measured(what: str, do: Callable[[], T]) -> tuple[T, float]:
