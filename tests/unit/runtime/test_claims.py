@@ -281,7 +281,7 @@ def test_whichever_call_goes_wrong_once_nothing_is_bought_twice_and_nothing_stay
     _live_once(world)
     calls = len(world.cloud.calls)
     verbs = {verb for verb, _ in world.cloud.calls}
-    assert verbs == {"inventory", "ensure", "list_owned", "terminate"}
+    assert verbs >= {"inventory", "ensure", "list_owned", "terminate"}
     for number in range(calls):
         bought = len(world.cloud.bill)
         world.cloud.wrong_call = len(world.cloud.calls) + number
