@@ -253,3 +253,15 @@ def test_more_than_the_quota_and_all_that_could_be_lent_says_so(shared: World) -
     shared.submit("blue", tasks=4)
     waiting = shared.submit("blue", tasks=1)
     assert shared.why(waiting) == "no_quota"
+
+
+def test_work_that_started_small_keeps_its_size_and_holds_nobody_up(shared: World) -> None:
+    first = shared.submit("blue", tasks=3)
+    small = shared.submit("blue", tasks=3, min_tasks=1)
+    assert len(shared.nodes(shared.attempts(small)[0])) == 1
+    for job in (first, small):
+        shared.run(job)
+    shared.finish(shared.attempts(first)[0])
+    other = shared.submit("green", tasks=3)
+    assert len(shared.nodes(shared.attempts(other)[0])) == 3
+    assert len(shared.attempts(small)) == 1
