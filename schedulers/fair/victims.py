@@ -9,7 +9,7 @@ Two rules keep preemption from going round in circles, on any tree, with any num
 
 So between events from outside the guaranteed amounts, compared from the highest priority down, never fall; and while
 they stay equal the verdicts extend to one order of all asks, in which every step puts a higher one into the place of
-lower ones. Both can rise only so often. docs/adr/0004 has the reasons and the proof.
+lower ones. Both can rise only so often. docs/adr/0005 has the reasons and the proof.
 """
 
 from collections.abc import Iterable, Iterator
