@@ -160,7 +160,16 @@ class Judge:
             # The rules look at nothing else, so what reads as it did when they held needs no second look.
             if self._found_well.get(dossier.job.id) != dossier:
                 self._raise(invariants.of_job(dossier))
+                self._not_placed_in_vain(dossier)
                 self._found_well[dossier.job.id] = dossier
+
+    @staticmethod
+    def _not_placed_in_vain(dossier: invariants.Dossier) -> None:
+        """Here one writes after the other, so whoever places sees every wish that was kept before."""
+        wished_at = dossier.job.cancel_requested_at
+        for attempt in dossier.attempts:
+            if wished_at is not None and attempt.placed_at > wished_at:
+                raise Violation(f"attempt {attempt.id} was placed after its job was cancelled at {wished_at}")
 
     def _claims(self, tx: Tx) -> None:
         for file in tx.audits.claims(None, MOST_EVENTS):

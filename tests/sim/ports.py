@@ -36,6 +36,9 @@ LOOKS: Final = {
 READS: Final = {"away": 0.002, "others act before": 0.01}
 PLANNING_READS: Final = {"away": 0.002, "others act before": 0.15}
 WRITES: Final = {"others act before": 0.05, "away": 0.003, "crash before": 0.002}
+PLANNING_WRITES: Final = {**WRITES, "others act before": 0.25}
+"""What a plan rests on may change while it is made."""
+
 RERUNS: Final = {"run twice": 0.01}
 BEFORE_COMMITS: Final = {"not committed": 0.004, "crash before commit": 0.002}
 AFTER_COMMITS: Final = {"answer of commit lost": 0.004, "crash after commit": 0.003}
@@ -85,7 +88,7 @@ class Way:
     def before_write(self) -> None:
         if self._world.database_is_away:
             raise away()
-        kind = self._fault("write", WRITES)
+        kind = self._fault("write", PLANNING_WRITES if self.is_planning else WRITES)
         if kind == "away":
             raise away()
         self._strike_before(kind, "write")
