@@ -252,7 +252,6 @@ def _head_params(settings: Settings) -> dict[str, str]:
         "num-cpus": "0",
         "num-gpus": "0",
         "object-store-memory": str(_object_store(settings.head)),
-        "ray-client-server-port": "0",  # jobs come over HTTP; nobody needs that other way in
     }
 
 
