@@ -204,19 +204,17 @@ def _give_back(space: Namespace, config_map: Json, record: Record, named: set[st
 
 
 def _take_down(space: Namespace, labels: Mapping[str, str]) -> bool:
-    """Whether anything was there. What the operator made goes with its RayCluster."""
-    anything = False
-    for what in KINDS:
-        for thing in space.list(what, labels):
-            anything = True
-            if "deletionTimestamp" not in thing["metadata"] and not _is_operators(thing):
-                space.delete(what, thing["metadata"]["name"])
-    return anything
+    """Whether anything was there. An operator's pods are left until their RayCluster is gone: it would make new ones.
 
-
-def _is_operators(thing: Json) -> bool:
-    owners = thing["metadata"].get("ownerReferences") or ()
-    return any(owner.get("kind") == "RayCluster" for owner in owners)
+    Kubernetes deletes them too, but learns of a new kind of owner only after a while.
+    """
+    found = [(what, thing) for what in KINDS for thing in space.list(what, labels)]
+    standing = {thing["metadata"]["uid"] for what, thing in found if what == CUSTOM}
+    for what, thing in found:
+        owners = {owner["uid"] for owner in thing["metadata"].get("ownerReferences") or ()}
+        if "deletionTimestamp" not in thing["metadata"] and not owners & standing:
+            space.delete(what, thing["metadata"]["name"])
+    return bool(found)
 
 
 def _of_claim(cluster_id: str, claim_id: str) -> dict[str, str]:
