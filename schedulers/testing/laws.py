@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controlplane.domain.amounts import Amounts
@@ -65,6 +65,9 @@ capacities = st.builds(
     clusters=st.lists(clusters, max_size=2, unique_by=lambda cluster: cluster.id).map(tuple),
 )
 ask_ids = st.integers(0, 15).map(lambda n: AskId(f"ask{n}"))
+
+INHERITED = (HealthCheck.differing_executors,)
+"""One law is run by every class that inherits it; each brings its own policy."""
 
 
 @st.composite
@@ -131,7 +134,7 @@ class PolicyLaws:
         raise NotImplementedError
 
     @given(histories())
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150, deadline=None, suppress_health_check=INHERITED)
     def test_the_engine_and_the_plain_plan_agree_on_any_history(self, history: list[list[Delta]]) -> None:
         policy, picture = self.policy(), Picture()
         engine = policy.start(picture.snapshot())
@@ -141,7 +144,7 @@ class PolicyLaws:
             assert engine.plan(version=0, now=EPOCH) == policy.plan(picture.snapshot())
 
     @given(histories(), st.integers(0, 4))
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100, deadline=None, suppress_health_check=INHERITED)
     def test_an_engine_that_starts_late_has_missed_nothing(
         self, history: list[list[Delta]], late: int
     ) -> None:
@@ -153,13 +156,13 @@ class PolicyLaws:
             assert engine.plan(version=0, now=EPOCH) == policy.plan(picture.snapshot())
 
     @given(histories())
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100, deadline=None, suppress_health_check=INHERITED)
     def test_the_order_of_rows_changes_nothing(self, history: list[list[Delta]]) -> None:
         picture = _all(history)
         assert self.policy().plan(picture.snapshot()) == self.policy().plan(picture.snapshot(backwards=True))
 
     @given(histories())
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100, deadline=None, suppress_health_check=INHERITED)
     def test_a_plan_books_no_node_over_what_is_free(self, history: list[list[Delta]]) -> None:
         picture = _all(history)
         free = {node.id: node.free for node in picture.capacity.nodes}
@@ -170,7 +173,7 @@ class PolicyLaws:
                 free[seat.node_id] = free[seat.node_id].minus(ask_class.amounts)
 
     @given(histories())
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100, deadline=None, suppress_health_check=INHERITED)
     def test_gangs_are_seated_whole_in_one_open_cluster_on_nodes_that_match(
         self, history: list[list[Delta]]
     ) -> None:
@@ -185,7 +188,7 @@ class PolicyLaws:
             assert all(wanted.accelerator in (None, homes[seat.node_id].accelerator) for seat in place.seats)
 
     @given(histories())
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100, deadline=None, suppress_health_check=INHERITED)
     def test_every_ask_that_may_go_is_placed_or_its_class_says_why_not(
         self, history: list[list[Delta]]
     ) -> None:
@@ -197,7 +200,7 @@ class PolicyLaws:
                 assert ask.ask_class.id in explained
 
     @given(histories())
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100, deadline=None, suppress_health_check=INHERITED)
     def test_nothing_is_placed_before_its_back_off_is_over(self, history: list[list[Delta]]) -> None:
         picture = _all(history)
         placed = _placed(self.policy().plan(picture.snapshot()))
