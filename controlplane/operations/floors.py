@@ -70,17 +70,27 @@ class Floor:
             node = self.nodes.get(seat.node_id)
             if node is None or self.home[node.id] != place.cluster_id or node.cordoned_at is not None:
                 return f"node {seat.node_id} is gone or cordoned"
-            free = left.get(node.id) or self.free[node.id].minus(self._promised(place.ask_id, node.id))
-            if not ask.amounts.fits_in(free):
+            free = left.get(node.id, self.free[node.id])
+            if not ask.amounts.fits_in(free.minus(self._promised(place.ask_id, node.id))):
                 return f"node {node.id} has no room any more"
             left[node.id] = free.minus(ask.amounts)
         return left
 
+    def book(self, place: Place, left: Left) -> None:
+        """What was granted is no longer free, nor promised to whom it was granted."""
+        self.free.update(left)
+        for node_id in left:
+            kept = self._promises_of().get(node_id, [])
+            kept[:] = [each for each in kept if each[0] != place.ask_id]
+
     def _promised(self, ask_id: AskId, node_id: NodeId) -> Amounts:
         """What is free there, but for somebody else: only the heir may be placed on seats that were promised to it."""
+        return total(amounts for heir, amounts in self._promises_of().get(node_id, ()) if heir != ask_id)
+
+    def _promises_of(self) -> dict[NodeId, list[tuple[AskId, Amounts]]]:
         if self.promises is None:
             self.promises = _promises(self.tx)
-        return total(amounts for heir, amounts in self.promises.get(node_id, ()) if heir != ask_id)
+        return self.promises
 
     def builds(self, cluster_id: ClusterId) -> bool:
         ray = self.rays.get(cluster_id)

@@ -99,7 +99,7 @@ def _judged(seen: _Seen, floor: Floor, places: Sequence[Place]) -> tuple[list[Pl
         if isinstance(left := _judgement(seen, floor, place), str):
             refusals.append(Refusal(place=place, why=left))
         else:
-            floor.free.update(left)
+            floor.book(place, left)
             granted.append(place)
     return granted, refusals
 
@@ -124,7 +124,7 @@ def _one_by_one(floor: Floor, places: Sequence[Place]) -> Iterator[Refusal]:
         except StaleWrite as stale:
             yield Refusal(place=place, why=stale.message)
         else:
-            floor.free.update(left)
+            floor.book(place, left)
 
 
 def _commit(floor: Floor, seen: _Seen, places: Sequence[Place]) -> None:

@@ -144,7 +144,7 @@ PLANTS: Final = (
             ),
             Edit(
                 path=FLOORS,
-                old="            if not ask.amounts.fits_in(free):",
+                old="            if not ask.amounts.fits_in(free.minus(self._promised(place.ask_id, node.id))):",
                 new="            if False:",
             ),
         ),

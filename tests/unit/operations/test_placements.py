@@ -2,6 +2,7 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -13,7 +14,7 @@ from controlplane.domain.jobs import JobState
 from controlplane.domain.leases import Lease
 from controlplane.operations.placements import Refusal, apply_places, note_defers
 from controlplane.store import Store, Tx
-from schedulers.base import Defer, Place, Placement, ReasonCode
+from schedulers.base import Defer, Nomination, Place, Placement, ReasonCode, microseconds
 from tests import factories
 from tests.databases import Opener
 from tests.store.planting import plant, raw
@@ -71,6 +72,25 @@ def test_each_placing_is_judged_by_what_those_before_it_left(planted: Store, lea
     no_room = "node node-1 has no room any more"
     assert apply(planted, lease, *places) == [(f"ask-{n}", no_room) for n in (ROOM + 1, ROOM + 2)]
     assert len(active(planted)) == ROOM
+
+
+def test_what_is_promised_to_an_heir_is_kept_from_all_others_and_counted_once(
+    planted: Store, lease: Lease
+) -> None:
+    last = ROOM + 2
+    promise = Nomination(
+        ask_id=AskId(f"ask-{last}"),
+        cluster_id=factories.cluster().id,
+        seats=((0, factories.node().id),),
+        until=microseconds(factories.NOON + timedelta(days=36_500)),
+    )
+    planted.write(lambda tx: tx.memories.nominate(promise))
+
+    others = [place(number) for number in range(1, ROOM + 1)]
+
+    assert apply(planted, lease, *others[:3], place(last), *others[3:]) == [
+        (f"ask-{ROOM}", "node node-1 has no room any more")
+    ]
 
 
 def test_one_that_may_not_be_placed_is_refused_alone(planted: Store, lease: Lease) -> None:
