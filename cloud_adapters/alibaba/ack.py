@@ -1,36 +1,43 @@
-"""Kubeconfigs of ACK, Alibaba Cloud's Kubernetes: what the Kubernetes adapter needs to reach such a cluster."""
+"""ACK: admission to Alibaba Cloud's Kubernetes clusters, with a kubeconfig whose certificate ends by itself."""
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from cloud_adapters.admissions import Admission, chosen
 from cloud_adapters.alibaba.client import Account, deadline_of
-from cloud_adapters.alibaba.settings import Access
+from cloud_adapters.alibaba.settings import access_of
 from cloud_adapters.base import Rejected
 
-LEAST_LIFE: Final = timedelta(minutes=15)
-MOST_LIFE: Final = timedelta(days=3)
+LIFE: Final = timedelta(hours=1)
+"""ACK gives from 15 minutes to 3 days. What was once given cannot be taken back, so not long."""
+
+SWITCH: Final = {"on": "true", "off": "false"}
 
 
-def kubeconfig(
-    access: Access, cluster_id: str, *, life: timedelta, is_private: bool = False, deadline: float
-) -> str:
-    """A kubeconfig whose certificate lasts for `life`; ask again before it is over.
+class Ack:
+    """Needs the settings `cluster` (its id) and `region`.
 
-    `is_private`: for the address inside the VPC. Raises `AuthFailed` without the right
-    cs:DescribeClusterUserKubeconfig, and `Rejected` for a cluster that the account does not have.
+    `private` = `on`: by the address inside the VPC. `endpoint` is for tests on loopback.
     """
-    if not LEAST_LIFE <= life <= MOST_LIFE:
-        raise Rejected(f"a kubeconfig of ACK lasts from 15 minutes to 3 days, not {life}")
-    if not cluster_id.isalnum():
-        raise Rejected(f"an id of an ACK cluster has letters and digits alone, not {cluster_id!r}")
-    wanted = {
-        "PrivateIpAddress": "true" if is_private else "false",
-        "TemporaryDurationMinutes": str(life // timedelta(minutes=1)),
-    }
-    answer = Account(access).call_other(
-        "DescribeClusterUserKubeconfig",
-        wanted,
-        path=f"/k8s/{cluster_id}/user_config",
-        until=deadline_of(deadline),
-    )
-    return str(answer["config"])
+
+    def admit(self, settings: Mapping[str, str], secret: str | None, *, deadline: float) -> Admission:
+        """Needs the right cs:DescribeClusterUserKubeconfig."""
+        given = chosen(settings, needed=("cluster", "region"), optional=("private", "endpoint"))
+        cluster_id, private = given["cluster"], given.get("private", "off")
+        if not (cluster_id.isascii() and cluster_id.isalnum()):
+            raise Rejected(f"setting credentials.cluster has letters and digits alone, not {cluster_id!r}")
+        if private not in SWITCH:
+            raise Rejected(f"setting credentials.private must be on or off, not {private!r}")
+        until = datetime.now(UTC) + LIFE
+        wanted = {
+            "PrivateIpAddress": SWITCH[private],
+            "TemporaryDurationMinutes": str(LIFE // timedelta(minutes=1)),
+        }
+        answer = Account(access_of(given, secret, f"ACK cluster {cluster_id}")).call_other(
+            "DescribeClusterUserKubeconfig",
+            wanted,
+            path=f"/k8s/{cluster_id}/user_config",
+            until=deadline_of(deadline),
+        )
+        return Admission(kubeconfig=str(answer["config"]), until=until)

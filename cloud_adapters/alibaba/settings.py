@@ -76,19 +76,26 @@ def settings_of(cluster: ClusterRef) -> Settings:
     if missing := sorted(name for name, form in _FORMS.items() if form.is_required and name not in given):
         raise Rejected(f"cluster {cluster.name} lacks the settings {', '.join(missing)}")
     values = {name: _value(name, text) for name, text in given.items()}
-    access = Access(
-        region=str(values.pop("region")), keys=keys_of(cluster), endpoint=_text(values.pop("endpoint", None))
-    )
+    keys = keys_of(cluster.secret, f"cluster {cluster.name}")
+    access = Access(region=str(values.pop("region")), keys=keys, endpoint=_text(values.pop("endpoint", None)))
     # What the forms read has the type of the field that it is named after.
     return Settings(access=access, **values)  # type: ignore[arg-type]
 
 
-def keys_of(cluster: ClusterRef) -> Keys | None:
+def access_of(settings: Mapping[str, str], secret: str | None, whose: str) -> Access:
+    """From the settings `region` and, on loopback, `endpoint`. Raises `Rejected`, which names the setting."""
+    read = {name: _value(name, settings[name]) for name in ("region", "endpoint") if name in settings}
+    return Access(
+        region=str(read["region"]), keys=keys_of(secret, whose), endpoint=_text(read.get("endpoint"))
+    )
+
+
+def keys_of(secret: str | None, whose: str) -> Keys | None:
     """Raises `Rejected` without a word of what the secret says."""
-    if cluster.secret is None:
+    if secret is None:
         return None
     try:
-        said = json.loads(cluster.secret)
+        said = json.loads(secret)
     except json.JSONDecodeError:
         said = None
     wanted = {"access_key_id", "access_key_secret"}
@@ -96,7 +103,7 @@ def keys_of(cluster: ClusterRef) -> Keys | None:
     is_whole = isinstance(said, dict) and wanted <= said.keys() <= allowed
     if not is_whole or not all(isinstance(value, str) and value for value in said.values()):
         raise Rejected(
-            f"the secret of cluster {cluster.name} must be a JSON object with access_key_id, access_key_secret and, "
+            f"the secret of {whose} must be a JSON object with access_key_id, access_key_secret and, "
             "for temporary keys, security_token"
         )
     return Keys(**said)

@@ -24,6 +24,9 @@ RESERVATION: Final = re.compile(r"cr-[0-9a-f]{8,17}")
 PROFILE: Final = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:instance-profile/[\w+=,.@/-]+")
 
 
+SAFE_URL: Final = "a URL with https, or with http on loopback"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwsSettings:
     regions: tuple[str, ...]
@@ -89,6 +92,13 @@ def settings_of(cluster: ClusterRef) -> AwsSettings:
     given.check_known()
     _check_places(given, settings)
     return settings
+
+
+def is_safe_url(text: str) -> bool:
+    """Off loopback a request is never sent in the clear."""
+    parts = urlsplit(text)
+    host = parts.hostname or ""
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
 def _check_places(given: "_Given", settings: AwsSettings) -> None:
@@ -179,12 +189,9 @@ class _Given:
         return SWITCH[text]
 
     def url(self, name: str) -> str | None:
-        """Off loopback a request is never sent in the clear."""
         text = self.text(name)
-        parts = urlsplit(text)
-        is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
-        if text and not (is_safe and parts.hostname):
-            raise self.refusal(name, text, "a URL with https, or with http on loopback")
+        if text and not is_safe_url(text):
+            raise self.refusal(name, text, SAFE_URL)
         return text or None
 
     def _parted(

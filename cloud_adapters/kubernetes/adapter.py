@@ -1,14 +1,13 @@
 """Kubernetes: a cluster that lends its nodes, and builds Ray clusters on those that were booked."""
 
 import base64
-import threading
 import time
-import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from cloud_adapters.admissions import Admits, admitting
 from cloud_adapters.base import (
     Built,
     ClusterRef,
@@ -24,12 +23,12 @@ from cloud_adapters.base import (
     Transient,
 )
 from cloud_adapters.kubernetes import building, owned
-from cloud_adapters.kubernetes.kubeconfig import Permissions, access_of
+from cloud_adapters.kubernetes.connections import Connections
+from cloud_adapters.kubernetes.kubeconfig import Permissions
 from cloud_adapters.kubernetes.manifests import DASHBOARD_PORT, TOKEN_KEY
 from cloud_adapters.kubernetes.namespace import Namespace
 from cloud_adapters.kubernetes.orders import HEAD, Order, member_name
-from cloud_adapters.kubernetes.settings import Reach, settings_of
-from cloud_adapters.kubernetes.watching import IDLE_SECONDS
+from cloud_adapters.kubernetes.settings import Reach
 from cloud_adapters.ray_state import RayState
 
 if TYPE_CHECKING:
@@ -39,22 +38,13 @@ LIST_LAG: Final = timedelta(seconds=5)
 """Reads are as young as the call. What lags is a launch that is made of several objects, one after the other."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Kept:
-    key: tuple[object, ...]
-    site: "Site"
-    used_at: float
-
-
 class KubernetesAdapter:
     """Keeps connections and watches of each cluster, and drops those of a cluster that nobody asks for any more."""
 
-    def __init__(self, permissions: Permissions | None = None) -> None:
-        self._permissions = permissions or Permissions.read()
-        self._lock = threading.Lock()
-        self._kept: dict[str, _Kept] = {}
-        # The port has no close: threads and connections end with the adapter that holds them.
-        self._finalizer = weakref.finalize(self, _close, self._kept)
+    def __init__(
+        self, permissions: Permissions | None = None, *, admitting: Callable[[str], Admits] = admitting
+    ) -> None:
+        self._connections = Connections(permissions or Permissions.read(), admitting)
 
     @property
     def list_lag(self) -> timedelta:
@@ -62,7 +52,7 @@ class KubernetesAdapter:
 
     def close(self) -> None:
         """Ends all threads and connections."""
-        self._finalizer()
+        self._connections.close()
 
     def inventory(self, cluster: ClusterRef, *, deadline: float) -> Inventory:
         """From watches, after one call that shows that the cluster answers.
@@ -70,7 +60,7 @@ class KubernetesAdapter:
         The first look may take longer than a deadline: it then goes on behind, and a later call has it.
         """
         until = time.monotonic() + deadline
-        site = self._site(cluster)
+        site = self._connections.site(cluster, deadline)
         session = site.session(until=until)
         missing = site.missing_rights(until=until)
         machines, unseen = site.machines(session, until=until)
@@ -122,45 +112,9 @@ class KubernetesAdapter:
         )
 
     def _space(self, cluster: ClusterRef, deadline: float) -> tuple["Site", Namespace]:
-        site = self._site(cluster)
-        return site, Namespace(site.api, site.settings.namespace, until=time.monotonic() + deadline)
-
-    def _site(self, cluster: ClusterRef) -> "Site":
-        """Raises `Rejected` for settings or a kubeconfig that will not do."""
-        route = cluster.endpoint.route if cluster.endpoint is not None else None
-        key = (cluster.settings, cluster.secret, route)
-        now = time.monotonic()
-        with self._lock:
-            dropped = [
-                self._kept.pop(name)
-                for name, each in list(self._kept.items())
-                if now - each.used_at > IDLE_SECONDS or (name == cluster.id and each.key != key)
-            ]
-            kept = self._kept.get(cluster.id)
-            if kept is None:
-                kept = self._kept[cluster.id] = _Kept(key=key, site=self._opened(cluster), used_at=now)
-            kept.used_at = now
-        for each in dropped:
-            each.site.close()
-        return kept.site
-
-    def _opened(self, cluster: ClusterRef) -> "Site":
-        from cloud_adapters.kubernetes.client import dialled, dialled_from_within  # noqa: PLC0415 # heavy
-        from cloud_adapters.kubernetes.sites import Site  # noqa: PLC0415 # imports it too
-
-        settings = settings_of(cluster.settings)
-        if cluster.secret is None:
-            return Site(dialled_from_within(), settings)
-        access = access_of(cluster.secret, self._permissions, context=settings.context)
-        proxy_url = cluster.endpoint.route.proxy_url if cluster.endpoint is not None else None
-        return Site(
-            dialled(replace(access, proxy_url=proxy_url or access.proxy_url), cluster.secret), settings
-        )
-
-
-def _close(kept: dict[str, _Kept]) -> None:
-    while kept:
-        kept.popitem()[1].site.close()
+        until = time.monotonic() + deadline
+        site = self._connections.site(cluster, deadline)
+        return site, Namespace(site.api, site.settings.namespace, until=until)
 
 
 def _lent_out(machine: Machine) -> Machine:

@@ -47,8 +47,18 @@ class Api:
         self._configuration = configuration
         self._pool = ApiClient(configuration).rest_client.pool_manager
         if not access.needs_loader:
-            # The official client would write the key of a client certificate to a file; a context needs none.
-            self._pool.connection_pool_kw["ssl_context"] = dialling.tls(self.route)
+            self._show_certificates()
+
+    def enter(self, access: Access) -> None:
+        """From now on with these credentials, at the same server; what streams already goes on."""
+        old, self.access = self.access, access
+        if (access.ca_pem, access.client_pem) != (old.ca_pem, old.client_pem):
+            self._show_certificates()
+            self._pool.clear()
+
+    def _show_certificates(self) -> None:
+        """The official client would write the key of a client certificate to a file; a context needs none."""
+        self._pool.connection_pool_kw["ssl_context"] = dialling.tls(self.route)
 
     @property
     def route(self) -> Route:

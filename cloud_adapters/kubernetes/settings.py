@@ -16,6 +16,7 @@ LABEL_KEY: Final = re.compile(
 )
 
 
+FOR_CREDENTIALS: Final = "credentials."
 HEAD: Final = Amounts(cpu_milli=MILLI, memory_bytes=4 * GIBIBYTE)
 
 
@@ -41,6 +42,12 @@ class Settings:
     namespace: str = "crossdock"
     context: str | None = None
     """Of the kubeconfig; None: its current one."""
+
+    credentials: str | None = None
+    """Who makes the kubeconfig, from the secret: a plugin of `cloud_adapters.admissions`. None: the secret is one."""
+
+    credentials_settings: tuple[tuple[str, str], ...] = ()
+    """What that plugin is told."""
 
     image: str | None = None
     """Of Ray's containers; None: Ray's own, of `ray_version`."""
@@ -82,6 +89,9 @@ class Settings:
 def settings_of(pairs: Iterable[tuple[str, str]]) -> Settings:
     """Raises `Rejected` naming the setting, its value and what is allowed."""
     given = dict(pairs)
+    told = {name: given.pop(name) for name in list(given) if name.startswith(FOR_CREDENTIALS)}
+    if told and "credentials" not in given:
+        raise Rejected(f"setting {min(told)} is for credentials, and the setting `credentials` names none")
     if unknown := sorted(given.keys() - READERS.keys()):
         raise Rejected(f"a Kubernetes cluster has no settings {', '.join(unknown)}")
     read: dict[str, Any] = {name: READERS[name](name, value) for name, value in given.items()}
@@ -89,7 +99,10 @@ def settings_of(pairs: Iterable[tuple[str, str]]) -> Settings:
         cpu_milli=read.pop("head_cpu_milli", HEAD.cpu_milli),
         memory_bytes=read.pop("head_memory_bytes", HEAD.memory_bytes),
     )
-    settings = Settings(**read, head=head)
+    for_credentials = tuple(
+        (name.removeprefix(FOR_CREDENTIALS), value) for name, value in sorted(told.items())
+    )
+    settings = Settings(**read, head=head, credentials_settings=for_credentials)
     if (settings.reach is Reach.DIRECT) != (settings.direct_url is not None):
         raise Rejected("reach `direct` needs the setting `direct_url`, and only that reach does")
     return settings
@@ -164,6 +177,7 @@ def _pairs(name: str, value: str) -> tuple[tuple[str, str], ...]:
 READERS: Final[Mapping[str, Callable[[str, str], object]]] = {
     "namespace": _dns_label,
     "context": _text,
+    "credentials": _dns_label,
     "image": _text,
     "ray_version": _text,
     "service_account": _dns_label,

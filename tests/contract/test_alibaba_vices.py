@@ -1,14 +1,14 @@
 """What Alibaba Cloud does to machines that were bought, and what it says of itself, through the vendor's SDK."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from importlib import import_module
 
 import pytest
 
-from cloud_adapters.alibaba import ack
+from cloud_adapters.alibaba.ack import Ack
 from cloud_adapters.alibaba.client import ACTIONS, OTHER_ACTIONS, Account, Answer
 from cloud_adapters.alibaba.server_account import Machine
 from cloud_adapters.alibaba.settings import settings_of
@@ -272,35 +272,30 @@ def test_a_hypervisor_is_told_of_every_machine_once_and_of_its_end(scene: Scene)
     assert sorted(ended) == [first, second]
 
 
-@pytest.fixture
-def ask_ack(scene: Scene) -> Callable[..., str]:
+def admitted(scene: Scene, **settings: str) -> str:
     scene.account.kubeconfigs["c1f2"] = json.dumps({"server": "REACH"})
-
-    def ask(cluster_id: str, **changed: object) -> str:
-        asked = {"life": timedelta(hours=1), "deadline": DEADLINE, **changed}
-        access = settings_of(scene.cluster).access
-        return ack.kubeconfig(access, cluster_id, **asked)  # type: ignore[arg-type] # as the test names them
-
-    return ask
+    own = dict(scene.cluster.settings)
+    told = {"cluster": "c1f2", "region": own["region"], "endpoint": own["endpoint"]} | settings
+    return Ack().admit(told, scene.cluster.secret, deadline=DEADLINE).kubeconfig
 
 
-def test_a_kubeconfig_of_ack_is_fetched_for_either_address(ask_ack: Callable[..., str]) -> None:
-    assert json.loads(ask_ack("c1f2")) == {"server": "public"}
-    assert json.loads(ask_ack("c1f2", is_private=True)) == {"server": "private"}
+def test_a_kubeconfig_of_ack_is_fetched_for_either_address(scene: Scene) -> None:
+    assert json.loads(admitted(scene)) == {"server": "public"}
+    assert json.loads(admitted(scene, private="on")) == {"server": "private"}
 
 
-def test_a_cluster_of_ack_that_is_not_there_or_not_ours_says_so(
-    scene: Scene, ask_ack: Callable[..., str]
-) -> None:
+def test_a_cluster_of_ack_that_is_not_there_or_not_ours_says_so(scene: Scene) -> None:
     with pytest.raises(Rejected, match="ErrorClusterNotFound"):
-        ask_ack("c9")
+        admitted(scene, cluster="c9")
     scene.server.forbidden.add("DescribeClusterUserKubeconfig")
     with pytest.raises(AuthFailed, match="lack the right to DescribeClusterUserKubeconfig"):
-        ask_ack("c1f2")
+        admitted(scene)
     with pytest.raises(Rejected, match="letters and digits alone"):
-        ask_ack("../other")
-    with pytest.raises(Rejected, match="15 minutes to 3 days"):
-        ask_ack("c1f2", life=timedelta(days=4))
+        admitted(scene, cluster="../other")
+    with pytest.raises(Rejected, match=r"private must be on or off, not 'yes'"):
+        admitted(scene, private="yes")
+    with pytest.raises(Rejected, match="the secret of ACK cluster c1f2 must be"):
+        Ack().admit({"cluster": "c1f2", "region": "cn-beijing"}, "no JSON", deadline=DEADLINE)
 
 
 class Careful(Account):

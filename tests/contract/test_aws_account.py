@@ -6,7 +6,7 @@ import urllib.request
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 import boto3
 import pytest
 
-from cloud_adapters.aws import eks
+from cloud_adapters.admissions import Admission
 from cloud_adapters.aws.adapter import AwsAdapter
 from cloud_adapters.aws.catalogue import ON_DEMAND_DOLLARS, PRICES_AS_OF, TABLE
 from cloud_adapters.aws.client import Act
+from cloud_adapters.aws.eks import Eks
 from cloud_adapters.aws.server import ACCESS_KEY, SECRET_KEY, Fault, Key
 from cloud_adapters.base import (
     Amounts,
@@ -31,6 +32,7 @@ from cloud_adapters.base import (
     Rejected,
     Transient,
 )
+from cloud_adapters.kubernetes.kubeconfig import Permissions, access_of
 from tests.aws import TYPE, ZONES, Aws, account
 
 SECONDS = 15.0
@@ -263,7 +265,12 @@ def grants() -> Iterator[tuple[str, dict[str, Any]]]:
             yield action, statement
 
 
-def test_an_eks_cluster_is_reached_with_a_token_that_says_who_we_are(aws: Aws) -> None:
+def admitted(aws: Aws, **settings: str) -> Admission:
+    told = {"cluster": "train", "region": "us-east-1", "endpoint_url": aws.url} | settings
+    return Eks().admit(told, aws.cloud.secret, deadline=SECONDS)
+
+
+def test_an_eks_cluster_is_entered_with_a_token_that_says_who_we_are(aws: Aws) -> None:
     made = boto3.client(
         "eks",
         "us-east-1",
@@ -275,11 +282,16 @@ def test_an_eks_cluster_is_reached_with_a_token_that_says_who_we_are(aws: Aws) -
         roleArn=f"arn:aws:iam::{aws.cloud.account}:role/eks",
         resourcesVpcConfig={"subnetIds": [aws.cloud.subnet_of(ZONES[0])]},
     )["cluster"]
-    access = eks.access("train", "us-east-1", secret=aws.cloud.secret, deadline=SECONDS, endpoint_url=aws.url)
-    assert access.url == made["endpoint"]
+    before = datetime.now(UTC)
+    admission = admitted(aws)
+    assert before < admission.until < datetime.now(UTC) + timedelta(minutes=15)
+    access = access_of(admission.kubeconfig, Permissions())
+    assert access.server == made["endpoint"]
+    assert access.ca_pem is not None
     assert access.ca_pem.startswith("-----BEGIN CERTIFICATE-----")
-    assert access.token not in repr(access)
-    signed = access.token.removeprefix("k8s-aws-v1.")
+    assert access.authorization is not None
+    assert access.authorization not in repr(admission)
+    signed = access.authorization.removeprefix("Bearer k8s-aws-v1.")
     url = urlsafe_b64decode(signed + "=" * (-len(signed) % 4)).decode()
     assert "X-Amz-Expires=60" in url
     assert aws.cloud.account in answered(url, "train")
@@ -289,7 +301,16 @@ def test_an_eks_cluster_is_reached_with_a_token_that_says_who_we_are(aws: Aws) -
 
 def test_an_eks_cluster_that_is_none_is_refused(aws: Aws) -> None:
     with pytest.raises(Rejected, match="ResourceNotFoundException"):
-        eks.access("none", "us-east-1", secret=aws.cloud.secret, deadline=SECONDS, endpoint_url=aws.url)
+        admitted(aws, cluster="none")
+
+
+def test_eks_settings_that_will_not_do_are_named(aws: Aws) -> None:
+    with pytest.raises(Rejected, match=r"no setting credentials\.zone"):
+        admitted(aws, zone="us-east-1a")
+    with pytest.raises(Rejected, match=r"credentials\.region is missing"):
+        Eks().admit({"cluster": "train"}, None, deadline=SECONDS)
+    with pytest.raises(Rejected, match=r"endpoint_url must be a URL with https"):
+        admitted(aws, endpoint_url="http://eks.example.org")
 
 
 def answered(url: str, cluster: str) -> str:
