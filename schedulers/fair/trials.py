@@ -7,37 +7,23 @@ not make the others illegal (Kueue #14543). What is tried is booked and undone; 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
-from controlplane.domain.queues import Reclaim, WithinQueue
 from schedulers.base import Ground
 from schedulers.fair.fleet import NODE, Columns, Fleet, Mask, times
+from schedulers.fair.grounds import Grounds, Judge
 from schedulers.fair.ledger import Ledger, Request
+from schedulers.fair.lineup import Lineup
 from schedulers.fair.packing import Part, Seats, pack, room_of, start_levels
-from schedulers.fair.victims import Candidate, Heir, Newcomer, Register, Verdicts
-from schedulers.fair.world import World
+from schedulers.fair.victims import Candidate, Heir, Newcomer
 
 MOST_DOMAINS: Final = 8
 """Of one level that are tried for one ask, those with the most room first."""
 
 Cost = tuple[int, int, int, int, int]
 """Whether more than surplus goes, highest band and priority among the victims, GPU-seconds lost, how many go."""
-
-
-class Judge(Protocol):
-    """What a trial has to ask of the court."""
-
-    world: World
-    register: Register
-    verdicts: Verdicts
-    steps: int
-    """Candidates that were looked at so far."""
-
-    def is_guaranteed(self, candidate: Candidate) -> bool: ...
-
-    def would_be_guaranteed(self, heir: Heir, newcomer: Newcomer) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +42,12 @@ class Trial:
     heir: Heir
     request: Request
     parts: list[Part]
-    is_guaranteed: bool
+    grounds: Grounds
     inside: Mask
     """The nodes that the heir may use in the present attempt."""
 
     groups: dict[int, list[Candidate]] = field(default_factory=dict)
-    """By queue, those for whom it is not clear beforehand that they may stay."""
+    """By queue, in the order in which they would go, those for whom it is not clear beforehand that they may stay."""
 
     gone: list[tuple[Candidate, Ground]] = field(default_factory=list)
 
@@ -70,8 +56,8 @@ class Trial:
         band = heir.facts.ask_class.band
         newcomer = Newcomer(heir.ask_id, band, heir.priority, request)
         everywhere = np.ones(len(court.world.fleet.nodes), np.bool_)
-        guaranteed = court.would_be_guaranteed(heir, newcomer)
-        return cls(court, heir, request, parts, guaranteed, everywhere)
+        grounds = Grounds(court, heir, request, court.would_be_guaranteed(heir, newcomer))
+        return cls(court, heir, request, parts, grounds, everywhere)
 
     @property
     def fleet(self) -> Fleet:
@@ -103,23 +89,34 @@ class Trial:
         A queue's share only falls while victims are taken, and that of the heir's side only by those on its side. So
         queues are looked at from the nearest to the farthest, each as if all candidates nearer by had gone.
         """
-        way, rule = self._way, self.ledger.queues[self._way[0]].preemption.within_queue
         gone: list[Candidate] = []
         nearer, level = list[Candidate](), 0
         for queue, group in sorted(self.court.register.by_queue.items(), key=self._distance):
-            if not group or self.ledger.paths[queue][-1] != way[-1]:
+            if not group or self.ledger.paths[queue][-1] != self._way[-1]:
                 continue
             if self._distance((queue, group))[0] > level:
                 level = self._distance((queue, group))[0]
                 for each in nearer:
                     self.ledger.remove(each.queue, each.request)
                 gone, nearer = gone + nearer, []
-            kept = self._own(group, rule) if queue == way[0] else group if self.may_lose(queue) else []
+            kept = self._conceivable(queue, group)
             if kept:
                 self.groups[queue] = kept
                 nearer += [each for each in kept if not each.is_part]
         for each in gone:
             self.ledger.add(each.queue, each.request)
+
+    def _conceivable(self, queue: int, group: Sequence[Candidate]) -> list[Candidate]:
+        """What is guaranteed goes for nobody but guaranteed work of its own queue."""
+        own = queue == self.heir.facts.queue
+        if own:
+            rule = self.ledger.queues[queue].preemption.within_queue
+            group = [each for each in group if self.heir.outranks_in_queue(each, rule)]
+        elif not self.grounds.may_lose(queue):
+            return []
+        if own and self.grounds.is_guaranteed:
+            return list(group)
+        return [each for each in group if not self.court.is_guaranteed(each)]
 
     @property
     def _way(self) -> tuple[int, ...]:
@@ -129,28 +126,6 @@ class Trial:
         """How far up the common cohort is; the heir's own queue comes first."""
         its = self.ledger.paths[row[0]]
         return next((up for up, node in enumerate(self._way) if node in its), len(self._way)), row[0]
-
-    def _own(self, group: Sequence[Candidate], rule: WithinQueue) -> list[Candidate]:
-        return [
-            each
-            for each in group
-            if self.heir.outranks_in_queue(each, rule)
-            and (self.is_guaranteed or not self.court.is_guaranteed(each))
-        ]
-
-    def may_lose(self, queue: int) -> bool:
-        mine, its = self.ledger.paths[self.heir.facts.queue], self.ledger.paths[queue]
-        if mine[-1] != its[-1] or not all(
-            self.ledger.is_above(node, list(self.request)) for node in its if node not in mine
-        ):
-            return False
-        rules = self.ledger.queues[mine[0]].preemption
-        if self._owns_it(queue):
-            return rules.reclaim is not Reclaim.NEVER
-        if rules.borrow_below is not None:
-            return True
-        ours, other = self._siblings(queue)
-        return rules.fair_share and self.ledger.share(ours) <= self.ledger.share(other)
 
     def _attempts(self) -> Iterator[list[Mask]]:
         """Level by level, the domains in which the heir could fit if all candidates went."""
@@ -198,7 +173,7 @@ class Trial:
 
     def _take_until_it_fits(self) -> Seats | None:
         spared: list[Candidate] = []
-        line = _Line.of(self, spared)
+        line = Lineup.of(self.grounds, self.groups, spared)
         seats = self._seats()
         while seats is None:
             candidate = line.next()
@@ -207,11 +182,12 @@ class Trial:
                 return self._take_one_of_each(spared)
             if not self._helps(candidate):
                 continue
-            ground = self._ground(candidate)
+            ground = self.grounds.of(candidate)
             if ground is None:
                 spared.append(candidate)
                 continue
             self._evict(candidate, ground)
+            line.somebody_went()
             seats = self._seats()
         return seats
 
@@ -223,9 +199,9 @@ class Trial:
             queue = candidate.queue
             if queue in asked or queue in hopeless or not self._helps(candidate):
                 continue
-            if queue != self._way[0] and not self.may_lose(queue):
+            if queue != self._way[0] and not self.grounds.may_lose(queue):
                 hopeless.add(queue)
-            elif self._ground(candidate, old_share=True) is not None:
+            elif self.grounds.of(candidate, old_share=True) is not None:
                 asked.append(queue)
                 hopeless.clear()
                 self._evict(candidate, Ground.FAIR_SHARE)
@@ -250,11 +226,11 @@ class Trial:
     def _all_legal(self) -> bool:
         """Whether every victim of another queue still goes by the rule that it went by."""
         for candidate, ground in self.gone:
-            if ground is Ground.RECLAIM and not self._owns_it(candidate.queue):
+            if ground is Ground.RECLAIM and not self.grounds.owns_it(candidate.queue):
                 return False
             if ground is not Ground.FAIR_SHARE:
                 continue
-            mine, its = self._siblings(candidate.queue)
+            mine, its = self.grounds.siblings(candidate.queue)
             self.ledger.add(candidate.queue, candidate.request)
             old = self.ledger.share(its)
             self.ledger.remove(candidate.queue, candidate.request)
@@ -294,71 +270,6 @@ class Trial:
         usable = [part.nodes & self.inside for part in self.parts]
         return any(seat.node >= 0 and mask[seat.node] for seat in candidate.seats for mask in usable)
 
-    def _ground(self, candidate: Candidate, *, old_share: bool = False) -> Ground | None:
-        """Why it may go as things stand in the trial; None: it may not."""
-        if candidate.queue == self.heir.facts.queue:
-            return self._ground_within(candidate)
-        if self.court.is_guaranteed(candidate) or not self._is_borrowed(candidate):
-            return None
-        rules = self.ledger.queues[self.heir.facts.queue].preemption
-        if self._owns_it(candidate.queue):
-            lower = candidate.holding.ask.priority < self.heir.priority
-            allowed = rules.reclaim is Reclaim.ANY or (rules.reclaim is Reclaim.LOWER_PRIORITY and lower)
-            return (
-                Ground.RECLAIM if allowed and (self.is_guaranteed or self._never_lost_to(candidate)) else None
-            )
-        if candidate.holding.facts.ask_class.band > self.heir.facts.ask_class.band or not self._never_lost_to(
-            candidate
-        ):
-            return None
-        if rules.borrow_below is not None:
-            its = candidate.holding.ask.priority
-            return Ground.PRIORITY if its < self.heir.priority and its <= rules.borrow_below else None
-        return (
-            Ground.FAIR_SHARE if rules.fair_share and self._is_fair(candidate, old_share=old_share) else None
-        )
-
-    def _ground_within(self, candidate: Candidate) -> Ground | None:
-        rule = self.ledger.queues[candidate.queue].preemption.within_queue
-        if not self.heir.outranks_in_queue(candidate, rule):
-            return None
-        if self.court.is_guaranteed(candidate) and not self.is_guaranteed:
-            return None
-        return Ground.PRIORITY if self._never_lost_to(candidate) else None
-
-    def _is_borrowed(self, candidate: Candidate) -> bool:
-        """Every node from its queue up to the common cohort uses more than it owns of what both want."""
-        cells = [cell for cell in self.request if candidate.request.get(cell)]
-        mine = frozenset(self.ledger.paths[self.heir.facts.queue])
-        way = [node for node in self.ledger.paths[candidate.queue] if node not in mine]
-        common = len(way) < len(self.ledger.paths[candidate.queue])
-        return common and all(self.ledger.is_above(node, cells) for node in way)
-
-    def _owns_it(self, other: int) -> bool:
-        """With the heir, some node on its side of the common cohort stays within what it owns of all it asks for."""
-        theirs = frozenset(self.ledger.paths[other])
-        mine = [node for node in self.ledger.paths[self.heir.facts.queue] if node not in theirs]
-        return any(not self.ledger.is_above(node, list(self.request)) for node in mine)
-
-    def _is_fair(self, candidate: Candidate, *, old_share: bool) -> bool:
-        mine, its = self._siblings(candidate.queue)
-        if old_share:
-            return self.ledger.share(mine) < self.ledger.share(its)
-        self.ledger.remove(candidate.queue, candidate.request)
-        fair = self.ledger.share(mine) <= self.ledger.share(its)
-        self.ledger.add(candidate.queue, candidate.request)
-        return fair
-
-    def _siblings(self, other: int) -> tuple[int, int]:
-        """The two children of the common cohort, on the heir's side and on the other's."""
-        mine, its = self.ledger.paths[self.heir.facts.queue], self.ledger.paths[other]
-        common = next(node for node in mine if node in its)
-        up, across = mine.index(common), its.index(common)
-        return mine[max(0, up - 1)], its[max(0, across - 1)]
-
-    def _never_lost_to(self, candidate: Candidate) -> bool:
-        return not self.court.verdicts.outranks(candidate.ask_id, self.heir.ask_id)
-
     def _evict(self, candidate: Candidate, ground: Ground) -> None:
         if not candidate.is_part:  # its surplus tasks that have gone already go with it
             for earlier in [each for each in self.gone if each[0].ask_id == candidate.ask_id]:
@@ -380,73 +291,3 @@ class Trial:
         for seat in candidate.seats:
             if seat.node >= 0:
                 self.fleet.book(seat.node, seat.role.need, sign, end)
-
-
-@dataclass(slots=True)
-class _Line:
-    """Candidates in the order in which they are asked: always from where the share is largest at that moment."""
-
-    trial: Trial
-    spared: list[Candidate]
-    """Those of whom it is clear that they may stay, unless the second rule has them."""
-
-    groups: dict[int, list[Candidate]]
-    """Of every queue, the last one is next."""
-
-    children: dict[int, list[int]]
-    """Of every node, those below which there still are candidates."""
-
-    asked: int | None = None
-    """The queue that was asked last, as long as nobody has gone since: shares have not moved."""
-
-    gone: int = 0
-
-    @classmethod
-    def of(cls, trial: Trial, spared: list[Candidate]) -> "_Line":
-        ledger = trial.ledger
-        groups = {queue: group[::-1] for queue, group in sorted(trial.groups.items())}
-        children: dict[int, list[int]] = {}
-        for queue in groups:
-            for node in ledger.paths[queue][:-1]:
-                siblings = children.setdefault(ledger.parent[node], [])
-                if node not in siblings:
-                    siblings.append(node)
-        return cls(trial, spared, groups, children)
-
-    def next(self) -> Candidate | None:
-        while (queue := self._next_queue()) is not None:
-            group, self.asked, self.gone = self.groups[queue], queue, len(self.trial.gone)
-            if queue == self.trial.heir.facts.queue or self.trial.may_lose(queue):
-                return group.pop()
-            self.spared.extend(reversed(group))
-            group.clear()
-        return None
-
-    def _next_queue(self) -> int | None:
-        if self.asked is not None and self.gone == len(self.trial.gone) and self.groups[self.asked]:
-            return self.asked
-        return self._largest()
-
-    def _largest(self) -> int | None:
-        """Down from the root, always to the child that claims most."""
-        root = self.trial.ledger.paths[self.trial.heir.facts.queue][-1]
-        at = root
-        while below := self.children.get(at):
-            child = max(below, key=self._claim)
-            if self._has_any(child):
-                at = child
-            else:
-                below.remove(child)
-                at = root
-        return at if self.groups.get(at) else None
-
-    def _has_any(self, node: int) -> bool:
-        return bool(self.groups.get(node)) or any(
-            self._has_any(child) for child in self.children.get(node, ())
-        )
-
-    def _claim(self, node: int) -> tuple[object, ...]:
-        """The largest share goes first; of equal ones a cohort, then the queue whose first candidate goes first."""
-        group = self.groups.get(node)
-        first = tuple(-part for part in group[-1].rank[:5]) if group else ()
-        return (self.trial.ledger.share(node), bool(self.children.get(node)), first, -node)
