@@ -15,6 +15,9 @@ TORCH_INDEX := $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
 CODE := $(wildcard controlplane schedulers cloud_adapters migrations tests benchmarks examples)
 BENCHMARKS := $(patsubst benchmarks/%.py,%,$(wildcard $(addprefix benchmarks/,submit.py dispatch.py memory.py throughput.py listing.py restart.py inventory.py)))
 
+# Among how many processes `make test` and `make verify` share the tests out.
+PROCESSES = 2
+
 # How long `make soak` goes on.
 SECONDS = 1800
 
@@ -39,7 +42,7 @@ demo: $(READY) ## from nothing to a trained model: server, embedded Ray, a train
 
 .PHONY: test
 test: $(READY) ## the tests of every landing
-	$(BIN)/pytest -m "not verify and not soak"
+	$(BIN)/pytest -m "not verify and not soak" -n $(PROCESSES) --dist loadgroup
 
 .PHONY: check
 check: $(READY) ## format, lint, types, import contracts, house rules, generated files
@@ -53,7 +56,7 @@ check: $(READY) ## format, lint, types, import contracts, house rules, generated
 .PHONY: verify
 verify: export CROSSDOCK_REQUIRE ?= browser,postgres,ray,torch
 verify: $(READY) ## everything that can be proven on one machine; an absent part is a failure
-	$(BIN)/pytest -m "not soak"
+	$(BIN)/pytest -m "not soak" -n $(PROCESSES) --dist loadgroup
 
 .PHONY: soak
 soak: export CROSSDOCK_SOAK_SECONDS = $(shell expr $(SECONDS) / 6)

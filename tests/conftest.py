@@ -4,7 +4,7 @@ import ipaddress
 import socket
 from collections import Counter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import hypothesis
 import pytest
@@ -19,6 +19,7 @@ hypothesis.settings.load_profile("crossdock")
 pytest_plugins = ("tests.databases", "tests.ray_cluster", "tests.termination", "tests.kube.fixtures")
 
 SOCKET_FREE: Final = frozenset({"property", "sim", "unit"})
+WITH_MACHINES: Final = frozenset({"e2e", "hypervisor"})
 Address = tuple[object, ...] | str | bytes
 """What a socket dials: a host and a port, or a path."""
 
@@ -38,6 +39,26 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
     for item in items:
         tiers = [name for name in ("verify", "soak") if item.get_closest_marker(name)]
         item.config.stash[DESELECTED][tiers[0] if tiers else "not selected"] += 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes (`pytest -n`), one alone runs what starts machines: Ray clusters, servers, namespaces."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in WITH_MACHINES or "ray_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("machines"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes tells the first what it left out; they all left out the same."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        counted: Counter[str] = session.config.stash[DESELECTED]
+        output["deselected"] = dict(counted)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 # xdist ships no types
+    node.config.stash[DESELECTED] = Counter(getattr(node, "workeroutput", {}).get("deselected", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
