@@ -33,9 +33,10 @@ class PurchaseRefusal:
     why: str
 
 
-def offer_id(offer: KnownOffer) -> str:
+def offer_id(cluster_id: ClusterId, key: OfferKey) -> str:
     """What a policy calls it."""
-    return f"{offer.cluster_id}/{offer.machine_type}/{offer.zone}/{offer.capacity_type.value}"
+    machine_type, zone, capacity_type = key
+    return f"{cluster_id}/{machine_type}/{zone}/{capacity_type.value}"
 
 
 def apply_provisions(

@@ -24,7 +24,7 @@ def market(tx: Tx, *, on_unverified_prices: bool) -> MarketChanged:
     ]
     claims = [claim for claim in naming.claims.values() if not claim.shares and claim.is_coming]
     asks = tx.asks.many([claim.wanted_by for claim in claims if claim.wanted_by is not None])
-    boots = {offer_id(offer): offer.boot_seconds for offer in offers}
+    boots = {offer_id(offer.cluster_id, offer.key): offer.boot_seconds for offer in offers}
     return MarketChanged(
         offers=tuple(_offer(offer, naming) for offer in offers if offer.cluster_id in naming.clusters),
         claims=tuple(
@@ -41,7 +41,7 @@ def _offer(offer: KnownOffer, naming: Naming) -> Offer:
         labels={},
     )
     return Offer(
-        id=offer_id(offer),
+        id=offer_id(offer.cluster_id, offer.key),
         cluster_id=offer.cluster_id,
         flavor=flavor_of(capacity, naming.flavors, default=DEFAULT_FLAVOR),
         capacity_type=offer.capacity_type,
@@ -56,7 +56,7 @@ def _offer(offer: KnownOffer, naming: Naming) -> Offer:
 
 
 def _claim(claim: Claim, ask: Ask | None, boots: dict[str, float]) -> ClaimView:
-    bought = "/".join((claim.cluster_id, claim.machine_type, claim.zones[0], claim.capacity_type.value))
+    bought = offer_id(claim.cluster_id, (claim.machine_type, claim.zones[0], claim.capacity_type))
     return ClaimView(
         id=claim.id,
         cluster_id=claim.cluster_id,

@@ -74,6 +74,7 @@ class RetentionLoop:
             store.write(lambda tx: tx.leases.release(lease))
 
     def _pass(self, lease: Lease) -> None:
+        self._services.store.write(lambda tx: tx.memories.prune())
         walk, archived, pruned = Walk(), 0, 1
         while not (walk.is_over and not pruned) and not self._bell.is_stopping:
             started_at = self._clock()

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.domain.jobs import JobState
+from controlplane.domain.jobs import JobState, ask_id
 from controlplane.runtime.bell import Bell
 from controlplane.runtime.retention import RETENTION_LEASE, RetentionLoop
+from schedulers.base import Verdict
 from tests.unit.operations.world import World, world
 
 DAY = 86_400.0
@@ -49,3 +50,17 @@ def test_a_round_is_left_to_the_replica_that_is_at_it(plane: World) -> None:
     loop_of(plane, []).round()
 
     assert list(plane.services.objects.list("archive/jobs/")) == []
+
+
+def test_a_round_forgets_what_was_decided_about_asks_that_are_over(plane: World) -> None:
+    over, waiting, winner = (plane.submit().job.id for _ in range(3))
+    about_over = Verdict(winner=ask_id(winner), loser=ask_id(over))
+    about_waiting = Verdict(winner=ask_id(winner), loser=ask_id(waiting))
+    plane.store.write(lambda tx: tx.memories.judge(about_over))
+    plane.store.write(lambda tx: tx.memories.judge(about_waiting))
+    plane.finish(over, JobState.CANCELLED)
+
+    loop_of(plane, []).round()
+
+    with plane.store.read() as tx:
+        assert tx.memories.verdicts() == [about_waiting]
