@@ -87,6 +87,9 @@ class ClusterRef:
     None: whatever the surroundings of the server grant (a role, a service account).
     """
 
+    route: Route = DIRECT
+    """How a cluster without an endpoint of its own is dialled: its API server, for one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:

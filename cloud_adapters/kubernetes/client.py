@@ -12,7 +12,7 @@ from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode, urlsplit
 
 import urllib3
 import yaml
@@ -255,10 +255,20 @@ def _plain(configuration: Configuration, access: Access) -> Configuration:
     """Without the proxies of the environment, and without retries that would hide errors."""
     configuration.host = access.server
     configuration.proxy = access.proxy_url
+    configuration.proxy_headers = _proxy_headers(access.proxy_url)
     configuration.no_proxy = None
     configuration.retries = False
     configuration.connection_pool_maxsize = CONNECTIONS
     return configuration
+
+
+def _proxy_headers(proxy_url: str | None) -> Mapping[str, str] | None:
+    """The official client does not say the password that stands in a proxy's address."""
+    parts = urlsplit(proxy_url or "")
+    if not parts.scheme.startswith("http") or parts.username is None:
+        return None
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return urllib3.make_headers(proxy_basic_auth=pair)
 
 
 def _read(call: Call, answer: urllib3.BaseHTTPResponse, until: float) -> bytes:

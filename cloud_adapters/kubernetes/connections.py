@@ -49,7 +49,7 @@ class Connections:
 
     def site(self, cluster: ClusterRef, deadline: float) -> "Site":
         """Raises `Rejected` for settings or a kubeconfig that will not do, and what an admission raises."""
-        key = (cluster.settings, cluster.secret, _proxy_url(cluster))
+        key = (cluster.settings, cluster.secret, cluster.route)
         kept = self._found(cluster.id, key)
         if kept is None:
             kept = self._keep(cluster.id, self._opened(cluster, key, deadline))
@@ -108,12 +108,12 @@ class Connections:
         return admission.kubeconfig, admission.until
 
     def _access(self, cluster: ClusterRef, kubeconfig: str, settings: Settings) -> Access:
-        access = access_of(kubeconfig, self._permissions, context=settings.context)
-        return replace(access, proxy_url=_proxy_url(cluster) or access.proxy_url)
-
-
-def _proxy_url(cluster: ClusterRef) -> str | None:
-    return cluster.endpoint.route.proxy_url if cluster.endpoint is not None else None
+        """Behind an agent no address leads to this machine: the agent connects to its own targets alone."""
+        permissions, proxy_url = self._permissions, cluster.route.proxy_url
+        if proxy_url is not None:
+            permissions = replace(permissions, local_addresses=True)
+        access = access_of(kubeconfig, permissions, context=settings.context)
+        return replace(access, proxy_url=proxy_url or access.proxy_url)
 
 
 def _close(kept: dict[str, _Kept]) -> None:

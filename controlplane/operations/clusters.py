@@ -26,7 +26,9 @@ from controlplane.wire.admin import ClusterCreate
 
 LOCAL: Final = "local"
 RAY: Final = "ray"
-OWN_ADDRESS: Final = frozenset({"alibaba", "aws", "kubernetes", LOCAL})
+KUBERNETES: Final = "kubernetes"
+BEHIND_AGENTS: Final = frozenset({KUBERNETES, RAY})
+OWN_ADDRESS: Final = frozenset({"alibaba", "aws", KUBERNETES, LOCAL})
 """Plugins that are told no url: it is in their secret, or a part of the cloud, or theirs to choose."""
 
 
@@ -292,6 +294,9 @@ def _check(services: Services, wanted: ClusterCreate) -> None:
             "no such capacity plugin is installed", field="adapter", value=wanted.adapter, limit=known
         )
     is_far = check_via(services, wanted.settings)
+    if is_far and wanted.adapter not in BEHIND_AGENTS:
+        limit = ", ".join(sorted(BEHIND_AGENTS))
+        raise Invalid("needs no agent", field="adapter", value=wanted.adapter, limit=limit)
     if wanted.url is not None:
         if wanted.adapter in OWN_ADDRESS:
             raise Invalid(

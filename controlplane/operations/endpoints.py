@@ -9,7 +9,7 @@ from cloud_adapters.base import ClusterRef
 from controlplane.domain.clusters import Cluster, Endpoint, Route
 from controlplane.domain.ids import SecretId
 from controlplane.domain.sites import Site
-from controlplane.operations.agents import route_of
+from controlplane.operations.agents import VIA, route_of
 from controlplane.operations.services import Services
 from controlplane.secrets.sealer import Envelope
 from controlplane.store import Tx
@@ -35,8 +35,10 @@ def ref_of(services: Services, cluster: Cluster, endpoint: Endpoint | None = Non
     ref = ClusterRef(id=cluster.id, name=cluster.name, endpoint=endpoint, settings=cluster.settings)
     if cluster.url is not None:
         return replace(ref, endpoint=endpoint or endpoint_of(services, cluster))
+    settings = tuple((name, value) for name, value in cluster.settings if name != VIA)
     with services.store.read() as tx:
-        return replace(ref, secret=unsealed(services, tx, cluster.secret_id))
+        secret = unsealed(services, tx, cluster.secret_id)
+    return replace(ref, secret=secret, settings=settings, route=route_of(services, cluster))
 
 
 def keep_endpoint(services: Services, tx: Tx, cluster: Cluster, endpoint: Endpoint) -> Cluster:

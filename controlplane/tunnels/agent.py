@@ -75,7 +75,7 @@ async def _connected(options: AgentOptions) -> None:
         async def keep(new: str) -> None:
             replace_file(options.token_file, new)
 
-        tunnel = Tunnel(_Wire(line), accept=_connector(options.targets), on_token=keep)
+        tunnel = Tunnel(_Wire(line), accept=connector(options.targets), on_token=keep)
         with suppress(Broken):
             await tunnel.run()
 
@@ -98,7 +98,7 @@ class _Wire:
         return message if isinstance(message, bytes) else message.encode()
 
 
-def _connector(targets: Sequence[str]) -> Accept:
+def connector(targets: Sequence[str]) -> Accept:
     async def connected(target: str, stream: Stream) -> None:
         if target not in targets:
             await stream.close(f"the agent does not connect to {target}")

@@ -211,3 +211,25 @@ def test_a_detached_cluster_hears_nothing_more(plane: World) -> None:
     plane.store.write(lambda tx: tx.clusters.save(cluster.move(ClusterState.DETACHED, at=plane.clock.at)))
     with pytest.raises(Conflict, match="is detached"):
         clusters.cordon(plane.services, plane.root, cluster.id)
+
+
+def test_a_kubernetes_cluster_behind_an_agent_is_dialled_through_its_tunnel(plane: World) -> None:
+    settings = replace(plane.services.settings, tunnel_port=8050)
+    plane.services = replace(plane.services, settings=settings)
+    far = wanted(
+        adapter="kubernetes", url=None, secret=KUBECONFIG, settings={"via": "agent", "namespace": "x"}
+    )
+    ref = ref_of(plane.services, clusters.register(plane.services, plane.root, far).cluster)
+    assert ref.settings == (("namespace", "x"),)
+    assert ref.route.proxy_url is not None
+    assert ref.route.proxy_url.startswith(f"http://{ref.id}:")
+    assert ref.route.proxy_url.endswith("@127.0.0.1:8050")
+
+
+def test_a_cloud_has_no_agent(plane: World) -> None:
+    settings = replace(plane.services.settings, tunnel_port=8050)
+    plane.services = replace(plane.services, settings=settings)
+    with pytest.raises(Invalid, match="needs no agent"):
+        clusters.register(
+            plane.services, plane.root, wanted(adapter="aws", url=None, settings={"via": "agent"})
+        )
