@@ -1,0 +1,45 @@
+"""Flags: a dataclass of settings, read from a command line."""
+
+import dataclasses
+import json
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, TypeVar, get_type_hints
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], arguments: Sequence[str] | None, *, prog: str, description: str) -> T:
+    """One flag for each field: `batch_examples` is `--batch-examples`. `metadata["help"]` explains it.
+
+    What the dataclass refuses with ValueError ends the program with code 2 and its message.
+    """
+    parser = ArgumentParser(prog=prog, description=description)
+    types = get_type_hints(kind)
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type] # every `kind` is a dataclass
+        _add(parser, field, types[field.name])
+    values = vars(parser.parse_args(arguments))
+    try:
+        return kind(**values)
+    except ValueError as refused:
+        parser.error(str(refused))
+
+
+def _add(parser: ArgumentParser, field: "dataclasses.Field[Any]", kind: Any) -> None:  # noqa: ANN401 - a type
+    options: dict[str, Any] = {"type": kind, "default": field.default}
+    if kind is bool:
+        options = {"action": BooleanOptionalAction, "default": field.default}
+    elif not isinstance(kind, type):  # Mapping[str, Any]
+        options = {"type": _mapping, "default": {}}
+    elif issubclass(kind, StrEnum):
+        options["choices"] = tuple(kind)
+    explained = f"{field.metadata.get('help', '')} (default: %(default)s)".strip()
+    parser.add_argument(f"--{field.name.replace('_', '-')}", help=explained, **options)
+
+
+def _mapping(text: str) -> Mapping[str, Any]:
+    read = json.loads(text)
+    if not isinstance(read, dict):
+        raise ArgumentTypeError(f"must be a JSON object, not {text}")
+    return read

@@ -1,0 +1,73 @@
+"""Checkpoints: where training stood after a step, in one file, whole or not there."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from pyarrow.fs import FileSelector, FileSystem
+
+from .. import storage
+from ..board import Record
+
+STATE: Final = "state.pt"
+FOLDER: Final = re.compile(r"/step-(\d{6,})/" + re.escape(STATE) + "$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    step: int
+    epoch_loss: float
+    """Summed over the examples that this epoch has seen so far, on all ranks."""
+
+    patience: Mapping[str, Any]
+    strategy: Mapping[str, Any]
+
+
+class OtherTraining(ValueError):
+    """A checkpoint of a training that this one cannot carry on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeper:
+    """Of one attempt's checkpoints."""
+
+    folder: str
+    """URI."""
+
+    must_match: Mapping[str, Any]
+    """What has to be equal in a training that is carried on; plain values."""
+
+    def write(self, checkpoint: Checkpoint) -> Record:
+        """Returns the record that tells of it, when it is safe."""
+        uri = f"{self.folder}/step-{checkpoint.step:06d}/{STATE}"
+        content = {
+            "must_match": dict(self.must_match),
+            "step": checkpoint.step,
+            "epoch_loss": checkpoint.epoch_loss,
+            "patience": dict(checkpoint.patience),
+            "strategy": dict(checkpoint.strategy),
+        }
+        storage.write(uri, storage.saved(content))
+        return {"kind": "checkpoint", "uri": uri, "step": checkpoint.step, "sha256": storage.seal(uri)}
+
+    def newest(self) -> str | None:
+        """URI of the one with the highest step; only there when Ray started this attempt's ranks again."""
+        files, path = FileSystem.from_uri(self.folder)
+        listed = files.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
+        steps = [int(found.group(1)) for entry in listed if (found := FOLDER.search(entry.path))]
+        return f"{self.folder}/step-{max(steps):06d}/{STATE}" if steps else None
+
+    def read(self, uri: str, device: torch.device) -> Checkpoint:
+        """Raises `OtherTraining` when settings or data differ, and names them."""
+        said = storage.load(uri, device)
+        theirs, ours = said.pop("must_match"), self.must_match
+        changed = [
+            f"{name} was {theirs.get(name)}, is {ours[name]}"
+            for name in ours
+            if ours[name] != theirs.get(name)
+        ]
+        if changed:
+            raise OtherTraining(f"the checkpoint was made with other settings: {', '.join(changed)}")
+        return Checkpoint(**said)

@@ -1,0 +1,106 @@
+"""Trainings that need Ray itself: parameter servers, and ranks that come and go."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.plain_ray import PlainRay, until
+from tests.ray_cluster import running_cluster
+from tests.recipe_attempts import TRAINING, Attempt, lent
+
+START_SECONDS: Final = 300.0
+ROUNDING: Final = 1e-4
+CLICKS: Final = (
+    *TRAINING,
+    "--task=interactions",
+    "--epochs=4",
+    "--batch-examples=256",
+    "--optimizer=sgd",
+    "--learning-rate=20",
+)
+SERVED: Final = (*CLICKS, "--strategy=parameter_server", "--servers=2", '--size={"sparse": true}')
+
+# Two busy cores need a minute for the cluster, and another for each start of Ray Train.
+pytestmark = [pytest.mark.verify, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def ray(plain_ray: PlainRay) -> Iterator[PlainRay]:
+    with lent(plain_ray) as lent_ray:
+        yield lent_ray
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Attempt:
+    folder = tmp_path_factory.mktemp("alone") / "alone"
+    with Attempt.gang(folder, 1, CLICKS[1:]) as attempt:
+        assert attempt.ended() == 0, attempt.log
+    return attempt
+
+
+@pytest.fixture(scope="module")
+def synchronous(ray: PlainRay, tmp_path_factory: pytest.TempPathFactory) -> Attempt:
+    folder = tmp_path_factory.mktemp("served") / "synchronous"
+    with Attempt.driven(ray, folder, SERVED) as attempt:
+        assert attempt.ended() == 0, attempt.log
+    return attempt
+
+
+def test_synchronous_servers_take_the_steps_that_one_process_would(
+    alone: Attempt, synchronous: Attempt
+) -> None:
+    assert synchronous.losses() == pytest.approx(alone.losses(), abs=ROUNDING)
+    assert synchronous.facts["accuracy"] == pytest.approx(alone.facts["accuracy"], abs=0.005)
+    assert synchronous.facts["widest_lead"] == 0
+
+
+def test_asynchronous_ranks_keep_to_their_bound_and_learn_about_as_well(
+    ray: PlainRay, alone: Attempt, tmp_path: Path
+) -> None:
+    with Attempt.driven(ray, tmp_path / "asynchronous", (*SERVED, "--staleness=3")) as attempt:
+        assert attempt.ended() == 0, attempt.log
+    assert 0 <= attempt.facts["widest_lead"] <= 3
+    assert attempt.facts["held_out_loss"] == pytest.approx(alone.facts["held_out_loss"], rel=0.03)
+
+
+def test_stopped_with_servers_it_resumes_to_the_same_weights(
+    ray: PlainRay, synchronous: Attempt, tmp_path: Path
+) -> None:
+    with Attempt.driven(ray, tmp_path / "stopped", SERVED) as stopped:
+        until(lambda: len(stopped.steps()) > 3 or stopped.is_over, START_SECONDS, lambda: stopped.log)
+        stopped.ranks[0].send_signal(signal.SIGTERM)
+        assert stopped.ended() == 128 + signal.SIGTERM, stopped.log
+    last = stopped.records("checkpoint")[-1]
+    with Attempt.driven(ray, tmp_path / "resumed", SERVED, resume_from=last["uri"]) as resumed:
+        assert resumed.ended() == 0, resumed.log
+    assert stopped.losses() + resumed.losses() == synchronous.losses()
+    assert resumed.model == synchronous.model
+
+
+def test_an_elastic_training_loses_a_node_and_goes_on(tmp_path: Path) -> None:
+    arguments = (*TRAINING, "--epochs=400", "--patience-epochs=0", "--workers=2", "--least-workers=1")
+    with (
+        running_cluster(tmp_path / "ray", orphan_seconds=60, cpus=1) as cluster,
+        PlainRay.connected(cluster.gcs_address, cluster.boot()) as plain,
+        Attempt.driven(plain, tmp_path / "elastic", arguments, is_booked=False) as attempt,
+    ):
+        until(lambda: _ranks_seen(attempt) == 2 and attempt.steps(), START_SECONDS, lambda: attempt.log)
+        cluster.kill_node(2)
+        until(lambda: _ranks_seen(attempt) == 1, START_SECONDS, lambda: attempt.log)
+        resumed_at = len(attempt.steps())
+        until(lambda: len(attempt.steps()) > resumed_at, START_SECONDS, lambda: attempt.log)
+        attempt.ranks[0].send_signal(signal.SIGTERM)
+        assert attempt.ended() == 128 + signal.SIGTERM, attempt.log
+    steps = attempt.steps()
+    assert sorted(set(steps)) == list(range(1, max(steps) + 1))  # none was left out
+
+
+def _ranks_seen(attempt: Attempt) -> int:
+    """How many ranks the last start had."""
+    started = [
+        record["message"] for record in attempt.records("progress") if " trains on " in record["message"]
+    ]
+    return int(started[-1].split(" of ")[1].split()[0]) if started else 0

@@ -1,0 +1,26 @@
+"""The board hands on each record once, and a stop reaches the step that begins after it."""
+
+from controlplane.recipes.learning.board import Board
+
+
+def test_records_are_taken_once_and_in_order() -> None:
+    board = Board()
+    board.post({"step": 1})
+    board.post({"step": 2})
+    assert board.take() == [{"step": 1}, {"step": 2}]
+    board.post({"step": 3})
+    assert board.take() == [{"step": 3}]
+    assert board.take() == []
+
+
+def test_a_step_that_begins_after_the_stop_is_the_last() -> None:
+    board = Board()
+    assert not board.begin_step()
+    board.stop()
+    assert board.begin_step()
+
+
+def test_a_stop_says_whether_there_is_anything_to_save() -> None:
+    idle, busy = Board(), Board()
+    busy.begin_step()
+    assert (idle.stop(), busy.stop()) == (False, True)
