@@ -154,6 +154,9 @@ class Provision:
     """(offer, machines), all or none."""
 
     price_millionths_per_hour: int
+    cost_millionths: int
+    """Of all of it, for as long as the work is expected to take."""
+
     sentence: str
     """Why buying beats waiting."""
 

@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from controlplane.cli import claims, clusters, data, events, jobs, offers, server, stores, tenants
+from controlplane.cli import (
+    claims,
+    clusters,
+    costs,
+    data,
+    events,
+    jobs,
+    offers,
+    quotas,
+    server,
+    stores,
+    tenants,
+)
 
 app = typer.Typer(
     name="crossdock",
@@ -19,6 +31,10 @@ for group in (
     clusters.app,
     claims.app,
     offers.app,
+    quotas.quota,
+    quotas.flavors,
+    costs.costs,
+    costs.budgets,
     stores.app,
     data.app,
     tenants.projects,

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final, Self
 
 from controlplane.domain.amounts import Amounts
-from controlplane.domain.ids import AskId, ClaimId, ClusterId, LaunchId
+from controlplane.domain.ids import AskId, ClaimId, ClusterId, LaunchId, QueueId
 from controlplane.domain.lifecycles import Lifecycle, to
 
 SHARED: Final = "shared"
@@ -117,6 +117,12 @@ class Claim:
     """Of one machine for one hour when it was ordered, in millionths of `currency`."""
 
     currency: str | None = None
+    queue_id: QueueId | None = None
+    """Whose budgets bear it; None: nobody's."""
+
+    expected_millionths: int | None = None
+    """What all of it was expected to cost when it was ordered."""
+
     idle_since: datetime | None = None
     renewed_until: datetime | None = None
     """When its cloud ends the machines by itself; None: it does not, or it was not told yet."""

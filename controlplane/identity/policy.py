@@ -26,6 +26,7 @@ class Action(StrEnum):
     EDIT_CLUSTERS = "edit clusters"
     EDIT_QUOTAS = "edit quotas"
     EDIT_STORES = "edit object stores"
+    EDIT_MONEY = "edit rates and budgets"
 
 
 VIEWER_ACTIONS: Final = frozenset({Action.READ})
@@ -44,7 +45,13 @@ ALLOWED: Final[Mapping[Role, frozenset[Action]]] = {
 }
 
 FLEET_WIDE: Final = frozenset(
-    {Action.EDIT_PROJECTS, Action.EDIT_CLUSTERS, Action.EDIT_QUOTAS, Action.EDIT_STORES}
+    {
+        Action.EDIT_PROJECTS,
+        Action.EDIT_CLUSTERS,
+        Action.EDIT_QUOTAS,
+        Action.EDIT_STORES,
+        Action.EDIT_MONEY,
+    }
 )
 """What touches every project needs a token that is not bound to one."""
 

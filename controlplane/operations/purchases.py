@@ -1,15 +1,16 @@
 """Purchases: machines that a plan orders for work that waits, and gives back; a plan is a proposal here too."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from controlplane.domain.claims import CapacityType, Claim, ClaimState
 from controlplane.domain.errors import StaleWrite
-from controlplane.domain.ids import AskId, ClaimId, ClusterId, ProjectId
-from controlplane.domain.jobs import JobState
+from controlplane.domain.ids import AskId, ClaimId, ClusterId
+from controlplane.domain.jobs import Ask, Job, JobState
 from controlplane.domain.leases import Lease
 from controlplane.domain.offers import KnownOffer, OfferKey
+from controlplane.operations import budgets
 from controlplane.operations.ids import Ids
 from controlplane.store import Tx
 from schedulers.base import Provision, Release
@@ -64,9 +65,29 @@ def apply_releases(tx: Tx, lease: Lease, releases: Sequence[Release]) -> None:
 
 def _bought(tx: Tx, provision: Provision, means: Purchasing) -> str | None:
     """Why not; None: it is written down."""
-    owner = _owner(tx, provision.ask_id)
-    if owner is None:
+    wanted = _queued(tx, provision.ask_id)
+    if wanted is None:
         return "the ask is no longer queued"
+    if (why := _hindrance(tx, provision)) is not None:
+        return why
+    (ask, job), ((name, machines),) = wanted, provision.orders
+    offer = tx.offers.get(provision.cluster_id, _key(name, provision.cluster_id))
+    if offer is None or (offer.cool_until is not None and offer.cool_until > tx.now):
+        return f"offer {name} is not to be had now"
+    if not (offer.is_price_verified or means.on_unverified_prices):
+        return f"nobody has verified the price of offer {name}"
+    why = budgets.stopping(tx, ask.queue_id, provision.cost_millionths, offer.currency or "")
+    if why is not None:
+        return why
+    claim = _claim(tx, provision, offer, machines=machines, means=means)
+    tx.claims.add(replace(claim, trust_domain=job.project_id, queue_id=ask.queue_id))
+    for noun, subject in (("claim", claim.id), ("orphan", claim.cluster_id), ("leftover", claim.cluster_id)):
+        tx.work.poke(noun, subject)
+    return None
+
+
+def _hindrance(tx: Tx, provision: Provision) -> str | None:
+    """What stands in the way of any purchase for it, there and now."""
     cluster = tx.clusters.get(provision.cluster_id)
     if cluster is None or not cluster.takes_tasks:
         return "the cluster takes no tasks now"
@@ -74,22 +95,10 @@ def _bought(tx: Tx, provision: Provision, means: Purchasing) -> str | None:
         return "machines are on their way for it"
     if len(provision.orders) != 1:
         return f"{len(provision.orders)} kinds of machines do not form one Ray cluster"
-    ((name, machines),) = provision.orders
-    offer = tx.offers.get(cluster.id, _key(name, cluster.id))
-    if offer is None or (offer.cool_until is not None and offer.cool_until > tx.now):
-        return f"offer {name} is not to be had now"
-    if not (offer.is_price_verified or means.on_unverified_prices):
-        return f"nobody has verified the price of offer {name}"
-    claim = _claim(tx, provision, offer, machines=machines, owner=owner, means=means)
-    tx.claims.add(claim)
-    for noun, subject in (("claim", claim.id), ("orphan", cluster.id), ("leftover", cluster.id)):
-        tx.work.poke(noun, subject)
     return None
 
 
-def _claim(
-    tx: Tx, provision: Provision, offer: KnownOffer, *, machines: int, owner: ProjectId, means: Purchasing
-) -> Claim:
+def _claim(tx: Tx, provision: Provision, offer: KnownOffer, *, machines: int, means: Purchasing) -> Claim:
     """In one zone: if that is sold out, the next plan chooses again among all that is offered."""
     return Claim(
         id=ClaimId(means.ids.new("claim")),
@@ -99,23 +108,24 @@ def _claim(
         zones=(offer.zone,),
         machines_min=machines,
         machines_want=machines,
-        trust_domain=owner,
         tries_again=False,
         idle_seconds=means.idle.total_seconds(),
         wanted_by=provision.ask_id,
         price_millionths=offer.price_millionths,
         currency=offer.currency,
+        expected_millionths=provision.cost_millionths,
         state=ClaimState.REQUESTED,
         since=tx.now,
         created_at=tx.now,
     )
 
 
-def _owner(tx: Tx, ask_id: AskId) -> ProjectId | None:
+def _queued(tx: Tx, ask_id: AskId) -> tuple[Ask, Job] | None:
     ask = tx.asks.get(ask_id)
     job = tx.jobs.get(ask.job_id) if ask is not None else None
-    is_queued = job is not None and job.state is JobState.QUEUED and job.cancel_requested_at is None
-    return job.project_id if job is not None and is_queued else None
+    if ask is None or job is None or job.state is not JobState.QUEUED or job.cancel_requested_at is not None:
+        return None
+    return ask, job
 
 
 def _key(name: str, cluster_id: ClusterId) -> OfferKey:

@@ -227,6 +227,13 @@ def _seen_queues(tx: Tx, project_id: ProjectId | None) -> set[QueueId]:
     return {queue.id for queue in tx.queues.list(project_id, None, MOST_QUEUES)}
 
 
+def queue_names(tx: Tx, project_id: ProjectId | None) -> dict[QueueId, str]:
+    """`project/queue` of every queue; of one project, or of all."""
+    queues = tx.queues.list(project_id, None, MOST_QUEUES)
+    projects = project_names(tx, frozenset(queue.project_id for queue in queues))
+    return {queue.id: f"{projects[queue.project_id]}/{queue.name}" for queue in queues}
+
+
 def _found(tx: Tx, principal: Principal, name: NodeName) -> QuotaNode | None:
     if name.cohort is not None:
         return tx.quotas.cohort(name.cohort)

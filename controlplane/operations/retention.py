@@ -16,6 +16,7 @@ from typing import BinaryIO, Final, cast
 
 from controlplane.domain.ids import JobId
 from controlplane.domain.leases import Lease
+from controlplane.operations.ledger import Ledger
 from controlplane.operations.services import Services
 from controlplane.settings import Settings
 from controlplane.store import JobPlace, OldJob, Store, Tx
@@ -96,7 +97,10 @@ def _archive(services: Services, lease: Lease, jobs: Sequence[OldJob]) -> list[J
 
     def unit(tx: Tx) -> list[JobId]:
         tx.leases.fence(lease)
-        return tx.retention.remove(versions)
+        charges = Ledger.open(tx).charges(list(versions))
+        gone = tx.retention.remove(versions)
+        tx.costs.charge([each for each in charges if each.owner.job_id in set(gone)])
+        return gone
 
     return services.store.write(unit)
 

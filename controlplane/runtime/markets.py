@@ -2,14 +2,16 @@
 
 from datetime import timedelta
 
+from controlplane.domain.budgets import Standing
 from controlplane.domain.claims import Claim, ClaimState
 from controlplane.domain.flavors import Capacity, flavor_of
 from controlplane.domain.jobs import Ask
 from controlplane.domain.offers import KnownOffer
+from controlplane.operations import budgets
 from controlplane.operations.flavors import Naming
 from controlplane.operations.purchases import offer_id
 from controlplane.store import Tx
-from schedulers.base import DEFAULT_FLAVOR, ClaimView, MarketChanged, Offer, microseconds
+from schedulers.base import DEFAULT_FLAVOR, Budget, ClaimView, MarketChanged, Offer, microseconds
 
 PPM = 1_000_000
 
@@ -30,6 +32,16 @@ def market(tx: Tx, *, on_unverified_prices: bool) -> MarketChanged:
         claims=tuple(
             _claim(claim, asks.get(claim.wanted_by) if claim.wanted_by else None, boots) for claim in claims
         ),
+        budgets=tuple(_budget(each) for each in budgets.standings(tx)),
+    )
+
+
+def _budget(standing: Standing) -> Budget:
+    return Budget(
+        queue_id=standing.budget.queue_id,
+        left_millionths=standing.left_millionths,
+        currency=standing.budget.currency,
+        ends_at=microseconds(standing.span.end),
     )
 
 

@@ -1,12 +1,14 @@
 """The way in: one client for one control plane."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from controlplane.sdk import endpoint, streams
+from controlplane.sdk import costs, endpoint, streams
 from controlplane.sdk.capacity import Claims, Offers
 from controlplane.sdk.clusters import Clusters
+from controlplane.sdk.costs import Budgets, Rates
 from controlplane.sdk.data import Data, Stores
 from controlplane.sdk.job import PATIENCE_SECONDS
 from controlplane.sdk.jobs import Jobs
@@ -16,6 +18,7 @@ from controlplane.sdk.transport import Transport, parse
 from controlplane.sdk.uploads import Uploads
 from controlplane.wire.admin import MeDocument
 from controlplane.wire.base import Page
+from controlplane.wire.costs import CostDocument, CostGroup
 from controlplane.wire.jobs import EventDocument
 
 
@@ -50,6 +53,8 @@ class Client:
         self.queues = Queues(self._transport)
         self.quotas = Quotas(self._transport)
         self.flavors = Flavors(self._transport)
+        self.rates = Rates(self._transport)
+        self.budgets = Budgets(self._transport)
         self.stores = Stores(self._transport)
         self.data = Data(self._transport)
         self.tokens = Tokens(self._transport)
@@ -69,6 +74,20 @@ class Client:
     def me(self) -> MeDocument:
         """Whose token this is, and what it may do."""
         return parse(MeDocument, self._transport.get("/v1/me"))
+
+    def costs(
+        self,
+        *,
+        by: CostGroup = "queue",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        project: str | None = None,
+    ) -> Iterator[CostDocument]:
+        """What was spent in a window (default: this month, UTC), by currency and group.
+
+        The groups of any `by` add up to the same in each currency, to the millionth. Moments need a time zone.
+        """
+        return costs.costs(self._transport, by=by, since=since, until=until, project=project)
 
     def events(
         self,

@@ -16,7 +16,7 @@ from controlplane.domain.claims import (
     Share,
 )
 from controlplane.domain.events import Event
-from controlplane.domain.ids import AskId, ClaimId, ClusterId, LaunchId
+from controlplane.domain.ids import AskId, ClaimId, ClusterId, LaunchId, QueueId
 from controlplane.store.events import Events
 from controlplane.store.links import Link
 from controlplane.store.moves import Moves, stale
@@ -65,6 +65,8 @@ _CLAIM: Final = select(
     _C.wanted_by,
     _C.price_millionths,
     _C.currency,
+    _C.queue_id,
+    _C.expected_millionths,
     _C.came_from,
 )
 _LAUNCH: Final = select(
@@ -97,6 +99,8 @@ _GIVEN_ONCE: Final = frozenset(
         "wanted_by",
         "price_millionths",
         "currency",
+        "queue_id",
+        "expected_millionths",
     }
 )
 
@@ -329,6 +333,8 @@ def _params(claim: Claim) -> dict[str, object]:
         "wanted_by": claim.wanted_by,
         "price_millionths": claim.price_millionths,
         "currency": claim.currency,
+        "queue_id": claim.queue_id,
+        "expected_millionths": claim.expected_millionths,
     }
 
 
@@ -338,7 +344,8 @@ def _claim(row: Row) -> Claim:
     (state, since, created_at, generation, version, *rest) = rest
     (release_requested_at, last_launch_at, missing_since, problem, *rest) = rest
     (shares, trust_domain, reservation, tries_again, idle_seconds, *rest) = rest
-    (idle_since, renewed_until, wanted_by, price_millionths, currency, came_from) = rest
+    (idle_since, renewed_until, wanted_by, price_millionths, currency, *rest) = rest
+    (queue_id, expected_millionths, came_from) = rest
     return Claim(
         id=ClaimId(id_),
         cluster_id=ClusterId(cluster_id),
@@ -366,6 +373,8 @@ def _claim(row: Row) -> Claim:
         wanted_by=None if wanted_by is None else AskId(wanted_by),
         price_millionths=price_millionths,
         currency=currency,
+        queue_id=None if queue_id is None else QueueId(queue_id),
+        expected_millionths=expected_millionths,
         came_from=came_from,
     )
 

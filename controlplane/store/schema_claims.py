@@ -35,6 +35,8 @@ CLAIMS: Final = Table(
     _text("wanted_by", nullable=True),
     _whole("price_millionths", nullable=True),
     _text("currency", nullable=True),
+    _text("queue_id", nullable=True),
+    _whole("expected_millionths", nullable=True),
     CheckConstraint("version >= 1", name="version"),
     CheckConstraint("machines_min >= 1 AND machines_want >= machines_min", name="machines"),
 )

@@ -6,9 +6,11 @@ from datetime import datetime
 from controlplane.store.asks import Asks
 from controlplane.store.attempts import Attempts
 from controlplane.store.audits import Audits
+from controlplane.store.budgets import Budgets
 from controlplane.store.claims import Claims, Launches, Orphans
 from controlplane.store.clusters import Clusters
 from controlplane.store.copies import Copies
+from controlplane.store.costs import Costs
 from controlplane.store.counts import Counts
 from controlplane.store.envelopes import Secrets
 from controlplane.store.events import Events
@@ -94,6 +96,14 @@ class Tx:
     @property
     def offers(self) -> Offers:
         return Offers(self._link)
+
+    @property
+    def costs(self) -> Costs:
+        return Costs(self._link)
+
+    @property
+    def budgets(self) -> Budgets:
+        return Budgets(self._link)
 
     @property
     def orphans(self) -> Orphans:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from controlplane.domain.ids import AskId, ClusterId
+from controlplane.domain.ids import AskId, ClusterId, QueueId
 from schedulers.base import Budget, Defer, Offer, Provision, ReasonCode, Release
 from schedulers.fair.facts import SECOND, Facts, RoleFacts, lets_in
 from schedulers.fair.ledger import Request
@@ -64,6 +64,7 @@ class Market:
     def buy(self, ask_id: AskId, facts: Facts) -> Defer | None:
         """Orders machines for the fewest tasks and says so; or says why none are bought; None: nothing is on offer."""
         problems: list[ReasonCode] = []
+        limits: list[str] = []
         best: tuple[int, ClusterId, list[_Deal], Request] | None = None
         for cluster in self.world.fleet.clusters:
             if cluster.blocked is not None or not lets_in(cluster, facts.ask_class):
@@ -73,13 +74,14 @@ class Market:
                 continue
             deals, request = found
             cost = sum(deal.cost for deal in deals) + self._egress(cluster.region, facts, deals)
-            if not self._affords(facts.queue, cost):
+            if (limit := self._limit(facts.queue, cost, deals[0].offer.currency)) is not None:
                 problems.append(ReasonCode.OVER_BUDGET)
+                limits.append(limit)
             elif best is None or cost < best[0]:
                 best = (cost, cluster.id, deals, request)
         if best is not None:
             return self._order(ask_id, facts, best)
-        return _refusal(facts, problems)
+        return _refusal(facts, problems, limits)
 
     def _deals(
         self, cluster_id: ClusterId, facts: Facts, problems: list[ReasonCode]
@@ -144,11 +146,18 @@ class Market:
         price = max((deal.offer.egress_millionths_per_gib for deal in deals), default=0)
         return sum(data.gib * price for data in facts.ask_class.data if data.region != region)
 
-    def _affords(self, queue: int, cost: int) -> bool:
-        return all(
-            cost <= budget.left_millionths - self.spent.get(place, 0)
-            for place, budget in self._budgets(queue)
-        )
+    def _limit(self, queue: int, cost: int, currency: str) -> str | None:
+        """What keeps it from being bought, in words; None: it may be. Money of other currencies is none."""
+        mine = list(self._budgets(queue))
+        if mine and not any(budget.currency == currency for _, budget in mine):
+            return f"the offers are in {currency}, and its budgets in other currencies"
+        for place, budget in mine:
+            left = budget.left_millionths - self.spent.get(place, 0)
+            if budget.currency == currency and cost > left:
+                name = self.world.ledger.queues[self.world.ledger.number[QueueId(budget.queue_id)]].name
+                money = f"{cost / SECOND:.2f} {currency}, and {max(0, left) / SECOND:.2f} are left"
+                return f"machines for it would cost {money} in the budget of {name or budget.queue_id!r}"
+        return None
 
     def _budgets(self, queue: int) -> Iterator[tuple[int, Budget]]:
         names = frozenset(str(self.world.ledger.ids[node]) for node in self.world.ledger.paths[queue])
@@ -168,8 +177,9 @@ class Market:
         for deal in deals:
             orders[deal.offer.id] = orders.get(deal.offer.id, 0) + deal.machines
             self.taken[deal.offer.id] = self.taken.get(deal.offer.id, 0) + deal.machines
-        for place, _ in self._budgets(facts.queue):
-            self.spent[place] = self.spent.get(place, 0) + cost
+        for place, budget in self._budgets(facts.queue):
+            if budget.currency == deals[0].offer.currency:
+                self.spent[place] = self.spent.get(place, 0) + cost
         self.world.ledger.add(facts.queue, request)
         per_hour = sum(deal.machines * deal.offer.price_millionths_per_hour for deal in deals)
         sentence = f"{_listed(orders)} for {per_hour / SECOND:.2f} an hour, as it would wait too long"
@@ -179,6 +189,7 @@ class Market:
                 cluster_id=cluster_id,
                 orders=tuple(sorted(orders.items())),
                 price_millionths_per_hour=per_hour,
+                cost_millionths=cost,
                 sentence=sentence,
             )
         )
@@ -205,12 +216,12 @@ def releases(world: World, used: frozenset[int]) -> Iterator[Release]:
             yield Release(claim_id=claim.id)
 
 
-def _refusal(facts: Facts, problems: Sequence[ReasonCode]) -> Defer | None:
+def _refusal(facts: Facts, problems: Sequence[ReasonCode], limits: Sequence[str]) -> Defer | None:
     if ReasonCode.OVER_BUDGET in problems:
         return Defer(
             class_id=facts.id,
             code=ReasonCode.OVER_BUDGET,
-            sentence="machines would be bought for it, but cost more than its budget has left",
+            sentence=limits[0],
             remedy="raise the budget, wait for its next window, or for other work to end",
         )
     if ReasonCode.SOLD_OUT in problems:

@@ -2,16 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from controlplane.domain.attempts import AttemptState
+from controlplane.domain.budgets import Budget, Window
 from controlplane.domain.claims import CapacityType, Claim, ClaimState
+from controlplane.domain.costs import UNITS
 from controlplane.domain.ids import JobId, QueueId
+from controlplane.domain.jobs import ask_id
 from controlplane.domain.queues import Queue
-from controlplane.operations import explain
+from controlplane.operations import budgets, explain
+from controlplane.operations.purchases import PurchaseRefusal, Purchasing, apply_provisions, offer_id
 from controlplane.store import QuotaNode, Tx
+from schedulers.base import Provision
 from schedulers.fair.policy import Fair
 from tests.unit.runtime.site_world import ADMIN, World, opened
 
@@ -97,3 +103,76 @@ def test_a_price_that_nobody_verified_buys_nothing(world: World) -> None:
     world.submit(tasks=2, resources={"cpus": 4})
     world.pass_time(120)
     assert claims(world) == []
+
+
+def allow(world: World, millionths: int, currency: str = "USD") -> None:
+    def unit(tx: Tx) -> None:
+        for each in tx.queues.list(None, None, 10):
+            budget = Budget(
+                queue_id=QueueId(each.id),
+                currency=currency,
+                window=Window.MONTH,
+                limit_millionths=millionths,
+            )
+            tx.budgets.put(budget, by="admin")
+
+    world.services.store.write(unit)
+
+
+def test_a_budget_that_is_too_small_buys_nothing_and_says_so(world: World) -> None:
+    allow(world, 1_900_000)
+    job = world.submit(tasks=2, resources={"cpus": 4})
+    world.pass_time(120)
+    assert claims(world) == []
+    told = explain.explain(world.services, ADMIN, job)
+    assert told.code == "over_budget"
+    assert "USD, and 1.90 are left in the budget of" in told.sentence
+
+
+def test_what_is_promised_to_one_purchase_is_not_spent_on_the_next(world: World) -> None:
+    allow(world, 3_000_000)
+    world.submit(tasks=2, resources={"cpus": 4})
+    world.submit(tasks=2, resources={"cpus": 4})
+    world.pass_time(200)
+    (claim,) = claims(world)
+    assert claim.queue_id is not None
+    assert claim.expected_millionths is not None
+    assert 2_000_000 < claim.expected_millionths < 3_000_000
+    with world.services.store.read() as tx:
+        (standing,) = budgets.standings(tx)
+    assert standing.promised_units + standing.spent_units == claim.expected_millionths * UNITS
+    assert standing.spent_units > 0
+
+
+def test_money_of_another_currency_buys_nothing(world: World) -> None:
+    allow(world, 10**9, currency="CNY")
+    job = world.submit(tasks=2, resources={"cpus": 4})
+    world.pass_time(120)
+    assert claims(world) == []
+    assert why(world, job) == "over_budget"
+
+
+def test_a_plan_that_would_overdraw_a_budget_is_refused(world: World) -> None:
+    job = world.submit(tasks=2, resources={"cpus": 4})
+    world.pass_time(10)
+    allow(world, 5_000_000)
+    with world.services.store.read() as tx:
+        offer = next(each for each in tx.offers.list() if each.zone == "a")
+    provision = Provision(
+        ask_id=ask_id(job),
+        cluster_id=offer.cluster_id,
+        orders=((offer_id(offer), 2),),
+        price_millionths_per_hour=2_000_000,
+        cost_millionths=5_000_001,
+        sentence="because",
+    )
+    lease = world.services.store.write(lambda tx: tx.leases.take("test", "test", 60.0))
+    assert lease is not None
+    means = Purchasing(ids=world.services.ids, idle=timedelta(seconds=60), on_unverified_prices=False)
+
+    def refused(provision: Provision) -> tuple[PurchaseRefusal, ...]:
+        return world.services.store.write(lambda tx: apply_provisions(tx, lease, [provision], means=means))
+
+    (refusal,) = refused(provision)
+    assert "5000001" in refusal.why
+    assert refused(replace(provision, cost_millionths=5_000_000)) == ()
