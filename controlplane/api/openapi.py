@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from controlplane.wire.admin import ClusterCreate, ClusterSecret, ProjectCreate, QueueCreate, TokenCreate
 from controlplane.wire.base import Problem
 from controlplane.wire.capacity import ClaimCreate
+from controlplane.wire.costs import BudgetRemove, BudgetSet, RateSet
 from controlplane.wire.data import CopyCreate, StoreCreate
 from controlplane.wire.jobs import JobBatch, JobBulk
 from controlplane.wire.jobspec import JobSpec
@@ -23,6 +24,8 @@ Json = dict[str, Any]
 
 REFERENCE: Final = "#/components/schemas/{model}"
 BODIES: Final[tuple[type[BaseModel], ...]] = (
+    BudgetRemove,
+    BudgetSet,
     CheckInRequest,
     ClaimCreate,
     ClusterCreate,
@@ -38,6 +41,7 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     QueueCreate,
     QuotaRemove,
     QuotaSet,
+    RateSet,
     RecordBatch,
     StoreCreate,
     TokenCreate,

@@ -156,7 +156,9 @@ def set_flavor(
     capacity_types: Annotated[
         list[str] | None, typer.Option("--capacity", help="owned, reserved, on_demand or spot.")
     ] = None,
-    labels: Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE")] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="On nodes with this label only.")
+    ] = None,
     rank: Annotated[int, typer.Option(help="Of all flavors that fit a node, the lowest is its own.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -174,7 +176,11 @@ def set_flavor(
 
 
 @flavors.command("remove")
-def remove_flavor(*, name: Annotated[str, typer.Argument(metavar="NAME")], as_json: AsJson = False) -> None:
+def remove_flavor(
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the flavor.")],
+    as_json: AsJson = False,
+) -> None:
     """Forget a flavor that no quota names."""
     with session(as_json=as_json) as opened:
         document = opened.client.flavors.remove(name)
