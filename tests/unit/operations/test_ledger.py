@@ -128,6 +128,10 @@ def finish(plane: World, attempt: Attempt) -> None:
     plane.finish(attempt.job_id, JobState.SUCCEEDED)
 
 
+def put_rate(plane: World, rate: Rate) -> None:
+    plane.store.write(lambda tx: tx.costs.put_rate(rate, by="root"))
+
+
 def lines(store: Store, window: Span) -> list[Line]:
     with store.read() as tx:
         return Ledger.open(tx).lines(window, is_by_job=True)
@@ -207,7 +211,7 @@ def test_a_rate_that_changes_splits_what_runs(plane: World) -> None:
         for at, price in ((0, 1_000_000), (60, 2_000_000))
     ]
     for rate in rates:
-        plane.store.write(lambda tx, rate=rate: tx.costs.put_rate(rate, by="root"))
+        put_rate(plane, rate)
     attempt = seat(plane, "node_lab_0", Amounts(cpu_milli=1000, gpu_milli=1000), rank_count=2)
     plane.clock.pass_seconds(100)
     finish(plane, attempt)
@@ -221,7 +225,7 @@ def test_a_rate_that_changes_splits_what_runs(plane: World) -> None:
 def test_a_node_that_is_gone_costs_nothing_more(plane: World) -> None:
     plane.cluster(gpus=2)
     rate = Rate(per=Per.CPU, currency="EUR", price_millionths=7, valid_from=START)
-    plane.store.write(lambda tx: tx.costs.put_rate(rate, by="root"))
+    put_rate(plane, rate)
     attempt = seat(plane, "node_lab_0", Amounts(cpu_milli=1000))
     plane.clock.pass_seconds(10)
     with plane.store.read() as tx:
@@ -283,7 +287,7 @@ class Hour:
             price_millionths=self.rng.randint(0, 10**7),
             valid_from=self.plane.clock.at,
         )
-        self.plane.store.write(lambda tx: tx.costs.put_rate(rate, by="root"))
+        put_rate(self.plane, rate)
 
 
 Sums = dict[tuple[Owner, str | None], tuple[int, ...]]

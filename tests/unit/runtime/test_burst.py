@@ -161,7 +161,7 @@ def test_a_plan_that_would_overdraw_a_budget_is_refused(world: World) -> None:
     provision = Provision(
         ask_id=ask_id(job),
         cluster_id=offer.cluster_id,
-        orders=((offer_id(offer), 2),),
+        orders=((offer_id(offer.cluster_id, offer.key), 2),),
         price_millionths_per_hour=2_000_000,
         cost_millionths=5_000_001,
         sentence="because",
