@@ -102,7 +102,9 @@ class AskClass:
     """Residency, as are regions and clusters: where it may run; empty: anywhere."""
 
     regions: tuple[str, ...] = ()
-    clusters: tuple[ClusterId, ...] = ()
+    clusters: tuple[str, ...] = ()
+    """By id, or by the name that they are registered as."""
+
     data: tuple[Data, ...] = ()
     runtime_seconds: int | None = None
     """How long it is expected to run, as a 90th percentile; at most its max_runtime."""

@@ -83,7 +83,7 @@ class Floor:
     def place(self, ask_id: AskId, ask_class: AskClass) -> Place | Defer:
         """Seats the whole ask on the first cluster that holds it and books that, or books nothing."""
         for cluster in self.clusters:
-            if cluster.blocked is not None or not cluster.admits(ask_class.trust_domain):
+            if cluster.blocked is not None or not cluster.lets_in(ask_class):
                 continue
             if seats := seat(ask_class, self.nodes.get(cluster.id, ()), self.free):
                 for each in seats:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.claims import SHARED, CapacityType
 from controlplane.domain.ids import AskId, ClaimId, ClusterId, NodeId
+from schedulers.demand import AskClass
 
 DEFAULT_FLAVOR = "default"
 """Of nodes that no flavor describes."""
@@ -45,11 +46,30 @@ class ClusterView:
     blocked: str | None
     provider: str = ""
     region: str = ""
+    regions: tuple[str, ...] = ()
+    """All that it lies in beside the first: jurisdictions, for instance."""
+
+    spread: tuple[str, ...] = ()
+    """Regions of which its machines may be in any: a rule has to allow each of them."""
+
+    registered_as: str = ""
+    """The name of the registered cluster that it is a part of."""
+
     trust_domain: str = SHARED
     """`shared` takes asks of all trust domains."""
 
-    def admits(self, trust_domain: str) -> bool:
-        return self.trust_domain in (SHARED, trust_domain)
+    def lets_in(self, its: AskClass) -> bool:
+        """Residency and trust: whether its work may be here at all."""
+        return (
+            (not its.clusters or self.id in its.clusters or self.registered_as in its.clusters)
+            and (not its.providers or self.provider in its.providers)
+            and (not its.regions or self._is_within(its.regions))
+            and self.trust_domain in (SHARED, its.trust_domain)
+        )
+
+    def _is_within(self, regions: tuple[str, ...]) -> bool:
+        lies_in = any(each in regions for each in (self.region, *self.regions))
+        return lies_in or (bool(self.spread) and all(each in regions for each in self.spread))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from controlplane.wire.jobspec import JobSpec
 from controlplane.wire.machines import CheckInRequest
 from controlplane.wire.protocol import FACTS, RecordBatch
 from controlplane.wire.quotas import FlavorRemove, FlavorSet, QuotaRemove, QuotaSet
+from controlplane.wire.residency import ResidencySet
 
 # `Any`: JSON of many shapes.
 Json = dict[str, Any]
@@ -43,6 +44,7 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     QuotaSet,
     RateSet,
     RecordBatch,
+    ResidencySet,
     StoreCreate,
     TokenCreate,
     *FACTS.values(),

@@ -27,6 +27,7 @@ class Action(StrEnum):
     EDIT_QUOTAS = "edit quotas"
     EDIT_STORES = "edit object stores"
     EDIT_MONEY = "edit rates and budgets"
+    EDIT_RESIDENCY = "edit residency"
 
 
 VIEWER_ACTIONS: Final = frozenset({Action.READ})
@@ -51,6 +52,7 @@ FLEET_WIDE: Final = frozenset(
         Action.EDIT_QUOTAS,
         Action.EDIT_STORES,
         Action.EDIT_MONEY,
+        Action.EDIT_RESIDENCY,
     }
 )
 """What touches every project needs a token that is not bound to one."""

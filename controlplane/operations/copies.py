@@ -8,6 +8,7 @@ from controlplane.domain.errors import Conflict, Invalid, NotFound
 from controlplane.domain.ids import CopyId
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations import residency
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import project_for
 from controlplane.operations.object_stores import located, registered_for
@@ -44,15 +45,17 @@ class CheckedObject:
 def request(
     services: Services, principal: Principal, wanted: CopyCreate, *, once: Once[CopyView] | None = None
 ) -> CopyView:
-    """Raises `Forbidden` for a bucket that is not registered, `Conflict` while another copy goes to the target."""
+    """Raises `Forbidden` for a bucket that is not registered, or where the data may not be.
+
+    `Conflict` while another copy goes to the target.
+    """
     source, target = parse(wanted.source), _target(parse(wanted.source), parse(wanted.target))
     _check(source, target)
     copy_id = CopyId(services.ids.new("copy"))
 
     def unit(tx: Tx) -> CopyView:
         project = project_for(tx, principal, wanted.project, Action.COPY)
-        for uri in (source, target):
-            registered_for(tx, uri)
+        residency.check_copy(tx, project.id, registered_for(tx, source), registered_for(tx, target))
         copy = Copy(
             id=copy_id,
             project_id=project.id,

@@ -10,8 +10,10 @@ from controlplane.domain.attempts import Attempt, AttemptState, Seat
 from controlplane.domain.claims import SHARED, CapacityType, Claim, ClaimState, Share
 from controlplane.domain.clusters import Cluster, Node
 from controlplane.domain.errors import Bug
-from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, NodeId
+from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, NodeId, ProjectId
 from controlplane.domain.jobs import Ask, Job
+from controlplane.domain.residency import Rules
+from controlplane.operations import residency
 from controlplane.operations.homes import home_of, sited
 from controlplane.store import Tx
 from schedulers.base import Place, microseconds
@@ -54,6 +56,7 @@ class Floor:
     nodes: dict[NodeId, Node] = field(default_factory=dict)
     free: Left = field(default_factory=dict)
     promises: dict[NodeId, list[tuple[AskId, Amounts]]] | None = None
+    rules: Rules | None = None
     home: dict[NodeId, str] = field(default_factory=dict)
     """The Ray cluster that a node is of, by id of the cluster or the claim."""
 
@@ -61,6 +64,8 @@ class Floor:
         """What it leaves, or why it cannot be."""
         ray = self._ray(place.cluster_id)
         refusal = "there is no such cluster" if ray is None else ray.refusal(trust_domain)
+        if ray is not None and refusal is None:
+            refusal = residency.outside(self._rules(), ProjectId(trust_domain), ray.cluster)
         if refusal is not None:
             return refusal
         if not _is_whole(place, ask):
@@ -82,6 +87,11 @@ class Floor:
         for node_id in left:
             kept = self._promises_of().get(node_id, [])
             kept[:] = [each for each in kept if each[0] != place.ask_id]
+
+    def _rules(self) -> Rules:
+        if self.rules is None:
+            self.rules = self.tx.residencies.rules()
+        return self.rules
 
     def _promised(self, ask_id: AskId, node_id: NodeId) -> Amounts:
         """What is free there, but for somebody else: only the heir may be placed on seats that were promised to it."""

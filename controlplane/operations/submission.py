@@ -7,9 +7,10 @@ from controlplane.domain.errors import Invalid
 from controlplane.domain.ids import ClassId, JobId
 from controlplane.domain.jobs import Ask, Job, JobState
 from controlplane.domain.projects import Project, Queue
+from controlplane.domain.residency import Rules
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
-from controlplane.operations import dependencies, feasibility
+from controlplane.operations import dependencies, feasibility, residency
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.ids import Ids
 from controlplane.operations.lookups import project_for, queue_for
@@ -42,6 +43,7 @@ class Desk:
     tx: Tx
     principal: Principal
     capacity: feasibility.Capacity
+    rules: Rules
     unknown_job_hint: str = ""
     """Goes on after the sentence that a job that is depended on does not exist."""
 
@@ -98,7 +100,7 @@ def ids_of(spec: JobSpec) -> tuple[JobId, ...]:
 
 
 def open_desk(tx: Tx, principal: Principal) -> Desk:
-    return Desk(tx=tx, principal=principal, capacity=feasibility.load(tx))
+    return Desk(tx=tx, principal=principal, capacity=feasibility.load(tx), rules=tx.residencies.rules())
 
 
 def accept(desk: Desk, draft: Draft) -> JobView:
@@ -130,6 +132,8 @@ def examine(desk: Desk, draft: Draft) -> NewJob:
         at=now,
     )
     ask = ask_of(spec, born)
+    clusters = (cluster for cluster, _ in desk.capacity.clusters)
+    residency.check_submit(desk.rules, project, clusters, path=draft.path)
     if (short := desk.shortfall(ask)) is not None:
         raise feasibility.refusal(ask, short, path=draft.path)
     job = born.move(JobState.QUEUED, at=now) if ready else born

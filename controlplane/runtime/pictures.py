@@ -8,10 +8,12 @@ from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import Attempt, AttemptState
 from controlplane.domain.claims import Claim
 from controlplane.domain.clusters import Cluster, Node
-from controlplane.domain.ids import AttemptId, ClaimId, ClassId, ClusterId, JobId, ProjectId, QueueId
+from controlplane.domain.ids import AttemptId, ClaimId, ClassId, ClusterId, JobId, QueueId
 from controlplane.domain.jobs import Ask, ask_id
+from controlplane.domain.residency import ANYWHERE, Residency, Whereabouts
 from controlplane.operations.flavors import Naming, claim_of
 from controlplane.operations.homes import home_of, sited
+from controlplane.operations.residency import place_of
 from controlplane.store import Tx
 from schedulers.base import (
     AskClass,
@@ -51,6 +53,17 @@ class Sight:
 
     min_runtime: timedelta
     """Nothing is preempted before it has run for so long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Owner:
+    """Of a queue: whose trust domain its work is of, and where it may be."""
+
+    project_id: str
+    residency: Residency
+
+
+NOBODY = _Owner(project_id="shared", residency=ANYWHERE)
 
 
 def snapshot(tx: Tx, sight: Sight) -> Snapshot:
@@ -93,7 +106,7 @@ def deltas(tx: Tx, sight: Sight, events: Sequence[tuple[str, str]]) -> list[Delt
     return found
 
 
-def _with_all(tx: Tx, sight: Sight, picture: Snapshot, owners: Mapping[QueueId, ProjectId]) -> Snapshot:
+def _with_all(tx: Tx, sight: Sight, picture: Snapshot, owners: Mapping[QueueId, _Owner]) -> Snapshot:
     running = _running(tx, sight, tx.attempts.live())
     held = [_held_class(ask, each, owners) for ask, each in running]
     classes = {each.id: each for each in held}
@@ -111,7 +124,7 @@ def _with_all(tx: Tx, sight: Sight, picture: Snapshot, owners: Mapping[QueueId, 
 
 
 def _running_deltas(
-    tx: Tx, sight: Sight, jobs: Sequence[JobId], owners: Mapping[QueueId, ProjectId]
+    tx: Tx, sight: Sight, jobs: Sequence[JobId], owners: Mapping[QueueId, _Owner]
 ) -> Iterator[Delta]:
     live = tx.attempts.live_of_jobs(jobs) if jobs else {}
     for ask, running in _running(tx, sight, list(live.values())):
@@ -160,7 +173,8 @@ def _capacity(tx: Tx) -> CapacityChanged:
     clusters = tx.clusters.list(None, None)
     sites, naming = sited(tx), Naming.load(tx)
     booked = tx.nodes.booked(None)
-    views = tuple(_rays(clusters, sites))
+    rules = tx.residencies.rules()
+    views = tuple(_rays({cluster.id: (cluster, place_of(cluster, rules)) for cluster in clusters}, sites))
     open_ids = {view.id for view in views if view.blocked is None}
     nodes = tuple(
         NodeView(
@@ -180,19 +194,31 @@ def _capacity(tx: Tx) -> CapacityChanged:
     return CapacityChanged(nodes=nodes, clusters=views)
 
 
-def _rays(clusters: Sequence[Cluster], sites: Mapping[ClaimId, Claim]) -> Iterator[ClusterView]:
+def _rays(
+    places: Mapping[ClusterId, tuple[Cluster, Whereabouts]], sites: Mapping[ClaimId, Claim]
+) -> Iterator[ClusterView]:
     """To a policy every Ray cluster is a cluster, also one that bought machines form: no gang spans two of them."""
-    by_id = {cluster.id: cluster for cluster in clusters}
-    for cluster in clusters:
+    for cluster, place in places.values():
         yield ClusterView(
-            id=cluster.id, name=cluster.name, blocked=_blocked(cluster), trust_domain=cluster.trust_domain
+            id=cluster.id,
+            name=cluster.name,
+            blocked=_blocked(cluster),
+            provider=place.provider,
+            regions=place.regions,
+            spread=place.spread,
+            registered_as=cluster.name,
+            trust_domain=cluster.trust_domain,
         )
     for claim in sites.values():
-        cluster = by_id[claim.cluster_id]
+        cluster, place = places[claim.cluster_id]
         yield ClusterView(
             id=ClusterId(claim.id),
             name=f"{cluster.name}/{claim.id}",
             blocked=_blocked(cluster) or (None if claim.takes_tasks else f"is {claim.state}"),
+            provider=place.provider,
+            regions=place.regions,
+            spread=place.spread,
+            registered_as=cluster.name,
             trust_domain=claim.trust_domain,
         )
 
@@ -227,7 +253,7 @@ def _memory(tx: Tx) -> MemoryChanged:
     )
 
 
-def _queued(ask: Ask, owners: Mapping[QueueId, ProjectId]) -> AskQueued:
+def _queued(ask: Ask, owners: Mapping[QueueId, _Owner]) -> AskQueued:
     return AskQueued(
         id=ask.id,
         ask_class=_class(ask, owners),
@@ -237,8 +263,8 @@ def _queued(ask: Ask, owners: Mapping[QueueId, ProjectId]) -> AskQueued:
     )
 
 
-def _class(ask: Ask, owners: Mapping[QueueId, ProjectId]) -> AskClass:
-    traits = ask.traits
+def _class(ask: Ask, owners: Mapping[QueueId, _Owner]) -> AskClass:
+    traits, owner = ask.traits, owners.get(ask.queue_id, NOBODY)
     mode = TopologyMode.REQUIRED if traits.topology_required else TopologyMode.PREFERRED
     return AskClass(
         id=ask.class_id,
@@ -250,13 +276,16 @@ def _class(ask: Ask, owners: Mapping[QueueId, ProjectId]) -> AskClass:
         roles=() if not traits.flavors else (_role(ask),),
         topology=None if traits.topology_level is None else Topology(level=traits.topology_level, mode=mode),
         tolerations=traits.tolerations,
-        trust_domain=owners.get(ask.queue_id, "shared"),
+        trust_domain=owner.project_id,
+        providers=owner.residency.providers,
+        regions=owner.residency.regions,
+        clusters=owner.residency.clusters,
         runtime_seconds=traits.runtime_seconds,
         deadline=None if traits.deadline is None else microseconds(traits.deadline),
     )
 
 
-def _held_class(ask: Ask, running: RunningAsk, owners: Mapping[QueueId, ProjectId]) -> AskClass:
+def _held_class(ask: Ask, running: RunningAsk, owners: Mapping[QueueId, _Owner]) -> AskClass:
     """What runs keeps its size until it ends, so the policy must neither give it more nor take a part."""
     whole = _class(ask, owners)
     if ask.traits.tasks_min is None:
@@ -283,8 +312,12 @@ def _role(ask: Ask) -> Role:
     )
 
 
-def _owners(tx: Tx) -> dict[QueueId, ProjectId]:
-    return {queue.id: queue.project_id for queue in tx.queues.list(None, None, OWNER_PAGE)}
+def _owners(tx: Tx) -> dict[QueueId, _Owner]:
+    rules = tx.residencies.rules()
+    return {
+        queue.id: _Owner(project_id=queue.project_id, residency=rules.of_project(queue.project_id))
+        for queue in tx.queues.list(None, None, OWNER_PAGE)
+    }
 
 
 def _job_of(attempt_id: AttemptId) -> JobId:

@@ -1,6 +1,7 @@
 """The scheduling loop: follows the feed, asks the engine for a plan, commits what still holds."""
 
 import logging
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from controlplane.runtime.bell import Bell
 from controlplane.runtime.markets import market
 from controlplane.runtime.pictures import Sight, deltas, snapshot
 from controlplane.store import Store, Tx
-from schedulers.base import Defer, Engine, MarketChanged, Plan, Policy, Reservation
+from schedulers.base import Defer, Delta, Engine, MarketChanged, Plan, Policy, Reservation
 
 IDLE_SECONDS = 1.0
 FEED_PAGE = 5000
@@ -116,7 +117,7 @@ class SchedulingLoop:
     def _follow(self, leading: _Leadership) -> datetime:
         with self._store.read() as tx:
             events, cursor = tx.events.subjects_after(leading.cursor, FEED_PAGE)
-            changes = deltas(tx, self._sight, events)
+            changes = self._changes(tx, leading, events)
             seen = self._market(tx)
             now = tx.now
         if seen is not None and seen != leading.market:
@@ -126,6 +127,14 @@ class SchedulingLoop:
         leading.cursor = cursor
         leading.version += len(events)
         return now
+
+    def _changes(self, tx: Tx, leading: _Leadership, events: Sequence[tuple[str, str]]) -> list[Delta]:
+        """A rule says of every class where its asks may be: with a new one all of them are seen anew."""
+        if not any(kind == "residency.changed" for kind, _ in events):
+            return deltas(tx, self._sight, events)
+        leading.engine = self._policy.start(snapshot(tx, self._sight))
+        leading.market = None
+        return []
 
     def _market(self, tx: Tx) -> MarketChanged | None:
         """Read at every turn: offers are refreshed without a word in the feed, and there are few."""

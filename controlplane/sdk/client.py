@@ -13,6 +13,7 @@ from controlplane.sdk.data import Data, Stores
 from controlplane.sdk.job import PATIENCE_SECONDS
 from controlplane.sdk.jobs import Jobs
 from controlplane.sdk.quotas import Flavors, Quotas
+from controlplane.sdk.residency import Residency
 from controlplane.sdk.tenants import Projects, Queues, Tokens
 from controlplane.sdk.transport import Transport, parse
 from controlplane.sdk.uploads import Uploads
@@ -55,6 +56,7 @@ class Client:
         self.flavors = Flavors(self._transport)
         self.rates = Rates(self._transport)
         self.budgets = Budgets(self._transport)
+        self.residency = Residency(self._transport)
         self.stores = Stores(self._transport)
         self.data = Data(self._transport)
         self.tokens = Tokens(self._transport)

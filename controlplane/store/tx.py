@@ -28,6 +28,7 @@ from controlplane.store.quotas import Quotas
 from controlplane.store.reasons import Reasons
 from controlplane.store.records import Records
 from controlplane.store.repairs import Repairs
+from controlplane.store.residencies import Residencies
 from controlplane.store.retention import Retention
 from controlplane.store.sites import Sites
 from controlplane.store.strays import Strays
@@ -104,6 +105,10 @@ class Tx:
     @property
     def budgets(self) -> Budgets:
         return Budgets(self._link)
+
+    @property
+    def residencies(self) -> Residencies:
+        return Residencies(self._link)
 
     @property
     def orphans(self) -> Orphans:

@@ -118,13 +118,7 @@ def facts_of(ask_class: AskClass, fleet: Fleet, ledger: Ledger, now: int) -> Fac
 
 def lets_in(cluster: ClusterView, ask_class: AskClass) -> bool:
     """Residency and trust: whether its work may be on this cluster at all."""
-    allowed = (
-        (ask_class.clusters, cluster.id),
-        (ask_class.providers, cluster.provider),
-        (ask_class.regions, cluster.region),
-    )
-    inside = all(not names or name in names for names, name in allowed)
-    return inside and cluster.trust_domain in ("shared", ask_class.trust_domain)
+    return cluster.lets_in(ask_class)
 
 
 def carries(node: NodeView, role: Role) -> bool:

@@ -14,6 +14,7 @@ from controlplane.domain.costs import UNITS
 from controlplane.domain.ids import JobId, QueueId
 from controlplane.domain.jobs import ask_id
 from controlplane.domain.queues import Queue
+from controlplane.domain.residency import Residency, Subject
 from controlplane.operations import budgets, explain
 from controlplane.operations.purchases import PurchaseRefusal, Purchasing, apply_provisions, offer_id
 from controlplane.store import QuotaNode, Tx
@@ -103,6 +104,25 @@ def test_a_price_that_nobody_verified_buys_nothing(world: World) -> None:
     world.submit(tasks=2, resources={"cpus": 4})
     world.pass_time(120)
     assert claims(world) == []
+
+
+def test_nothing_is_bought_where_the_project_may_not_be(world: World) -> None:
+    def rule(regions: tuple[str, ...]) -> None:
+        def unit(tx: Tx) -> None:
+            for project in tx.projects.list(None, 10):
+                tx.residencies.put(Subject.PROJECT, project.id, Residency(regions=regions), by="admin")
+
+        world.services.store.write(unit)
+
+    job = world.submit(tasks=2, resources={"cpus": 4})
+    rule(("eu",))
+    world.pass_time(120)
+    assert claims(world) == []
+    told = explain.explain(world.services, ADMIN, job)
+    assert (told.code, "may run on regions eu" in told.sentence) == ("residency", True)
+    rule(())
+    world.pass_time(10)
+    assert len(claims(world)) == 1
 
 
 def allow(world: World, millionths: int, currency: str = "USD") -> None:

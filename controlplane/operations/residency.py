@@ -1,0 +1,141 @@
+"""Residency: saying where work and data may be, and refusing what would bring them elsewhere."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from controlplane.domain.clusters import Cluster
+from controlplane.domain.data_copies import RegisteredStore
+from controlplane.domain.errors import Forbidden, Invalid, NotFound
+from controlplane.domain.ids import ProjectId
+from controlplane.domain.projects import Project
+from controlplane.domain.residency import ANYWHERE, Residency, Rules, Subject, Whereabouts, refusal
+from controlplane.identity.policy import Action, authorize
+from controlplane.identity.principals import Principal
+from controlplane.operations.idempotency import Once, write_once
+from controlplane.operations.lookups import cluster_for, project_for
+from controlplane.operations.services import Services
+from controlplane.storage.uris import Kind, parse
+from controlplane.store import Tx
+
+REGION_SETTINGS = ("region", "regions")
+"""Settings of clusters that say where a plugin buys, with commas between several."""
+
+OF_KINDS = {Kind.S3: "aws", Kind.OSS: "alibaba", Kind.FILE: "local"}
+"""With whom a store is that has no endpoint of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidencyView:
+    subject: Subject
+    name: str
+    residency: Residency
+
+
+def put(
+    services: Services,
+    principal: Principal,
+    subject: Subject,
+    name: str,
+    residency: Residency,
+    *,
+    once: Once[ResidencyView] | None = None,
+) -> ResidencyView:
+    """Replaces what was said before; with nothing named, it may be anywhere. What runs elsewhere already runs on."""
+    authorize(principal, Action.EDIT_RESIDENCY)
+    if subject in (Subject.CLUSTER, Subject.STORE) and (residency.providers or residency.clusters):
+        raise Invalid(f"of a {subject} only its regions can be said", field="providers")
+
+    def unit(tx: Tx) -> ResidencyView:
+        kept = Residency(
+            providers=tuple(sorted(frozenset(residency.providers))),
+            regions=tuple(sorted(frozenset(residency.regions))),
+            clusters=tuple(sorted(frozenset(residency.clusters))),
+        )
+        tx.residencies.put(subject, _id(tx, principal, subject, name), kept, by=principal.name)
+        return ResidencyView(subject=subject, name=name, residency=kept)
+
+    return write_once(services.store, unit, once)
+
+
+def listed(services: Services, principal: Principal) -> list[ResidencyView]:
+    """By subject and name. Who sees one project only sees its own rule, and where clusters and stores are."""
+    authorize(principal, Action.READ)
+    with services.store.read() as tx:
+        views = []
+        for subject, id_, residency in tx.residencies.all():
+            name: str | None = id_
+            if subject is Subject.PROJECT:
+                project = tx.projects.get(ProjectId(id_)) if principal.sees(ProjectId(id_)) else None
+                name = None if project is None else project.name
+            elif subject is Subject.CLUSTER:
+                cluster = next((each for each in tx.clusters.list() if each.id == id_), None)
+                name = None if cluster is None else cluster.name
+            if name is not None:
+                views.append(ResidencyView(subject=subject, name=name, residency=residency))
+        return sorted(views, key=lambda view: (view.subject, view.name))
+
+
+def place_of(cluster: Cluster, rules: Rules) -> Whereabouts:
+    """What an administrator said, and the regions that its plugin buys in."""
+    settings = dict(cluster.settings)
+    texts = ",".join(settings.get(name, "") for name in REGION_SETTINGS)
+    return Whereabouts(
+        called=f"cluster {cluster.name!r}",
+        provider=cluster.adapter,
+        regions=rules.clusters.get(cluster.id, ANYWHERE).regions,
+        spread=tuple(sorted({each.strip() for each in texts.split(",")} - {""})),
+        cluster=cluster.name,
+    )
+
+
+def place_of_store(store: RegisteredStore, rules: Rules) -> Whereabouts:
+    own = {store.region} if store.region else set()
+    return Whereabouts(
+        called=f"store {store.name!r}",
+        provider="" if store.endpoint is not None else OF_KINDS[parse(store.uri).kind],
+        regions=tuple(sorted(own | set(rules.stores.get(store.name, ANYWHERE).regions))),
+    )
+
+
+def outside(rules: Rules, project_id: ProjectId, cluster: Cluster) -> str | None:
+    """Why the project's work may not be on the cluster; None: it may."""
+    rule = rules.of_project(project_id)
+    return None if rule.is_anywhere else refusal(rule, "the project", place_of(cluster, rules))
+
+
+def check_submit(rules: Rules, project: Project, clusters: Iterable[Cluster], *, path: str = "") -> None:
+    """Raises `Invalid` when there are clusters, and the project's work may be on none of them."""
+    refusals = [outside(rules, project.id, cluster) for cluster in clusters]
+    if refusals and all(each is not None for each in refusals):
+        raise Invalid(
+            f"residency: no cluster is where the project may be: {refusals[0]}",
+            field=f"{path}project",
+            value=project.name,
+        )
+
+
+def check_copy(tx: Tx, project_id: ProjectId, source: RegisteredStore, target: RegisteredStore) -> None:
+    """Raises `Forbidden` when the project or the content of the source may not be where the target is.
+
+    Whatever moves data between stores asks this, checkpoints included.
+    """
+    rules = tx.residencies.rules()
+    there = place_of_store(target, rules)
+    for rule, owner in (
+        (rules.of_project(project_id), "the project"),
+        (rules.data.get(source.name, ANYWHERE), f"what lies in store {source.name!r}"),
+    ):
+        if (why := refusal(rule, owner, there)) is not None:
+            raise Forbidden(f"residency: {why}", field="target", value=target.uri)
+
+
+def _id(tx: Tx, principal: Principal, subject: Subject, name: str) -> str:
+    match subject:
+        case Subject.PROJECT:
+            return project_for(tx, principal, name).id
+        case Subject.CLUSTER:
+            return cluster_for(tx, name).id
+        case Subject.DATA | Subject.STORE:
+            if all(each.name != name for each in tx.object_stores.all()):
+                raise NotFound(f"there is no store {name!r}", field="name", value=name)
+            return name
