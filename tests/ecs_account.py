@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 
 from cloud_adapters.alibaba.adapter import AlibabaAdapter
 from cloud_adapters.alibaba.server import EcsServer, Fault, Secret, ServedAccount
@@ -93,7 +92,6 @@ class Scene:
 
 @contextmanager
 def open_scene() -> Iterator[Scene]:
-    import_module("alibabacloud_ecs20140526.client")  # seconds, which would count against the first deadline
     clock = Clock()
     secrets = {
         KEY_ID: Secret(text=KEY_SECRET),

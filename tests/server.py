@@ -19,6 +19,8 @@ from controlplane.settings import Settings
 
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 30.0
+COMMAND_SECONDS: Final = 300.0
+PROGRAM: Final = "controlplane.admin.processes"
 
 
 @dataclass(slots=True)
@@ -27,13 +29,16 @@ class RunningServer:
 
     settings: Settings
     admin_token: str
+    program: str
+    """The module that runs a role."""
+
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, *roles: str) -> None:
         for role in roles or ("api", "loops"):
             with (self.settings.home / f"{role}.log").open("ab") as log:
                 self.processes[role] = subprocess.Popen(
-                    [sys.executable, "-m", "controlplane.admin.processes", role],
+                    [sys.executable, "-m", self.program, role],
                     env=os.environ | environment_of(self.settings),
                     stdout=log,
                     stderr=log,
@@ -60,6 +65,19 @@ class RunningServer:
     def client(self) -> Client:
         return Client(self.settings.url, self.admin_token)
 
+    def crossdock(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """The command, as an administrator types it."""
+        where = {"CROSSDOCK_URL": self.settings.url, "CROSSDOCK_TOKEN": self.admin_token}
+        return subprocess.run(
+            [sys.executable, "-m", "controlplane.cli.main", *words],
+            input=stdin,
+            env=os.environ | where,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+
     def log(self, role: str) -> str:
         return (self.settings.home / f"{role}.log").read_text()
 
@@ -72,7 +90,7 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(home: Path, **changes: object) -> Iterator[RunningServer]:
+def running_server(home: Path, *, program: str = PROGRAM, **changes: object) -> Iterator[RunningServer]:
     """A fresh control plane, with settings scaled to tests; whatever happens, its processes are ended."""
     fresh = Settings.read({"CROSSDOCK_HOME": str(home), "CROSSDOCK_PORT": str(free_port())})
     scaled = replace(
@@ -88,7 +106,7 @@ def running_server(home: Path, **changes: object) -> Iterator[RunningServer]:
     token = init(settings).admin_token
     if token is None:
         raise LookupError(f"{home} was set up before")
-    server = RunningServer(settings=settings, admin_token=token)
+    server = RunningServer(settings=settings, admin_token=token, program=program)
     server.start()
     try:
         server.wait_until_ready()

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -37,17 +35,7 @@ class Clouds:
     oss_server: OssServer
 
     def crossdock(self, *words: str, secret: str = "") -> subprocess.CompletedProcess[str]:
-        settings = self.server.settings
-        where = {"CROSSDOCK_URL": settings.url, "CROSSDOCK_TOKEN": self.server.admin_token}
-        return subprocess.run(
-            [sys.executable, "-m", "controlplane.cli.main", *words],
-            input=secret,
-            env=os.environ | where,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        return self.server.crossdock(*words, stdin=secret)
 
 
 @pytest.fixture

@@ -26,14 +26,16 @@ PATIENT_RAY: Final = str(Path(sys.executable).with_name("patient-ray"))
 
 STARTER: Final = Path(__file__).parents[2] / "cloud_adapters/local/starter.py"
 MEBIBYTE: Final = 2**20
-RAY_ENVIRONMENT: Final = {
-    "GRPC_DNS_RESOLVER": "native",
-    # A machine looks small, so that three of them fit on a laptop.
-    "RAY_OVERRIDE_RESOURCES": json.dumps(
-        {"CPU": 1, "memory": 512 * MEBIBYTE, "object_store_memory": 80 * MEBIBYTE}
-    ),
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
+
+
+def _ray_environment(*, gpus: int = 0) -> dict[str, str]:
+    """A machine looks small, so that three of them fit on a laptop."""
+    looks = {"CPU": 1, "memory": 512 * MEBIBYTE, "object_store_memory": 80 * MEBIBYTE}
+    return {
+        "GRPC_DNS_RESOLVER": "native",
+        "RAY_OVERRIDE_RESOURCES": json.dumps(looks | ({"GPU": gpus} if gpus else {})),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,14 +139,15 @@ class Hypervisor:
         metadata: Metadata,
         address: str | None = None,
         ray: str = PATIENT_RAY,
+        gpus: int = 0,
     ) -> Guest:
-        """A machine, switched on. `ray` is the program of that name on its path."""
+        """A machine, switched on. `ray` is the program of that name on its path; its GPUs are a number alone."""
         return self._start(
             name,
             address,
             metadata,
             user_data=user_data,
-            environment=RAY_ENVIRONMENT,
+            environment=_ray_environment(gpus=gpus),
             commands={"ray": ray},
             scripts={PATIENT_RAY: f"#!{sys.executable} -P\n{STARTER.read_text()}"},
             minute_seconds=self._minute_seconds,
@@ -165,7 +168,7 @@ class Hypervisor:
             address,
             None,
             argv=tuple(argv),
-            environment=RAY_ENVIRONMENT | dict(environment),
+            environment=_ray_environment() | dict(environment),
             shared=tuple(shared),
         )
 

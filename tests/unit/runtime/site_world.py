@@ -53,6 +53,7 @@ class Reader:
 
     rays: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
+    node: Amounts = NODE
 
     def inventory(self, cluster: ClusterRef, *, deadline: float) -> Inventory:
         assert cluster.endpoint is not None
@@ -61,7 +62,9 @@ class Reader:
         self.tokens.add(cluster.endpoint.token or "")
         names = self.rays[cluster.endpoint.url]
         nodes = tuple(
-            Machine(name=f"ray-{each}", host=each, allocatable=NODE, labels=(("crossdock.io/machine", each),))
+            Machine(
+                name=f"ray-{each}", host=each, allocatable=self.node, labels=(("crossdock.io/machine", each),)
+            )
             for each in names
         )
         return Inventory(machines=nodes, complete=True, session=f"life-of-{cluster.endpoint.url}")
