@@ -29,7 +29,7 @@ class RunningServer:
 
     settings: Settings
     admin_token: str
-    program: str
+    program: str = PROGRAM
     """The module that runs a role."""
 
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
