@@ -115,6 +115,7 @@ def _store(store: RegisteredStore) -> StoreDocument:
         region=store.region,
         endpoint=store.endpoint,
         access_key_id=store.access_key_id,
+        near=list(store.near),
         created_at=store.created_at,
     )
 

@@ -23,6 +23,7 @@ COLUMNS: Final[Columns[StoreDocument]] = (
     ("REGION", lambda each: each.region or "-"),
     ("ENDPOINT", lambda each: each.endpoint or "-"),
     ("KEY", lambda each: each.access_key_id or "-"),
+    ("NEAR", lambda each: ", ".join(each.near) or "-"),
 )
 
 StoreName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the store, unique.")]
@@ -54,13 +55,25 @@ def add(
             "--secret-stdin", help="Read the key's secret from standard input; it is stored encrypted."
         ),
     ] = False,
+    near: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--near", metavar="CLUSTER", help="Keep the checkpoints of its jobs here; repeat for several."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Let the server read and write what is below a URI."""
     secret = sys.stdin.read().strip() if secret_stdin else None
     with session(as_json=as_json) as opened:
         document = opened.client.stores.add(
-            name, uri, region=region, endpoint=endpoint, access_key_id=access_key_id, secret=secret
+            name,
+            uri,
+            region=region,
+            endpoint=endpoint,
+            access_key_id=access_key_id,
+            secret=secret,
+            near=near or (),
         )
         opened.output.document(document, _facts(document))
 
@@ -87,5 +100,6 @@ def _facts(store: StoreDocument) -> list[Fact]:
         ("region", store.region),
         ("endpoint", store.endpoint or ""),
         ("key", store.access_key_id or ""),
+        ("near", ", ".join(store.near)),
         ("added", moment(store.created_at)),
     ]

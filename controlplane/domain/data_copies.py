@@ -140,3 +140,6 @@ class RegisteredStore:
     access_key_id: str | None = None
     secret_id: SecretId | None = None
     """None: what the server's machine offers."""
+
+    near: tuple[str, ...] = ()
+    """Names of clusters whose attempts keep their checkpoints here."""

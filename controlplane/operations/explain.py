@@ -9,6 +9,7 @@ from controlplane.domain.attempts import Attempt, AttemptState
 from controlplane.domain.jobs import Job, JobState
 from controlplane.domain.leases import LeaseState
 from controlplane.identity.principals import Principal
+from controlplane.operations.freight import freights
 from controlplane.operations.lookups import job_for
 from controlplane.operations.services import Services
 from controlplane.operations.specs import unused_fields
@@ -134,7 +135,7 @@ def _active(tx: Tx, attempt: Attempt | None) -> Why:
     number, cluster = f"attempt {attempt.number}", _cluster_name(tx, attempt)
     match attempt.state:
         case AttemptState.PLACED:
-            sentence = f"{number} has its seats on cluster {cluster} and is about to be started"
+            sentence = f"{number} has its seats on cluster {cluster} and {_awaited(tx, attempt)}"
         case AttemptState.STARTING:
             sentence = f"{number} was handed to cluster {cluster}; no task has spoken yet"
         case AttemptState.STOPPING:
@@ -142,6 +143,13 @@ def _active(tx: Tx, attempt: Attempt | None) -> Why:
         case _:
             sentence = f"{number} runs on cluster {cluster}"
     return Why(code=attempt.state.value, sentence=sentence)
+
+
+def _awaited(tx: Tx, attempt: Attempt) -> str:
+    freight = freights(tx, [attempt]).get(attempt.id)
+    if freight is None or freight.is_there:
+        return "is about to be started"
+    return f"waits for its checkpoint, which is copied to {freight.target}"
 
 
 def _cluster_name(tx: Tx, attempt: Attempt) -> str:

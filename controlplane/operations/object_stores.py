@@ -56,6 +56,7 @@ def add(
             access_key_id=wanted.access_key_id,
             secret_id=seal(services, tx, secret) if secret is not None else None,
             created_at=tx.now,
+            near=_near(tx, wanted),
         )
         tx.object_stores.add(store)
         tx.events.add(
@@ -146,6 +147,17 @@ def _opened(services: Services, tx: Tx, registered: RegisteredStore, top: Object
         bucket=top.bucket, region=registered.region, endpoint=registered.endpoint, credentials=credentials
     )
     return services.object_stores(top.kind, place, Path("/") / top.key)
+
+
+def _near(tx: Tx, wanted: StoreCreate) -> tuple[str, ...]:
+    """One store for each cluster, so that nobody has to choose."""
+    taken = {name: each.name for each in tx.object_stores.all() for name in each.near}
+    for name in wanted.near:
+        if tx.clusters.by_name(name) is None:
+            raise NotFound(f"there is no cluster {name!r}", field="near", value=name)
+        if name in taken:
+            raise Conflict(f"store {taken[name]!r} is near cluster {name!r}", field="near", value=name)
+    return tuple(sorted(set(wanted.near)))
 
 
 def _check(services: Services, wanted: StoreCreate, uri: ObjectUri) -> None:

@@ -7,11 +7,13 @@ from typing import Final
 
 from controlplane.domain.attempts import Attempt, Seat
 from controlplane.domain.clusters import Endpoint, Node
+from controlplane.domain.data_copies import RegisteredStore
 from controlplane.domain.errors import NotFound, Rejected
 from controlplane.domain.ids import AttemptId, NodeId
 from controlplane.domain.sites import Site
 from controlplane.executors.base import Launch, Order, OrderSeat
 from controlplane.identity.attempt_tokens import attempt_token
+from controlplane.operations.freight import near
 from controlplane.operations.services import Services
 from controlplane.operations.uploads import upload_key
 from controlplane.store import Tx
@@ -32,6 +34,9 @@ class Papers:
 
     spec_json: str
     resume_from: str | None
+    cluster_name: str
+    stores: tuple[RegisteredStore, ...]
+    """Those that the server may use: what is near the cluster takes the place of what is not."""
 
 
 def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
@@ -42,6 +47,10 @@ def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
     seats = tx.attempts.seats_of([attempt.id for attempt in attempts])
     node_ids = dict.fromkeys(seat.node_id for each in seats.values() for seat in each)
     nodes = tx.nodes.by_ids(list(node_ids))
+    stores = tuple(tx.object_stores.all())
+    names = {
+        each: found.name for each in {a.cluster_id for a in attempts} if (found := tx.clusters.get(each))
+    }
     sites = tx.sites.many([each.claim_id for each in attempts if each.claim_id is not None])
     return {
         attempt.id: Papers(
@@ -50,6 +59,8 @@ def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
             names=_ray_names(nodes, sites.get(attempt.claim_id) if attempt.claim_id else None),
             spec_json=specs[attempt.job_id],
             resume_from=checkpoints[attempt.job_id].uri if attempt.job_id in checkpoints else None,
+            cluster_name=names.get(attempt.cluster_id, ""),
+            stores=stores,
         )
         for attempt in attempts
     }
@@ -80,9 +91,9 @@ def order_for(services: Services, papers: Papers, endpoint: Endpoint) -> Order:
         grace_seconds=spec.grace_seconds,
         start_timeout_seconds=settings.start_timeout_seconds,
         log_quota_bytes=settings.log_quota_bytes,
-        checkpoint_uri=spec.checkpoint_uri,
+        checkpoint_uri=_near(papers, spec.checkpoint_uri),
         outputs_uri=spec.outputs_uri,
-        resume_from=papers.resume_from,
+        resume_from=_near(papers, papers.resume_from),
     )
 
 
@@ -92,6 +103,10 @@ def _ray_names(nodes: Mapping[NodeId, Node], site: Site | None) -> dict[NodeId, 
         return {each: node.name for each, node in nodes.items()}
     members = dict(site.members)
     return {each: members[node.name] for each, node in nodes.items() if node.name in members}
+
+
+def _near(papers: Papers, uri: str | None) -> str | None:
+    return None if uri is None else near(papers.stores, papers.cluster_name, uri)
 
 
 def _check_members(papers: Papers) -> None:

@@ -8,7 +8,7 @@ The loop calls `decide` with `heard=None`, makes the port call that it asks for,
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -109,12 +109,36 @@ class Ground:
     problem: str | None = None
 
 
+class Arrival(StrEnum):
+    """How far the checkpoint is that an attempt resumes from, on its way to where the attempt is placed."""
+
+    WANTED = "wanted"
+    """Nobody was asked to bring it yet."""
+
+    UNDER_WAY = "under_way"
+    THERE = "there"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The one to resume from, where it has to be brought."""
+
+    arrival: Arrival
+    since: datetime
+    problem: str | None = None
+    """Why it is lost."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
     attempt: Attempt
     cluster: Cluster
     ground: Ground | None = None
     """None: it runs on the cluster's own Ray."""
+
+    checkpoint: Checkpoint | None = None
+    """None: it resumes from none, or from one that it finds where it is."""
 
     ranks: tuple[RankView, ...]
     """Those that said hello, and the coordinator's exit if there is one."""
@@ -138,8 +162,8 @@ class AttemptView:
 
     @property
     def could_start_since(self) -> datetime:
-        placed_at = self.attempt.placed_at
-        return placed_at if self.ground is None else max(placed_at, self.ground.since)
+        waited_for = [each.since for each in (self.ground, self.checkpoint) if each is not None]
+        return max([self.attempt.placed_at, *waited_for])
 
     @property
     def final(self) -> RankView | None:
@@ -155,6 +179,9 @@ class AttemptDecision:
     """A port call to make first; the loop then decides again with what it heard."""
 
     save: Attempt | None = None
+    sends: bool = False
+    """Whether its checkpoint is to be brought to where it is placed."""
+
     look_again_at: datetime | None = None
 
 
@@ -173,7 +200,7 @@ def _placed(view: AttemptView) -> AttemptDecision:
     attempt, now = view.attempt, view.now
     if _tasks(view):  # it runs: the answer to the start was lost
         return _save(view, attempt.start(session=None, at=now))
-    if going := _must_go(view):
+    if going := _must_go(view) or _awaits_checkpoint(view):
         return going
     match view.heard:
         case Started(session=session):
@@ -250,6 +277,16 @@ def _stopping(view: AttemptView) -> AttemptDecision:
             return _end(view, outcome, attempt.reason)
         case _:
             return _later(view)
+
+
+def _awaits_checkpoint(view: AttemptView) -> AttemptDecision | None:
+    """While its Ray cluster is still coming, too: both take their time."""
+    if view.checkpoint is None or view.checkpoint.arrival is Arrival.THERE:
+        return None
+    if view.checkpoint.arrival is Arrival.LOST:
+        reason = f"its checkpoint could not be brought: {view.checkpoint.problem}"
+        return _end(view, Outcome.NEVER_STARTED, reason)
+    return replace(_later(view), sends=view.checkpoint.arrival is Arrival.WANTED)
 
 
 def _must_go(view: AttemptView) -> AttemptDecision | None:

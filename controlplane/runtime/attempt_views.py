@@ -10,6 +10,7 @@ from controlplane.domain.claims import Claim, ClaimState
 from controlplane.domain.clusters import Cluster
 from controlplane.domain.ids import AttemptId, ClaimId, ClusterId
 from controlplane.domain.sites import Site
+from controlplane.operations.freight import Freight, freights
 from controlplane.reconcilers import attempts
 from controlplane.settings import Settings
 from controlplane.store import RankRow, Tx
@@ -28,6 +29,9 @@ class Picture:
     """Name of a booked node that is no longer there, of those that have one."""
 
     grounds: Mapping[ClaimId, attempts.Ground]
+    freights: Mapping[AttemptId, Freight]
+    """Of those that are placed."""
+
     ranks: Mapping[AttemptId, Mapping[int, RankRow]]
     starting: Mapping[ClusterId, int]
     """How many the executor was told to start and nobody has heard of yet; where one waits for its start."""
@@ -37,13 +41,15 @@ class Picture:
         found = tx.attempts.many(ids)
         rows = tuple(found[each] for each in ids if each in found)
         live = [attempt.id for attempt in rows if attempt.is_live]
-        placed = dict.fromkeys(each.cluster_id for each in rows if each.state is AttemptState.PLACED)
+        waiting = [each for each in rows if each.state is AttemptState.PLACED]
+        placed = dict.fromkeys(each.cluster_id for each in waiting)
         return cls(
             now=tx.now,
             rows=rows,
             clusters=_clusters(tx, rows),
             nodes_gone=tx.attempts.nodes_gone(live),
             grounds=_grounds(tx, rows),
+            freights=freights(tx, waiting),
             ranks=tx.records.ranks_of(live),
             starting={cluster_id: tx.attempts.count_starting(cluster_id) for cluster_id in placed},
         )
@@ -68,14 +74,17 @@ class Picture:
         self, attempt: Attempt, cluster: Cluster, settings: Settings, room: "_Room"
     ) -> attempts.AttemptView:
         ground = None if attempt.claim_id is None else self.grounds[attempt.claim_id]
+        checkpoint = _checkpoint(self.freights.get(attempt.id), attempt)
         stands = ground is None or ground.footing is attempts.Footing.STANDS
+        is_whole = checkpoint is None or checkpoint.arrival is attempts.Arrival.THERE
         return attempts.AttemptView(
             attempt=attempt,
             cluster=cluster,
             ground=ground,
+            checkpoint=checkpoint,
             ranks=_ranks(self.ranks.get(attempt.id, {})),
             node_gone=self.nodes_gone.get(attempt.id),
-            may_start=attempt.state is AttemptState.PLACED and stands and room.take(cluster.id),
+            may_start=attempt.state is AttemptState.PLACED and stands and is_whole and room.take(cluster.id),
             lease_seconds=settings.lease_seconds,
             skew=timedelta(seconds=settings.clock_skew_seconds),
             start_timeout=timedelta(seconds=settings.start_timeout_seconds),
@@ -118,6 +127,18 @@ def _ground(claim: Claim | None, site: Site | None, now: datetime) -> attempts.G
     stands = claim.state in (ClaimState.READY, ClaimState.DRAINING) and site is not None and site.is_up
     footing = attempts.Footing.STANDS if stands else attempts.Footing.COMING
     return attempts.Ground(footing=footing, since=claim.since)
+
+
+def _checkpoint(freight: Freight | None, attempt: Attempt) -> attempts.Checkpoint | None:
+    if freight is None:
+        return None
+    if freight.copy is None:
+        return attempts.Checkpoint(arrival=attempts.Arrival.WANTED, since=attempt.placed_at)
+    if freight.is_there:
+        arrival = attempts.Arrival.THERE
+    else:
+        arrival = attempts.Arrival.LOST if freight.problem else attempts.Arrival.UNDER_WAY
+    return attempts.Checkpoint(arrival=arrival, since=freight.copy.since, problem=freight.problem)
 
 
 def _ranks(rows: Mapping[int, RankRow]) -> tuple[attempts.RankView, ...]:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pydantic import ValidationError
@@ -39,11 +39,12 @@ class Stores:
         endpoint: str | None = None,
         access_key_id: str | None = None,
         secret: str | None = None,
+        near: Sequence[str] = (),
     ) -> StoreDocument:
         """Lets the server read and write what is below `uri`: `s3://bucket`, `oss://bucket/prefix`, `file:///folder`.
 
         Without `endpoint` it is the cloud's own for the region, without a key what the server's machine offers. The
-        secret is stored encrypted and never shown again.
+        secret is stored encrypted and never shown again. Jobs on the clusters in `near` keep their checkpoints here.
         """
         given = {
             "name": name,
@@ -52,6 +53,7 @@ class Stores:
             "endpoint": endpoint,
             "access_key_id": access_key_id,
             "secret": secret,
+            "near": list(near),
         }
         try:
             StoreCreate.model_validate(given)

@@ -68,6 +68,11 @@ _UNWATCHED: Final = Statement(
     .order_by(_C.id)
     .limit(bound("limit"))
 )
+_LATEST_BETWEEN: Final = Statement(
+    _COPY.where(_C.target == bindparam("target"), _C.source == bindparam("source"))
+    .order_by(_C.created_at.desc(), _C.id.desc())
+    .limit(bound("limit"))
+)
 _ADD_OBJECT: Final = inserted(COPY_OBJECTS)
 _SAVE_OBJECT: Final = Statement(
     update(COPY_OBJECTS)
@@ -155,6 +160,10 @@ class Copies:
             size_bytes=int(finished) + int(arrived[0] if arrived else 0),
             known_bytes=int(known),
         )
+
+    def latest_between(self, source: str, target: str) -> Copy | None:
+        row = self._link.row(_LATEST_BETWEEN, {"source": source, "target": target, "limit": 1})
+        return None if row is None else _copy(row)
 
     def add_object(self, each: CopiedObject) -> None:
         self._link.change(_ADD_OBJECT, _object_params(each))

@@ -7,12 +7,14 @@ from sqlalchemy import bindparam, delete, select
 from controlplane.domain.data_copies import RegisteredStore
 from controlplane.domain.ids import SecretId
 from controlplane.store.links import Link
-from controlplane.store.rows import Row, micros, moment
+from controlplane.store.rows import Row, micros, moment, packed, unpacked
 from controlplane.store.schema_copies import OBJECT_STORES
 from controlplane.store.statements import Statement, inserted
 
 _C: Final = OBJECT_STORES.c
-_STORE: Final = select(_C.name, _C.uri, _C.region, _C.endpoint, _C.access_key_id, _C.secret_id, _C.created_at)
+_STORE: Final = select(
+    _C.name, _C.uri, _C.region, _C.endpoint, _C.access_key_id, _C.secret_id, _C.created_at, _C.near
+)
 _ADD: Final = inserted(OBJECT_STORES)
 _ALL: Final = Statement(_STORE.order_by(_C.name))
 _REMOVE: Final = Statement(delete(OBJECT_STORES).where(_C.name == bindparam("name")), table=OBJECT_STORES)
@@ -36,6 +38,7 @@ class ObjectStores:
                 "access_key_id": store.access_key_id,
                 "secret_id": store.secret_id,
                 "created_at": micros(store.created_at),
+                "near": packed(store.near),
             },
         )
 
@@ -48,7 +51,7 @@ class ObjectStores:
 
 
 def _store(row: Row) -> RegisteredStore:
-    (name, uri, region, endpoint, access_key_id, secret_id, created_at) = row
+    (name, uri, region, endpoint, access_key_id, secret_id, created_at, near) = row
     return RegisteredStore(
         name=name,
         uri=uri,
@@ -57,4 +60,5 @@ def _store(row: Row) -> RegisteredStore:
         access_key_id=access_key_id,
         secret_id=None if secret_id is None else SecretId(secret_id),
         created_at=moment(created_at),
+        near=tuple(unpacked(near)),
     )

@@ -16,6 +16,7 @@ OBJECT_STORES: Final = Table(
     _text("access_key_id", nullable=True),
     _refers("secret_id", "secrets.id", nullable=True),
     _moment("created_at"),
+    _text("near"),
 )
 
 COPIES: Final = Table(
@@ -39,6 +40,7 @@ COPIES: Final = Table(
 )
 OPEN: Final = text("state IN ('pending', 'copying')")
 Index("uq_copies_open_target", COPIES.c.target, unique=True, sqlite_where=OPEN, postgresql_where=OPEN)
+Index("ix_copies_target", COPIES.c.target)
 Index("ix_copies_of_project", COPIES.c.project_id, COPIES.c.id)
 
 COPY_OBJECTS: Final = Table(

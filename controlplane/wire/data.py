@@ -27,6 +27,12 @@ class StoreCreate(Request):
     secret: Annotated[SecretStr, Field(min_length=1, max_length=1024)] | None = Field(
         default=None, description="Stored encrypted, never shown. Absent: what the server's machine offers."
     )
+    near: list[Name] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Clusters whose jobs keep their checkpoints here: those of jobs that come from elsewhere are "
+        "copied here before they resume.",
+    )
 
 
 class StoreDocument(Answer):
@@ -37,6 +43,7 @@ class StoreDocument(Answer):
     region: str
     endpoint: str | None = None
     access_key_id: str | None = None
+    near: list[str] = Field(default_factory=list)
     created_at: datetime
 
 

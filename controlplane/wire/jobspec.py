@@ -18,6 +18,7 @@ FUNCTION = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(B|[KMGT]B|[KMGT]iB)?$")
 _POWER = {"K": 1, "M": 2, "G": 3, "T": 4}
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_OBJECT_URI = re.compile(r"(file://|(s3|oss)://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/[^\0]*")
 _RESERVED_ENVIRONMENT = ("CROSSDOCK_", "RAY_")
 
 INFORMATIVE_FIELDS = ("labels",)
@@ -182,11 +183,13 @@ class JobSpec(Request):
     )
     checkpoint_uri: Annotated[str, Field(max_length=2048)] | None = Field(
         default=None,
-        description="Where checkpoints go: `file:///...`; given to the code as CROSSDOCK_CHECKPOINT_URI.",
+        description="Where checkpoints go: `file:///...`, `s3://...` or `oss://...`; given to the code as "
+        "CROSSDOCK_CHECKPOINT_URI, in the store that is near where it runs if there is one.",
     )
     outputs_uri: Annotated[str, Field(max_length=2048)] | None = Field(
         default=None,
-        description="Where results go: `file:///...`; given to the code as CROSSDOCK_OUTPUTS_URI.",
+        description="Where results go: `file:///...`, `s3://...` or `oss://...`; given to the code as "
+        "CROSSDOCK_OUTPUTS_URI.",
     )
     depends_on: list[Annotated[str, Field(min_length=1, max_length=63)]] = Field(
         default_factory=list,
@@ -229,9 +232,9 @@ class JobSpec(Request):
 
     @field_validator("checkpoint_uri", "outputs_uri")
     @classmethod
-    def _absolute_file_uri(cls, value: str | None) -> str | None:
-        if value is not None and not (value.startswith("file:///") and "\0" not in value):
-            raise ValueError("must be an absolute file URI like file:///shared/run-1")
+    def _uri(cls, value: str | None) -> str | None:
+        if value is not None and not _OBJECT_URI.fullmatch(value):
+            raise ValueError("must be like file:///shared/run-1, s3://bucket/run-1 or oss://bucket/run-1")
         return value
 
     @model_validator(mode="after")

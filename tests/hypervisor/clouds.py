@@ -150,6 +150,10 @@ class Aws:
         if self.hall is not None:
             self.hall.metadata[machine].values.update(self.cloud.metadata(machine))
 
+    def take(self, machine: str) -> None:
+        """It ends, whatever runs there."""
+        self.cloud.end(machine, "Server.SpotInstanceTermination", "Spot instance termination")
+
     def left(self, cluster_id: str) -> list[str]:
         """Whatever is there beside machines that was made for a cluster."""
         settings = tuple(sorted(self.settings().items()))

@@ -1,0 +1,17 @@
+"""Nearness: whose checkpoints an object store keeps, and copies by where they go."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0013"
+down_revision = "0012"
+
+
+def upgrade() -> None:
+    op.add_column("object_stores", sa.Column("near", sa.Text(), nullable=False, server_default="[]"))
+    op.create_index("ix_copies_target", "copies", ["target"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_copies_target", "copies")
+    op.drop_column("object_stores", "near")

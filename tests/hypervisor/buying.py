@@ -1,0 +1,74 @@
+"""A real server that buys machines which really boot, at the clouds that are registered with it by command."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.hypervisor import clouds, namespaces
+from tests.hypervisor.clouds import Account, Hall
+from tests.later import Clock
+from tests.parts import require_part
+from tests.server import RunningServer, eventually, running_server
+
+SETTINGS: Final[Mapping[str, float]] = {
+    "poll_seconds": 2.0,
+    "lease_seconds": 60.0,
+    "idle_seconds": 10.0,
+    "unreachable_after_seconds": 60.0,
+}
+"""Patient where a busy machine is slow, and short where the server only waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buyer:
+    server: RunningServer
+    clock: Clock
+    hall: Hall
+    accounts: Mapping[str, Account]
+    """By the name of their cluster, which is that of the plugin."""
+
+    def until(self, condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
+        """Fails with all there is to know."""
+        try:
+            eventually(condition, seconds, otherwise)
+        except TimeoutError:
+            self.hall.check()
+            with self.server.client() as client:
+                claims = "\n".join(map(str, client.claims.list()))
+            log = self.server.log("loops")[-3000:]
+            pytest.fail(f"{otherwise}\n{claims}\n{self.hall.story()}\n{log}")
+
+
+@contextmanager
+def buyer(home: Path, *kinds: str, reach: Sequence[int] = ()) -> Iterator[Buyer]:
+    """Work that waits longer than a second has machines bought for it. `reach`: ports that machines find, too."""
+    require_part("namespaces", namespaces.is_available(), "needs root and Linux namespaces")
+    for part in ("ray", "torch"):
+        require_part(part, find_spec(part) is not None, "it is not installed")
+    clock = Clock(home)
+    with ExitStack() as stack:
+        server = stack.enter_context(running_server(home, program="tests.later", **SETTINGS))
+        hall = stack.enter_context(clouds.standing(reach=[server.settings.port, *reach]))
+        accounts: dict[str, Account] = {}
+        for kind in kinds:
+            account = stack.enter_context((clouds.aws if kind == "aws" else clouds.alibaba)(clock, hall))
+            _register(server, account)
+            accounts[kind] = account
+        with server.client() as client:
+            client.quotas.set(queue="default", burst_after_seconds=1)
+        yield Buyer(server=server, clock=clock, hall=hall, accounts=accounts)
+
+
+def _register(server: RunningServer, account: Account) -> None:
+    """As docs/clusters.md says."""
+    options = [f"--set={name}={value}" for name, value in account.settings().items()]
+    added = server.crossdock(
+        *("clusters", "add", account.kind, "--adapter", account.kind, "--secret-stdin", *options),
+        stdin=account.secret,
+    )
+    assert added.returncode == 0, added.stdout + added.stderr

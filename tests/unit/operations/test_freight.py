@@ -1,0 +1,38 @@
+"""Which store takes the place of which, where several are registered."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from controlplane.domain.data_copies import RegisteredStore
+from controlplane.operations.freight import near
+
+
+def store(name: str, uri: str, *clusters: str) -> RegisteredStore:
+    return RegisteredStore(
+        name=name, uri=uri, region="", created_at=datetime(2026, 1, 1, tzinfo=UTC), near=clusters
+    )
+
+
+STORES = (
+    store("east", "s3://data/", "aws"),
+    store("team", "s3://data/team-a"),
+    store("beijing", "oss://kept/runs", "beijing", "shanghai"),
+)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "uri", "found"),
+    [
+        ("beijing", "s3://data/run/7/state.pt", "oss://kept/runs/run/7/state.pt"),
+        ("shanghai", "s3://data/run/", "oss://kept/runs/run/"),
+        ("beijing", "s3://data/team-a/7", "oss://kept/runs/7"),
+        ("aws", "oss://kept/runs/run/7/state.pt", "s3://data/run/7/state.pt"),
+        ("aws", "s3://data/run/7", "s3://data/run/7"),
+        ("elsewhere", "s3://data/run/7", "s3://data/run/7"),
+        ("beijing", "s3://unknown/run/7", "s3://unknown/run/7"),
+        ("beijing", "hdfs://namenode/run/7", "hdfs://namenode/run/7"),
+    ],
+)
+def test_the_same_key_is_taken_in_the_store_near_the_cluster(cluster: str, uri: str, found: str) -> None:
+    assert near(STORES, cluster, uri) == found
