@@ -39,7 +39,7 @@ class Clock:
         written.replace(self._file)
 
 
-def main() -> None:
+def set_ahead() -> None:
     clock = Clock(Path(os.environ["CROSSDOCK_HOME"]))
     installed = bootstrap.adapters()
 
@@ -48,8 +48,8 @@ def main() -> None:
 
     bootstrap.adapters = adapters
     Store.open = partial(Store.open, now=clock)  # type: ignore[method-assign]
-    processes.main()
 
 
 if __name__ == "__main__":
-    main()
+    set_ahead()
+    processes.main()

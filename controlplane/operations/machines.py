@@ -91,11 +91,17 @@ def _followed(tx: Tx, claim: Claim, site: Site, said: CheckInRequest) -> Site:
 
 
 def _let_go(tx: Tx, claim: Claim, machine: str) -> None:
-    """What runs there is stopped while there is time for a checkpoint."""
+    """What runs there is stopped while there is time for a checkpoint. A purchase of a plan ends with it: it was all
+    or none for who waits, and what is bought next should be chosen among all that is offered then.
+    """
     for node in nodes_of(tx, claim):
         if dict(node.labels).get(MACHINE_LABEL) == machine and node.leaving_at is None:
             tx.nodes.put(replace(node, leaving_at=tx.now, cordoned_at=node.cordoned_at or tx.now))
             tx.work.poke_many("attempt", tx.attempts.on_node(node.id))
+    if claim.wanted_by is not None and claim.is_coming and claim.release_requested_at is None:
+        taken = f"machine {machine} is being taken back: what it was bought for is bought anew"
+        tx.claims.save(claim.changed(release_requested_at=tx.now, problem=taken))
+        tx.work.poke("claim", claim.id)
 
 
 def _answer(services: Services, tx: Tx, site: Site, said: CheckInRequest) -> CheckInAnswer:

@@ -296,8 +296,10 @@ def _short(view: ClaimView, listed: Listed, missing: int) -> ClaimDecision:
         agreed_at = max(agreed_at, last.resolved_at + COOL_DOWN)
     if listed.asked_at < agreed_at:
         return _later(view)
-    if claim.shares:  # its attempt lost a member, and cannot get it back
-        lost = f"{missing} of {claim.machines_min} members are gone"
+    if claim.shares or claim.wanted_by is not None:
+        # An attempt cannot get a member back, and a plan chooses anew among all that is offered.
+        what = "members" if claim.shares else "machines"
+        lost = f"{missing} of {claim.machines_min} {what} are gone"
         return ClaimDecision(
             save=claim.changed(release_requested_at=view.now, problem=lost), look_again_at=view.now
         )

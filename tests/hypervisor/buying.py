@@ -56,9 +56,8 @@ def buyer(home: Path, *kinds: str, reach: Sequence[int] = ()) -> Iterator[Buyer]
         hall = stack.enter_context(clouds.standing(reach=[server.settings.port, *reach]))
         accounts: dict[str, Account] = {}
         for kind in kinds:
-            account = stack.enter_context((clouds.aws if kind == "aws" else clouds.alibaba)(clock, hall))
-            _register(server, account)
-            accounts[kind] = account
+            accounts[kind] = stack.enter_context(clouds.account(kind, clock, hall))
+            _register(server, accounts[kind])
         with server.client() as client:
             client.quotas.set(queue="default", burst_after_seconds=1)
         yield Buyer(server=server, clock=clock, hall=hall, accounts=accounts)

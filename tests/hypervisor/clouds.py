@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
@@ -224,6 +224,11 @@ class Alibaba:
             at = (self.now() + RECLAIM_NOTICE).strftime("%Y-%m-%dT%H:%M:%SZ")
             self.hall.metadata[machine].give_notice(at)
 
+    def take(self, machine: str) -> None:
+        account = self.server.account
+        account.bill[machine].release_at = account.now()
+        self.server.settle()
+
     def left(self, cluster_id: str) -> list[str]:
         del cluster_id  # nothing else is made here
         return list(self.server.account.things)
@@ -252,3 +257,10 @@ def _let_boot(account: ServedAccount, hall: Hall) -> None:
 
     account.on_launch = boot
     account.on_terminate = lambda machine: hall.off(machine.id)
+
+
+def account(
+    kind: str, now: Callable[[], datetime], hall: Hall | None = None
+) -> AbstractContextManager[Aws | Alibaba]:
+    """By the name of its plugin."""
+    return aws(now, hall) if kind == "aws" else alibaba(now, hall)

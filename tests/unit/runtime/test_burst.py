@@ -84,6 +84,28 @@ def test_what_was_bought_runs_the_work_and_goes_when_it_stands_idle(world: World
     assert len(claims(world)) == 1
 
 
+def test_what_is_taken_back_is_bought_anew_wherever_it_is_to_be_had_then(world: World) -> None:
+    job, claim = bought(world)
+    world.pass_time(20)
+    world.check_in(claim, "m-0001", "up")
+    world.reader.rays["https://10.0.0.1:8443"] = ("m-0001", "m-0002")
+    world.pass_time(20)
+    world.hello(world.attempts(job)[0].id)
+    world.cloud.sold_out.add(("small", claim.zones[0]))
+    notice = {"kind": "spot", "at": "2026-01-01T00:05:00Z"}
+    world.check_in(claim, "m-0002", "up", notice=notice)
+    world.settle()
+    attempt = world.attempts(job)[0]
+    assert attempt.state is AttemptState.STOPPING
+    world.say(attempt.id, 2, "exit", code=143, reason="stopped", signal=15, final=True, log_bytes=0)
+    world.pass_time(60)
+    assert world.claim(claim.id).release_requested_at is not None
+    (anew,) = [each for each in claims(world) if each.is_coming]
+    assert anew.wanted_by == claim.wanted_by
+    assert anew.zones != claim.zones
+    assert {sold.zone for sold in world.cloud.machines} == set(anew.zones)
+
+
 def test_a_sold_out_offer_leads_to_the_next_one(world: World) -> None:
     world.cloud.sold_out.add(("small", "a"))
     world.submit(tasks=2, resources={"cpus": 4})
