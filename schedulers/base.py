@@ -80,6 +80,7 @@ __all__ = [
     "Move",
     "NodeView",
     "NodesAdded",
+    "NodesChanged",
     "Nomination",
     "Offer",
     "Opened",
@@ -187,6 +188,13 @@ class CapacityChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodesChanged:
+    """These nodes as they are now, new ones among them; all others and the clusters stand."""
+
+    nodes: tuple[NodeView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueuesChanged:
     """All quota trees as they are now."""
 
@@ -215,6 +223,7 @@ Delta = (
     | AskRuns
     | AskStopped
     | CapacityChanged
+    | NodesChanged
     | QueuesChanged
     | MarketChanged
     | MemoryChanged

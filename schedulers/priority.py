@@ -22,6 +22,7 @@ from schedulers.base import (
     ClusterView,
     Defer,
     Delta,
+    NodesChanged,
     NodeView,
     Place,
     Plan,
@@ -155,6 +156,9 @@ class PriorityEngine:
                     self._leave(delta.id)
                 case CapacityChanged():
                     self._nodes, self._clusters = delta.nodes, delta.clusters
+                case NodesChanged():
+                    by_id = {node.id: node for node in (*self._nodes, *delta.nodes)}
+                    self._nodes = tuple(by_id.values())
                 case _:
                     continue  # of no account here: nodes say what is free, and queues have no quotas
 

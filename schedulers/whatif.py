@@ -38,20 +38,62 @@ MOST_CHANGES: Final = 12
 def counterfactual(policy: Policy, snapshot: Snapshot, class_id: ClassId) -> tuple[Change, ...] | None:
     """Changes with which the first ask of a waiting class is placed, machines and victims apart.
 
-    None: it is not among those who wait, or more than a dozen changes did not do.
+    None of them could be left out. None: it is not among those who wait, or more than a dozen changes did not do.
     """
     first = _first(snapshot, class_id)
     changes: list[Change] = []
+    present = snapshot
     for _ in range(MOST_CHANGES):
-        plan = policy.plan(snapshot)
+        plan = policy.plan(present)
         if first is None or starts(plan, first):
-            return tuple(changes) if changes else None
+            return _thinned(policy, snapshot, (class_id, first), changes) if first and changes else None
         change = next((defer.change for defer in plan.defers if defer.class_id == class_id), None)
         if change is None:
             return None
-        changes.append(change)
-        snapshot = apply(snapshot, change, class_id)
+        # Whoever stands before it takes what there is more of, so the same answer twice asks for twice as much.
+        bolder = _bolder(change, present, sum(1 for each in changes if _is_alike(each, change)))
+        changes.append(bolder)
+        present = apply(present, bolder, class_id)
     return None
+
+
+def _thinned(
+    policy: Policy, snapshot: Snapshot, who: tuple[ClassId, AskId], changes: Sequence[Change]
+) -> tuple[Change, ...]:
+    """Without those that were not needed, looked at from the last to the first."""
+    class_id, ask_id = who
+    kept = tuple(changes)
+    for place in reversed(range(len(kept))):
+        fewer, changed = (*kept[:place], *kept[place + 1 :]), snapshot
+        for change in fewer:
+            changed = apply(changed, change, class_id)
+        if fewer and starts(policy.plan(changed), ask_id):
+            kept = fewer
+    return kept
+
+
+def _bolder(change: Change, snapshot: Snapshot, times: int) -> Change:
+    match change:
+        case QuotaRaised():
+            now = _limit(snapshot.queues, change)
+            return replace(change, to=now + ((change.to or 0) - now) * 2**times)
+        case NodesAdded():
+            return replace(change, count=change.count * 2**times)
+        case _:
+            return change
+
+
+def _limit(queues: Sequence[Queue], change: QuotaRaised) -> int:
+    own = [queue for queue in queues if queue.id == change.queue_id]
+    quota = next((each for queue in own for each in queue.quotas if each.cell == change.cell), None)
+    limits = {} if quota is None else {"nominal": quota.nominal, "borrowing": quota.borrowing}
+    return limits.get(change.limit) or 0
+
+
+def _is_alike(one: Change, other: Change) -> bool:
+    if isinstance(one, QuotaRaised) and isinstance(other, QuotaRaised):
+        return (one.queue_id, one.cell, one.limit) == (other.queue_id, other.cell, other.limit)
+    return isinstance(one, NodesAdded) and isinstance(other, NodesAdded)
 
 
 def starts(plan: Plan, ask_id: AskId) -> bool:

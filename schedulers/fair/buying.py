@@ -13,7 +13,8 @@ from typing import Final
 
 from controlplane.domain.ids import AskId, ClusterId, QueueId
 from schedulers.base import Budget, Defer, Offer, Provision, ReasonCode, Release
-from schedulers.fair.facts import SECOND, Facts, RoleFacts, lets_in
+from schedulers.fair.clock import SECOND
+from schedulers.fair.facts import Facts, RoleFacts, lets_in
 from schedulers.fair.ledger import Request
 from schedulers.fair.world import World
 
@@ -51,15 +52,26 @@ class Market:
 
     provisions: list[Provision] = field(default_factory=list)
 
+    def is_wanted(self, facts: Facts) -> bool:
+        """Whether its queue ever buys, and there is something to buy."""
+        return bool(self.world.books.base.offers) and self._patience(facts.queue) is not None
+
     def wants(self, facts: Facts, submitted: int, starts_at: int | None) -> bool:
         """Whether the ask would wait longer than its queue puts up with, or than its deadline allows."""
         patience = self._patience(facts.queue)
         if patience is None or len(self.provisions) >= MOST_ORDERS:
             return False
-        now = self.world.now
-        if starts_at is None:
-            return now - submitted >= patience * SECOND or _is_late(facts, now + patience * SECOND)
-        return starts_at - submitted > patience * SECOND or _is_late(facts, starts_at)
+        if starts_at is not None:
+            latest = _latest_start(facts)
+            return starts_at - submitted > patience * SECOND or (latest is not None and starts_at > latest)
+        return self.world.clock.is_past(self._acts_at(facts, submitted, patience * SECOND))
+
+    @staticmethod
+    def _acts_at(facts: Facts, submitted: int, patience: int) -> int:
+        """When it has waited for so long, or could not wait as long again and still meet its deadline."""
+        latest = _latest_start(facts)
+        waited = submitted + patience
+        return waited if latest is None else min(waited, latest - patience + 1)
 
     def buy(self, ask_id: AskId, facts: Facts) -> Defer | None:
         """Orders machines for the fewest tasks and says so; or says why none are bought; None: nothing is on offer."""
@@ -91,7 +103,7 @@ class Market:
         total: Request = {}
         for role, tasks in zip(facts.roles, facts.sizes(facts.slack), strict=True):
             options = []
-            for offer in self.world.snapshot.offers:
+            for offer in self.world.books.base.offers:
                 if offer.cluster_id != cluster_id or not self._suits(offer, role, facts):
                     continue
                 deal = self._deal(offer, role, facts, tasks)
@@ -128,7 +140,7 @@ class Market:
         machines = -(-tasks // _per_machine(offer, role))
         left = offer.machines_left
         sold_out = left is not None and machines > left - self.taken.get(offer.id, 0)
-        if offer.cool_until > self.world.now or sold_out:
+        if not self.world.clock.is_past(offer.cool_until) or sold_out:
             return None
         seconds = (facts.ask_class.runtime_seconds or DEFAULT_RUNTIME) + offer.boot_seconds
         plain = machines * offer.price_millionths_per_hour * seconds // HOUR
@@ -161,7 +173,7 @@ class Market:
 
     def _budgets(self, queue: int) -> Iterator[tuple[int, Budget]]:
         names = frozenset(str(self.world.ledger.ids[node]) for node in self.world.ledger.paths[queue])
-        for place, budget in enumerate(self.world.snapshot.budgets):
+        for place, budget in enumerate(self.world.books.base.budgets):
             if budget.queue_id in names:
                 yield place, budget
 
@@ -207,11 +219,10 @@ def machines_are_coming(facts: Facts, sentence: str) -> Defer:
 
 def releases(world: World, used: frozenset[int]) -> Iterator[Release]:
     """Of machines that stood idle for long, are kept for nobody, and get nothing in this plan (node numbers)."""
-    queued = frozenset(world.snapshot.asks.ids)
     busy = frozenset(world.fleet.nodes[number].claim_id for number in used)
-    for claim in sorted(world.snapshot.claims, key=lambda claim: claim.id):
-        kept = claim.ask_id is not None and claim.ask_id in queued
-        idle = claim.idle_since is not None and world.now - claim.idle_since >= IDLE_SECONDS * SECOND
+    for claim in sorted(world.books.base.claims, key=lambda claim: claim.id):
+        kept = claim.ask_id is not None and claim.ask_id in world.books.waiting.rows
+        idle = claim.idle_since is not None and world.clock.is_past(claim.idle_since + IDLE_SECONDS * SECOND)
         if claim.is_ready and idle and not kept and claim.id not in busy:
             yield Release(claim_id=claim.id)
 
@@ -234,10 +245,10 @@ def _refusal(facts: Facts, problems: Sequence[ReasonCode], limits: Sequence[str]
     return None
 
 
-def _is_late(facts: Facts, start: int) -> bool:
+def _latest_start(facts: Facts) -> int | None:
+    """With which it still meets its deadline, if it has one."""
     its = facts.ask_class
-    expected = (its.runtime_seconds or 0) * SECOND
-    return its.deadline is not None and start + expected > its.deadline
+    return None if its.deadline is None else its.deadline - (its.runtime_seconds or 0) * SECOND
 
 
 def _per_machine(offer: Offer, role: RoleFacts) -> int:

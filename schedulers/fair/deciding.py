@@ -7,21 +7,32 @@
 4. Idle machines go back, and every class that waits is told why.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from controlplane.domain.ids import AskId, ClassId
-from schedulers.base import Defer, Grow, Place, Placement, Plan, Preempt, ReasonCode, Snapshot
+from schedulers.base import Defer, Grow, Place, Placement, Plan, Preempt, ReasonCode
+from schedulers.fair.books import Books
 from schedulers.fair.buying import Market, machines_are_coming, releases
 from schedulers.fair.explaining import explain
 from schedulers.fair.facts import Facts
 from schedulers.fair.growing import grow
-from schedulers.fair.ledger import Request
-from schedulers.fair.order import Line, Tournament
+from schedulers.fair.hopes import Hopes
+from schedulers.fair.order import Head, Tournament
 from schedulers.fair.preempting import Court
 from schedulers.fair.reserving import Calendar
 from schedulers.fair.victims import Heir
 from schedulers.fair.world import Promise, World, holds, take
+
+REFUSALS: Final = 16
+"""In a row, after which all who have nothing to hope for in this plan are told so at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    plan: Plan
+    wakes_at: int
+    """If the plan moves nothing and nothing happens, the next one is the same until then (microseconds)."""
 
 
 @dataclass(slots=True)
@@ -29,7 +40,9 @@ class _Draft:
     """The plan as far as it has come."""
 
     world: World
+    version: int
     court: Court
+    hopes: Hopes
     calendar: Calendar
     market: Market
     places: list[Place] = field(default_factory=list)
@@ -48,7 +61,7 @@ class _Draft:
         taken += [seat for growth in self.grows for seat in growth.seats]
         used = frozenset(world.fleet.number[seat.node_id] for seat in taken)
         return Plan(
-            version=world.snapshot.version,
+            version=self.version,
             places=tuple(self.places),
             preempts=tuple(self.preempts),
             grows=tuple(self.grows),
@@ -64,15 +77,18 @@ def _with_way_out(told: Defer | None, defer: Defer) -> Defer:
     return defer if told is None else replace(defer, change=told.change, blocker=told.blocker)
 
 
-def decide(snapshot: Snapshot) -> Plan:
-    world = World.of(snapshot)
-    draft = _Draft(world, Court.of(world), Calendar(world), Market(world))
+def decide(books: Books, *, version: int, now: int) -> Decision:
+    """`now` in microseconds since the epoch."""
+    world = World.of(books, now)
+    court = Court.of(world)
+    draft = _Draft(world, version, court, Hopes(court), Calendar.of(world), Market(world))
     _hand_over(draft)
     _hand_out_machines(draft)
     _take_turns(draft)
-    touched = {victim.ask_id for preempt in draft.preempts for victim in preempt.victims}
-    draft.grows.extend(grow(world, frozenset(id_ for id_ in world.holdings if id_ not in touched)))
-    return draft.plan()
+    touched = frozenset(victim.ask_id for preempt in draft.preempts for victim in preempt.victims)
+    draft.grows.extend(grow(world, touched))
+    plan = draft.plan()
+    return Decision(plan, world.clock.wakes_at)
 
 
 def _hand_over(draft: _Draft) -> None:
@@ -130,15 +146,43 @@ def _hand_out_machines(draft: _Draft) -> None:
 
 def _take_turns(draft: _Draft) -> None:
     world = draft.world
-    turns = Tournament.of(
-        _lines(draft), ledger=world.ledger, now=world.epoch_start, fleet_totals=world.fleet_totals()
+    turns = Tournament(
+        ledger=world.ledger,
+        epoch=world.clock.epoch(),
+        fleet_totals=world.standing.totals,
+        lines=_lines(draft),
     )
-    while (line := turns.next()) is not None:
-        submitted, ask_id = line.asks[line.at]
-        if _is_served(draft, Heir(ask_id, line.facts, line.priority, submitted)):
-            turns.advance(line)
-        else:
-            turns.drop(line)
+    turns.play_all()
+    refusals = 0
+    while (head := turns.next()) is not None:
+        if _is_served(draft, _heir_of(head)):
+            turns.advance(head)
+            refusals = 0
+            continue
+        turns.drop(head)
+        refusals += 1
+        if refusals == REFUSALS:
+            turns.sift(lambda each: _has_hope(draft, _heir_of(each)))
+            refusals = 0
+
+
+def _heir_of(head: Head) -> Heir:
+    (*_, submitted, ask_id), _, line = head
+    return Heir(ask_id, line.facts, line.priority, submitted)
+
+
+def _has_hope(draft: _Draft, heir: Heir) -> bool:
+    """Whether its turn could be of any use as things stand; if not, its class is refused."""
+    facts = heir.facts
+    if (
+        draft.world.floor.seat(facts) is not None
+        or (draft.court.is_in_session and draft.hopes.has_any(heir))
+        or draft.calendar.is_in_sight(facts, heir.submitted)
+        or draft.market.is_wanted(facts)
+    ):
+        return True
+    draft.refused.setdefault(facts.id, facts)
+    return False
 
 
 def _is_served(draft: _Draft, heir: Heir) -> bool:
@@ -149,7 +193,7 @@ def _is_served(draft: _Draft, heir: Heir) -> bool:
         draft.calendar.charge(seating)
         draft.places.append(seating.place(draft.world.fleet, heir.ask_id))
         return True
-    preempt = draft.court.preempt(heir) if seating is None else None
+    preempt = _preempt(draft, heir) if seating is None else None
     if preempt is not None:
         draft.preempts.append(preempt)
         draft.waiting.setdefault(heir.facts.id, _waits(heir.facts.id, heir.ask_id, len(preempt.seats)))
@@ -163,25 +207,21 @@ def _is_served(draft: _Draft, heir: Heir) -> bool:
     return False
 
 
-def _lines(draft: _Draft) -> Iterator[Line]:
+def _preempt(draft: _Draft, heir: Heir) -> Preempt | None:
+    is_worth_it = draft.court.is_in_session and draft.hopes.has_any(heir)
+    return draft.court.preempt(heir) if is_worth_it else None
+
+
+def _lines(draft: _Draft) -> dict[int, list[Head]]:
+    """Of all but those who were promised something; stopped queues are refused."""
     world = draft.world
-    asks = world.snapshot.asks
-    groups: dict[tuple[ClassId, int], list[tuple[int, AskId]]] = {}
-    for ask_id, class_id, priority, submitted, not_before in zip(
-        asks.ids, asks.classes, asks.priorities, asks.submitted, asks.not_before, strict=True
-    ):
-        if not_before <= world.now and ask_id not in world.promises and ask_id not in world.buyers:
-            groups.setdefault((class_id, priority), []).append((submitted, ask_id))
-    for (class_id, priority), members in sorted(groups.items()):
-        facts = world.facts(class_id)
-        if world.is_stopped(facts.queue):
-            draft.refused.setdefault(class_id, facts)
-            continue
-        yield Line(facts, priority, sorted(members), _usual_request(world, facts))
-
-
-def _usual_request(world: World, facts: Facts) -> Request:
-    """What an ask of the class is taken to use while the order is made: its fewest tasks, on the first flavor."""
-    if not all(role.masks for role in facts.roles):
-        return {}
-    return facts.request(world.ledger, (0,) * len(facts.roles), facts.sizes(facts.slack))
+    lines = world.standing.lines
+    found = {queue: list(heads) for queue, heads in lines.by_queue.items()}
+    promised = {ask_id: each.facts for ask_id, each in world.promises.items()} | world.buyers
+    if promised:
+        queues = frozenset(facts.queue for facts in promised.values())
+        found.update(lines.without(frozenset(promised), queues, world.ledger))
+    for queue in [queue for queue in found if world.is_stopped(queue)]:
+        for _, _, line in found.pop(queue):
+            draft.refused.setdefault(line.facts.id, line.facts)
+    return found

@@ -4,7 +4,7 @@ The questions are asked in a fixed order: what could never work comes before wha
 is about the state at the end of the plan, so it is true also of the last ask of a class of which some were placed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from schedulers.base import Defer
@@ -14,10 +14,26 @@ from schedulers.fair.reasons import Reason
 from schedulers.fair.shortages import never_within_quota, no_quota, no_room, reserved, too_large
 from schedulers.fair.world import World
 
+_Question = Callable[[World, Facts], Reason | None]
+
 
 def explain(world: World, facts: Facts) -> Defer:
-    """The first reason that holds."""
-    reason = next(found for question in _QUESTIONS if (found := question(world, facts)) is not None)
+    """The first reason that holds. What does not depend on who holds seats is worked out once."""
+    known = world.standing.barriers
+    if facts.id not in known:
+        known[facts.id] = _first(_LASTING, world, facts)
+    lasting = known[facts.id]
+    return lasting or _first(_PASSING, world, facts) or _told(facts, reserved(world, facts))
+
+
+def _first(questions: Sequence[_Question], world: World, facts: Facts) -> Defer | None:
+    for question in questions:
+        if (reason := question(world, facts)) is not None:
+            return _told(facts, reason)
+    return None
+
+
+def _told(facts: Facts, reason: Reason) -> Defer:
     return Defer(
         class_id=facts.id,
         code=reason.code,
@@ -28,7 +44,7 @@ def explain(world: World, facts: Facts) -> Defer:
     )
 
 
-_QUESTIONS: Final[tuple[Callable[[World, Facts], Reason | None], ...]] = (
+_LASTING: Final[tuple[_Question, ...]] = (
     no_cluster,
     queue_stopped,
     clusters_blocked,
@@ -36,7 +52,5 @@ _QUESTIONS: Final[tuple[Callable[[World, Facts], Reason | None], ...]] = (
     no_nodes,
     never_within_quota,
     too_large,
-    no_quota,
-    no_room,
-    reserved,
 )
+_PASSING: Final[tuple[_Question, ...]] = (no_quota, no_room)

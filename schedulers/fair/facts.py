@@ -1,7 +1,7 @@
 """Facts: what an equivalence class of asks means on this fleet and in this tree, worked out once."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice, product
 from typing import Final
 
@@ -10,6 +10,7 @@ import numpy as np
 from controlplane.domain.ids import ClassId, QueueId
 from controlplane.domain.queues import Queue
 from schedulers.base import AskClass, ClusterView, NodeView, Role
+from schedulers.fair.clock import SECOND, Clock
 from schedulers.fair.fleet import NEVER, Fleet, Mask, Need
 from schedulers.fair.ledger import Ledger, Request
 from schedulers.fair.packing import Part
@@ -17,7 +18,9 @@ from schedulers.fair.packing import Part
 MOST_COMBINATIONS: Final = 64
 """Of flavors over the roles of one class that are tried."""
 
-SECOND: Final = 1_000_000
+
+Shape = tuple[Need, bytes]
+"""What one task needs, and the nodes that would do, as the bytes of their mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,21 @@ class RoleFacts:
     masks: tuple[tuple[str, Mask], ...]
     """(flavor, nodes), in the order in which flavors are tried; flavors without a node for it are left out."""
 
+    shapes: tuple[Shape, ...]
+    """Of each mask: equal ones ask for the same of the same nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    choice: tuple[int, ...]
+    """For each role, the place of its flavor."""
+
+    request: Request
+    """Not to be written to."""
+
+    shape: tuple[object, ...]
+    """Equal ones take the same seats."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -39,6 +57,8 @@ class Facts:
     roles: tuple[RoleFacts, ...]
     runs_for: int
     """Microseconds; NEVER if nobody knows."""
+
+    _options: dict[tuple[int, ...], tuple["Option", ...]] = field(default_factory=dict, compare=False)
 
     @property
     def id(self) -> ClassId:
@@ -63,11 +83,25 @@ class Facts:
         """For each role the place of a flavor in its `masks`; the first role's flavor changes last."""
         return islice(product(*(range(len(each.masks)) for each in self.roles)), MOST_COMBINATIONS)
 
+    def options(self, ledger: Ledger, sizes: tuple[int, ...]) -> tuple["Option", ...]:
+        """Every combination of flavors in the order in which they are tried; worked out once."""
+        known = self._options.get(sizes)
+        if known is None:
+            known = self._options[sizes] = tuple(
+                Option(choice, self.request(ledger, choice, sizes), self.shape(choice, sizes))
+                for choice in self.combinations()
+            )
+        return known
+
     def parts(self, choice: Sequence[int], sizes: Sequence[int]) -> list[Part]:
         return [
             Part(need=each.need, nodes=each.masks[place][1], tasks=tasks)
             for each, place, tasks in zip(self.roles, choice, sizes, strict=True)
         ]
+
+    def shape(self, choice: Sequence[int], sizes: tuple[int, ...]) -> tuple[object, ...]:
+        shapes = tuple(each.shapes[place] for each, place in zip(self.roles, choice, strict=True))
+        return shapes, sizes, self.ask_class.topology
 
     def request(self, ledger: Ledger, choice: Sequence[int], sizes: Sequence[int]) -> Request:
         total: Request = {}
@@ -84,10 +118,10 @@ class Facts:
         return None
 
 
-def facts_of(ask_class: AskClass, fleet: Fleet, ledger: Ledger, now: int) -> Facts:
+def facts_of(ask_class: AskClass, fleet: Fleet, ledger: Ledger, clock: Clock) -> Facts:
+    """Good until the clock's next moment, as long as the nodes and the queues are the same."""
     queue = ledger.number[QueueId(ask_class.queue_id)]
     runs_for = NEVER if ask_class.runtime_seconds is None else ask_class.runtime_seconds * SECOND
-    end = NEVER if runs_for == NEVER else now + runs_for
     welcome = {
         cluster.id for cluster in fleet.clusters if cluster.blocked is None and lets_in(cluster, ask_class)
     }
@@ -98,22 +132,29 @@ def facts_of(ask_class: AskClass, fleet: Fleet, ledger: Ledger, now: int) -> Fac
             and carries(kind, role)
             and tolerates(kind, ask_class)
             and kind.healthy
-            and (kind.closes_at is None or end <= kind.closes_at)
+            and (kind.closes_at is None or not _ends_too_late(runs_for, kind.closes_at, clock))
             for kind in fleet.kinds
         ]
         order = flavor_order(role, ledger.queues[queue], fleet)
-        masks = [(flavor, _mask(fleet, fits, flavor)) for flavor in order]
+        every = [(flavor, _mask(fleet, fits, flavor)) for flavor in order]
+        masks = tuple((flavor, mask) for flavor, mask in every if mask.any())
+        need = fleet.need(role.amounts)
         roles.append(
             RoleFacts(
                 role=role,
-                need=fleet.need(role.amounts),
+                need=need,
                 amounts=role.amounts.named(),
                 first_rank=first_rank,
-                masks=tuple((flavor, mask) for flavor, mask in masks if mask.any()),
+                masks=masks,
+                shapes=tuple((need, mask.tobytes()) for _, mask in masks),
             )
         )
         first_rank += role.tasks
     return Facts(ask_class, queue, tuple(roles), runs_for)
+
+
+def _ends_too_late(runs_for: int, closes_at: int, clock: Clock) -> bool:
+    return runs_for == NEVER or clock.is_past(closes_at - runs_for + 1)
 
 
 def lets_in(cluster: ClusterView, ask_class: AskClass) -> bool:

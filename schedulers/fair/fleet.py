@@ -71,6 +71,13 @@ class Fleet:
     horizons: list[Horizon] = field(default_factory=list)
     """By moment."""
 
+    stamp: int = 0
+    """Equal ones mean equal room. Who undoes all that it booked may put the old one back."""
+
+    answers: dict[tuple[object, ...], tuple[int, bool]] = field(default_factory=dict)
+    """What was asked about this room, with the stamp of that time."""
+
+    _stamps: int = 0
     _log: list[int] = field(default_factory=list)
     _counts: dict[tuple[Need, int], _Counted] = field(default_factory=dict)
 
@@ -103,7 +110,19 @@ class Fleet:
 
     def emptied(self) -> Self:
         """As if nobody held or was promised anything, foreign work included."""
-        return replace(self, free=self.total.copy(), horizons=[], _log=[], _counts={})
+        return self.with_room(self.total.copy())
+
+    def with_room(self, free: Columns) -> Self:
+        """The same nodes with so much free on each, and nothing promised."""
+        return replace(self, free=free, horizons=[], stamp=0, answers={}, _stamps=0, _log=[], _counts={})
+
+    def set_free(self, node: NodeView) -> None:
+        """What is free on it was changed from outside."""
+        row = self.number[node.id]
+        self.free[row] = 0
+        for name, amount in node.free.named():
+            if name in self.resources:
+                self.free[row, self.resources.index(name)] = amount
 
     def need(self, amounts: Amounts) -> Need:
         columns = {name: index for index, name in enumerate(self.resources)}
@@ -140,6 +159,7 @@ class Fleet:
                     if horizon.moment < end:
                         horizon.slack[node, column] -= amount * tasks
         self._log.append(node)
+        self._turn()
 
     def withhold(self, amounts: Columns) -> None:
         """Takes so much off what is free, node by node, for good."""
@@ -147,12 +167,18 @@ class Fleet:
         for horizon in self.horizons:
             horizon.slack -= amounts
         self._log.extend(np.flatnonzero(amounts.any(axis=1)).tolist())
+        self._turn()
 
     def reserve(self, moment: int, slack: Columns) -> None:
         """From now on nothing that runs beyond the moment takes more than `slack`."""
         self.horizons.append(Horizon(moment=moment, slack=slack))
         self.horizons.sort(key=lambda horizon: horizon.moment)
         self._counts.clear()
+        self._turn()
+
+    def _turn(self) -> None:
+        self._stamps += 1
+        self.stamp = self._stamps
 
     def _room(self, near: int, rows: npt.NDArray[np.intp] | None = None) -> Columns:
         room = self.free if rows is None else self.free[rows]

@@ -1,12 +1,13 @@
 """Grounds: why running work may be told to go for an heir, as things stand in a trial; or why it may not."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from controlplane.domain.queues import Reclaim
 from schedulers.base import Ground
 from schedulers.fair.ledger import Ledger, Request
-from schedulers.fair.victims import Candidate, Heir, Newcomer, Register, Verdicts
+from schedulers.fair.victims import Candidate, Heir, Stakes, Verdicts
 from schedulers.fair.world import World
 
 
@@ -14,14 +15,19 @@ class Judge(Protocol):
     """What a trial has to ask of the court."""
 
     world: World
-    register: Register
     verdicts: Verdicts
     steps: int
     """Candidates that were looked at so far."""
 
-    def is_guaranteed(self, candidate: Candidate) -> bool: ...
+    def queues(self) -> Sequence[int]:
+        """Those in which somebody holds seats."""
+        ...
 
-    def would_be_guaranteed(self, heir: Heir, newcomer: Newcomer) -> bool: ...
+    def candidates(self, queue: int) -> Sequence[Candidate]: ...
+
+    def stakes(self, queue: int) -> Stakes: ...
+
+    def is_guaranteed(self, candidate: Candidate) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,20 +8,18 @@ from controlplane.domain.ids import AskId
 from schedulers.base import Grow, Placement, TopologyMode
 from schedulers.fair.facts import RoleFacts
 from schedulers.fair.fleet import Mask
+from schedulers.fair.holdings import Holding
 from schedulers.fair.packing import pick
-from schedulers.fair.world import Holding, World
+from schedulers.fair.world import World
 
 
-def grow(world: World, untouched: frozenset[AskId]) -> Iterator[Grow]:
+def grow(world: World, touched: frozenset[AskId]) -> Iterator[Grow]:
     """After everybody had a turn; higher bands and priorities first, then who was admitted first. Books all of it.
 
-    `untouched` are those of whom nothing was taken in this plan: who just gave seats away is not given others.
+    `touched` are those of whom something was taken in this plan: who just gave seats away is not given others.
     """
-    elastic = [
-        holding
-        for ask_id, holding in world.holdings.items()
-        if ask_id in untouched and _missing(holding) and _is_open(world, holding)
-    ]
+    short = [world.holdings[id_] for id_ in world.standing.short if id_ not in touched]
+    elastic = [holding for holding in short if _is_open(world, holding)]
     for holding in sorted(elastic, key=_turn):
         seats = [seat for role in holding.facts.roles for seat in _more(world, holding, role)]
         if seats:
@@ -39,10 +37,6 @@ def _is_open(world: World, holding: Holding) -> bool:
     whole = topology is None or not topology.slices
     stopped = any(world.ledger.queues[node].stopped for node in world.ledger.paths[holding.facts.queue])
     return whole and not stopped and not any(seat.leaving for seat in holding.ask.seats)
-
-
-def _missing(holding: Holding) -> bool:
-    return len(holding.seats) < sum(role.role.tasks for role in holding.facts.roles)
 
 
 def _more(world: World, holding: Holding, role: RoleFacts) -> list[Placement]:

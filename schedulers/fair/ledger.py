@@ -7,7 +7,7 @@ A tree in which no node has a quota limits nothing; its queues share the fleet b
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 import numpy as np
@@ -37,6 +37,9 @@ class Ledger:
     paths: list[tuple[int, ...]]
     """Every node's way up, itself first."""
 
+    children: Mapping[int, tuple[int, ...]]
+    """Of those that have some."""
+
     cells: tuple[Cell, ...]
     cell_number: Mapping[Cell, int]
     limited: list[bool]
@@ -60,6 +63,11 @@ class Ledger:
     borrowed: list[list[int]] = field(default_factory=list)
     """Of each node and amount, what is used beyond its subtree's own, summed over flavors."""
 
+    stamp: int = 0
+    """Equal ones mean equal use. Who undoes all that it added may put the old one back."""
+
+    _stamps: int = 0
+
     @classmethod
     def of(cls, queues: Sequence[Queue], fleet: Mapping[Cell, int], known: Sequence[QueueId] = ()) -> Self:
         """`fleet` is what all nodes have; `known` are queues that may be missing from the tree."""
@@ -79,6 +87,7 @@ class Ledger:
             number=number,
             parent=parent,
             paths=paths,
+            children=_children(parent),
             cells=cells,
             cell_number={cell: index for index, cell in enumerate(cells)},
             limited=limits.limited,
@@ -93,6 +102,11 @@ class Ledger:
             used=[[0] * len(cells) for _ in ids],
             borrowed=[[0] * len(resources) for _ in ids],
         )
+
+    def fork(self) -> Self:
+        """The same limits, and use that changes apart from this one's."""
+        used, borrowed = [row.copy() for row in self.used], [row.copy() for row in self.borrowed]
+        return replace(self, used=used, borrowed=borrowed)
 
     def request(self, node: int, flavor: str, amounts: Sequence[tuple[str, int]], tasks: int) -> Request:
         counted = self.counted[node]
@@ -185,12 +199,14 @@ class Ledger:
         return steps
 
     def add(self, node: int, request: Request) -> None:
+        self._turn()
         for at, part in self.passed_on(node, request):
             for cell, amount in part.items():
                 self._change(at, cell, amount)
 
     def remove(self, node: int, request: Request) -> None:
         """The inverse of `add`."""
+        self._turn()
         for cell, amount in request.items():
             part = amount
             for at in self.paths[node]:
@@ -199,6 +215,10 @@ class Ledger:
                 part = min(part, stored)
                 if not part:
                     break
+
+    def _turn(self) -> None:
+        self._stamps += 1
+        self.stamp = self._stamps
 
     def _change(self, node: int, cell: int, amount: int) -> None:
         used, own = self.used[node][cell], self.subtree[node][cell]
@@ -258,6 +278,13 @@ def _complete(queues: Sequence[Queue], known: Sequence[QueueId]) -> dict[QueueId
     nodes = {id_: Queue(id=id_, name=str(id_)) for id_ in known}
     nodes.update((queue.id, queue) for queue in queues)
     return nodes
+
+
+def _children(parent: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    below: dict[int, list[int]] = {}
+    for node, up in enumerate(parent):
+        below.setdefault(up, []).append(node)
+    return {up: tuple(nodes) for up, nodes in sorted(below.items()) if up >= 0}
 
 
 def _path(index: int, parent: Sequence[int]) -> tuple[int, ...]:

@@ -6,15 +6,16 @@ owns, then the smaller share with that work added, then priority, then who came 
 with whole queues instead of one head per cycle.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from typing import Final
 
 from controlplane.domain.ids import AskId
 from controlplane.domain.quotas import Share, ratio_of
 from schedulers.base import Tier
-from schedulers.fair.facts import SECOND, Facts
+from schedulers.fair.clock import SECOND
+from schedulers.fair.facts import Facts
 from schedulers.fair.ledger import Ledger, Request
 
 TIERS: Final = {Tier.PINNED: 0, Tier.NORMAL: 1, Tier.SURPLUS: 2}
@@ -27,7 +28,7 @@ Turn = tuple[int, int, int, int, int, AskId]
 _Key = tuple[int, int, bool, Share, int, int, AskId]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """Asks of one class and priority that may go now, first come first."""
 
@@ -39,24 +40,28 @@ class Line:
     request: Request
     """What one of them would add to its queue's usage, for the order; seated it may be something else."""
 
-    at: int = 0
-    """The first that has not had its turn."""
-
-    def turn(self, ledger: Ledger, now: int) -> Turn:
-        submitted, ask_id = self.asks[self.at]
+    def turn(self, at: int, ledger: Ledger, epoch: int) -> Turn:
+        """Of the ask at this place of the line."""
+        submitted, ask_id = self.asks[at]
         its = self.facts.ask_class
         aging = ledger.queues[self.facts.queue].aging_seconds
-        raised = (now - submitted) // (aging * SECOND) if aging else 0
-        urgency = _urgency(self.facts, now)
+        raised = (epoch - submitted) // (aging * SECOND) if aging else 0
+        urgency = _urgency(self.facts, epoch)
         return (TIERS[its.tier], -its.band, -(self.priority + max(0, raised)), urgency, submitted, ask_id)
+
+    def without(self, gone: Collection[AskId]) -> "Line":
+        return replace(self, asks=[ask for ask in self.asks if ask[1] not in gone])
+
+
+Head = tuple[Turn, int, Line]
+"""The ask at that place of a line; turns differ, so heads can be compared."""
 
 
 @dataclass(slots=True)
 class _Bout:
     """What one node of the tree would send next, and how that stands among its siblings."""
 
-    turn: Turn
-    line: Line
+    head: Head
     key: _Key
 
 
@@ -65,46 +70,48 @@ class Tournament:
     """Every node of the tree sends its best; only the path of who was served has to be played again."""
 
     ledger: Ledger
-    now: int
+    epoch: int
     fleet_totals: Sequence[int]
     """By amount, what all nodes have: the shares of roots are of this."""
 
-    lines: dict[int, list[tuple[Turn, int, Line]]] = field(default_factory=dict)
-    """Of every queue, a heap of its lines; the number tells equal turns apart, which there are none of."""
+    lines: dict[int, list[Head]]
+    """Of every queue, a heap of the heads of its lines."""
 
     bouts: dict[int, _Bout] = field(default_factory=dict)
     heaps: dict[int, list[tuple[_Key, int]]] = field(default_factory=dict)
     """Of every parent (-1: the fleet), its children by key. An entry counts while it is the child's present key."""
 
-    @classmethod
-    def of(
-        cls, lines: Iterable[Line], *, ledger: Ledger, now: int, fleet_totals: Sequence[int]
-    ) -> "Tournament":
-        made = cls(ledger=ledger, now=now, fleet_totals=fleet_totals)
-        for number, line in enumerate(lines):
-            made.lines.setdefault(line.facts.queue, []).append((line.turn(ledger, now), number, line))
-        for queue, heap in made.lines.items():
-            heapify(heap)
-            made.play(queue)
-        return made
+    def play_all(self) -> None:
+        """From the queues up, every node once."""
+        self.bouts.clear()
+        self.heaps.clear()
+        nodes = frozenset(node for queue in self.lines for node in self.ledger.paths[queue])
+        for node in sorted(nodes, key=lambda node: (-len(self.ledger.paths[node]), node)):
+            self._send(node)
 
-    def next(self) -> Line | None:
+    def next(self) -> Head | None:
         best = self._best(-1)
-        return None if best is None else self.bouts[best].line
+        return None if best is None else self.bouts[best].head
 
-    def advance(self, line: Line) -> None:
-        """The head of the line had its turn and the next one comes up; whatever was used meanwhile counts."""
+    def advance(self, head: Head) -> None:
+        """The ask had its turn and the next one of its line comes up; whatever was used meanwhile counts."""
+        _, at, line = head
         heap = self.lines[line.facts.queue]
-        _, number, _ = heappop(heap)
-        line.at += 1
-        if line.at < len(line.asks):
-            heappush(heap, (line.turn(self.ledger, self.now), number, line))
+        heappop(heap)
+        if at + 1 < len(line.asks):
+            heappush(heap, (line.turn(at + 1, self.ledger, self.epoch), at + 1, line))
         self.play(line.facts.queue)
 
-    def drop(self, line: Line) -> None:
+    def drop(self, head: Head) -> None:
         """None of the line can be served any more in this plan."""
-        heappop(self.lines[line.facts.queue])
-        self.play(line.facts.queue)
+        heappop(self.lines[head[2].facts.queue])
+        self.play(head[2].facts.queue)
+
+    def sift(self, is_kept: Callable[[Head], bool]) -> None:
+        """Drops every line that need not be kept."""
+        for queue in sorted(self.lines):
+            self.lines[queue] = [head for head in sorted(self.lines[queue]) if is_kept(head)]
+        self.play_all()
 
     def play(self, queue: int) -> None:
         for node in self.ledger.paths[queue]:
@@ -113,16 +120,16 @@ class Tournament:
     def _send(self, node: int) -> None:
         candidates = []
         if self.lines.get(node):
-            turn, _, line = self.lines[node][0]
-            candidates.append((self._key(node, turn, line), turn, line))
+            head = self.lines[node][0]
+            candidates.append((self._key(node, head), head))
         if (child := self._best(node)) is not None:
-            bout = self.bouts[child]
-            candidates.append((self._key(node, bout.turn, bout.line), bout.turn, bout.line))
+            head = self.bouts[child].head
+            candidates.append((self._key(node, head), head))
         if not candidates:
             self.bouts.pop(node, None)
             return
-        key, turn, line = min(candidates, key=lambda each: each[0])
-        self.bouts[node] = _Bout(turn, line, key)
+        key, head = min(candidates, key=lambda each: each[0])
+        self.bouts[node] = _Bout(head, key)
         heappush(self.heaps.setdefault(self.ledger.parent[node], []), (key, node))
 
     def _best(self, parent: int) -> int | None:
@@ -135,8 +142,8 @@ class Tournament:
             heappop(heap)
         return None
 
-    def _key(self, node: int, turn: Turn, line: Line) -> _Key:
-        ledger = self.ledger
+    def _key(self, node: int, head: Head) -> _Key:
+        ledger, (turn, _, line) = self.ledger, head
         if ledger.parent[node] < 0:
             share, borrows = self._root_share(node, line), False
         else:

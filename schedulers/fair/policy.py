@@ -1,6 +1,7 @@
 """Fair: gangs whole, queues by their share of what they own and borrow, with a reason for everyone who waits."""
 
-from schedulers.base import Plan, Snapshot
+from schedulers.base import Plan, Snapshot, microseconds
+from schedulers.fair.books import Books
 from schedulers.fair.deciding import decide
 from schedulers.fair.engine import FairEngine
 
@@ -12,7 +13,8 @@ class Fair:
     is_simple = False
 
     def plan(self, snapshot: Snapshot) -> Plan:
-        return decide(snapshot)
+        now = microseconds(snapshot.now)
+        return decide(Books.of(snapshot), version=snapshot.version, now=now).plan
 
     def start(self, snapshot: Snapshot) -> FairEngine:
         return FairEngine(snapshot)

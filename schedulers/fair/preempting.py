@@ -1,15 +1,15 @@
 """Preempting: whose seats a blocked ask is given, if anybody's, and what that changes for the rest of the plan."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.domain.ids import AskId
 from schedulers.base import Ground, Preempt, Victim
-from schedulers.fair.facts import SECOND
+from schedulers.fair.clock import SECOND
 from schedulers.fair.seating import Seating
 from schedulers.fair.trials import Sentence, Trial
-from schedulers.fair.victims import Candidate, Heir, Newcomer, Register, Stake, Verdicts, guaranteed
+from schedulers.fair.victims import Candidate, Heir, Stakes, Verdicts
 from schedulers.fair.world import World
 
 PROMISE_SECONDS: Final = 900
@@ -27,24 +27,41 @@ class Court:
     """Decides on preemptions while one plan is being made."""
 
     world: World
-    register: Register
     verdicts: Verdicts
     left: int = MOST_PREEMPTIONS
     steps: int = 0
-    _guaranteed: dict[int, frozenset[Stake]] = field(default_factory=dict)
+    _changed: dict[int, Stakes] = field(default_factory=dict)
+    """Of queues of which somebody went in this plan."""
+
+    _staying: dict[int, tuple[Candidate, ...]] = field(default_factory=dict)
+    """And who of them may still be asked."""
 
     @classmethod
     def of(cls, world: World) -> "Court":
-        return cls(world, Register.of(world), Verdicts.of(world.snapshot.memory.verdicts))
+        return cls(world, Verdicts.of(world.books.base.memory.verdicts))
+
+    @property
+    def is_in_session(self) -> bool:
+        return self.left > 0 and self.steps < MOST_STEPS
+
+    def queues(self) -> Sequence[int]:
+        return sorted(self.world.standing.members)
+
+    def candidates(self, queue: int) -> Sequence[Candidate]:
+        staying = self._staying.get(queue)
+        return self.stakes(queue).candidates if staying is None else staying
+
+    def stakes(self, queue: int) -> Stakes:
+        return self._changed.get(queue) or self.world.standing.stakes(queue, self.world.clock)
 
     def preempt(self, heir: Heir) -> Preempt | None:
         """Victims for the fewest tasks of the heir, on the first flavors for which there are some; books all of it."""
-        if not self.left or self.steps >= MOST_STEPS or not self._anybody(heir):
+        if not self.is_in_session:
             return None
         facts, ledger = heir.facts, self.world.ledger
         sizes = facts.sizes(facts.slack)
-        for choice in facts.combinations() if any(sizes) else ():
-            request = facts.request(ledger, choice, sizes)
+        for option in facts.options(ledger, sizes) if any(sizes) else ():
+            choice, request = option.choice, option.request
             if not ledger.could_fit(facts.queue, request):
                 continue
             sentence = Trial.of(self, heir, request, facts.parts(choice, sizes)).sentence()
@@ -54,24 +71,7 @@ class Court:
         return None
 
     def is_guaranteed(self, candidate: Candidate) -> bool:
-        queue = candidate.queue
-        if queue not in self._guaranteed:
-            self._guaranteed[queue] = guaranteed(self.world, queue)
-        return candidate.stake in self._guaranteed[queue]
-
-    def would_be_guaranteed(self, heir: Heir, newcomer: Newcomer) -> bool:
-        return any(ask_id == heir.ask_id for ask_id, _ in guaranteed(self.world, heir.facts.queue, newcomer))
-
-    def _anybody(self, heir: Heir) -> bool:
-        """A cheap look before the search: is there any candidate at all?"""
-        ledger, mine = self.world.ledger, heir.facts.queue
-        rule = ledger.queues[mine].preemption.within_queue
-        own = self.register.by_queue.get(mine, ())
-        if any(heir.outranks_in_queue(candidate, rule) for candidate in own):
-            return True
-        root = ledger.paths[mine][-1]
-        others = (queue for queue, group in self.register.by_queue.items() if group and queue != mine)
-        return any(ledger.paths[queue][-1] == root for queue in others)
+        return candidate.stake in self.stakes(candidate.queue).guaranteed
 
     def _carry_out(self, heir: Heir, sentence: Sentence, seating: Seating) -> Preempt:
         """The victims' seats pass to the heir; what they leave beside it is free only when they have gone."""
@@ -92,9 +92,12 @@ class Court:
 
     def _strike(self, candidate: Candidate) -> None:
         """What is left of the ask, if anything, does not go a second time in one plan."""
-        self._guaranteed.pop(candidate.queue, None)
-        group = self.register.by_queue[candidate.queue]
-        self.register.by_queue[candidate.queue] = [each for each in group if each.ask_id != candidate.ask_id]
+        world, queue = self.world, candidate.queue
+        group = self.candidates(queue)
+        self._staying[queue] = tuple(each for each in group if each.ask_id != candidate.ask_id)
+        self._changed[queue] = Stakes.of(
+            queue, world.holdings_of(queue), world.fleet, world.ledger, world.clock
+        )
 
 
 def _victims(sentence: Sentence) -> Iterator[Victim]:

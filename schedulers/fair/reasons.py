@@ -1,14 +1,11 @@
 """Reasons: what is said to who waits, and the words for it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from controlplane.domain.amounts import MILLI
 from controlplane.domain.ids import ClusterId
 from schedulers.base import Change, NodesAdded, ReasonCode, Role
-from schedulers.fair.facts import Facts, flavor_order
-from schedulers.fair.ledger import Request
-from schedulers.fair.packing import Part
+from schedulers.fair.facts import Facts, Option, flavor_order
 from schedulers.fair.world import World
 from schedulers.seating import in_words
 
@@ -22,11 +19,9 @@ class Reason:
     change: Change | None = None
 
 
-def choices(world: World, facts: Facts) -> Iterator[tuple[Request, list[Part]]]:
+def least(world: World, facts: Facts) -> tuple[Option, ...]:
     """Every combination of flavors with the fewest tasks."""
-    sizes = facts.sizes(facts.slack)
-    for choice in facts.combinations():
-        yield facts.request(world.ledger, choice, sizes), facts.parts(choice, sizes)
+    return facts.options(world.ledger, facts.sizes(facts.slack))
 
 
 def room_for(world: World, facts: Facts, role: Role, cluster_id: ClusterId) -> Change:

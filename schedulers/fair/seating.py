@@ -1,11 +1,12 @@
 """Seating: the flavors, the size and the nodes of one ask, within what its queue may use and what is free."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controlplane.domain.ids import AskId
 from controlplane.domain.queues import Appetite
 from schedulers.base import Place, Placement
-from schedulers.fair.facts import Facts
+from schedulers.fair.clock import Clock
+from schedulers.fair.facts import Facts, Option
 from schedulers.fair.fleet import NEVER, Fleet
 from schedulers.fair.ledger import Ledger, Request
 from schedulers.fair.packing import Seats, pack
@@ -42,7 +43,9 @@ class Floor:
 
     fleet: Fleet
     ledger: Ledger
-    now: int
+    clock: Clock
+    _refused: dict[tuple[object, ...], int] = field(default_factory=dict)
+    """What did not fit, and the fleet's stamp of that time."""
 
     def seat(self, facts: Facts) -> Seating | None:
         """With as many tasks as possible; None: not even the fewest fit now."""
@@ -71,31 +74,52 @@ class Floor:
             self.ledger.remove(facts.queue, seating.request)
 
     def end(self, facts: Facts) -> int:
-        return NEVER if facts.runs_for == NEVER else self.now + facts.runs_for
+        return NEVER if facts.runs_for == NEVER else self.clock.now + facts.runs_for
 
     def _seat_without(self, facts: Facts, without: int) -> Seating | None:
         sizes = facts.sizes(without)
         if not any(sizes):
             return None  # an ask of no tasks at all is not seated, it waits for room for one
-        borrowing: list[tuple[tuple[int, ...], Request]] = []
+        borrowing: list[Option] = []
         patient = self.ledger.queues[facts.queue].when_can_borrow is Appetite.TRY_NEXT
-        for choice in facts.combinations():
-            request = facts.request(self.ledger, choice, sizes)
-            if not self.ledger.fits(facts.queue, request):
+        for option in facts.options(self.ledger, sizes):
+            if not self.ledger.fits(facts.queue, option.request):
                 continue
-            if patient and self.ledger.borrows(facts.queue, request):
-                borrowing.append((choice, request))
+            if patient and self.ledger.borrows(facts.queue, option.request):
+                borrowing.append(option)
                 continue
-            if (found := self._packed(facts, choice, sizes, request)) is not None:
+            if (found := self._packed(facts, option, sizes)) is not None:
                 return found
-        for choice, request in borrowing:
-            if (found := self._packed(facts, choice, sizes, request)) is not None:
+        for option in borrowing:
+            if (found := self._packed(facts, option, sizes)) is not None:
                 return found
         return None
 
-    def _packed(
-        self, facts: Facts, choice: tuple[int, ...], sizes: tuple[int, ...], request: Request
-    ) -> Seating | None:
-        parts = facts.parts(choice, sizes)
+    def _packed(self, facts: Facts, option: Option, sizes: tuple[int, ...]) -> Seating | None:
+        shape = (*option.shape, self._horizon(facts))
+        if self._refused.get(shape) == self.fleet.stamp:
+            return None
+        parts = facts.parts(option.choice, sizes)
         seats = pack(self.fleet, parts, facts.ask_class.topology, self.end(facts))
-        return None if seats is None else Seating(facts, choice, sizes, seats, request)
+        if seats is None:
+            self._refused[shape] = self.fleet.stamp
+            return None
+        return Seating(facts, option.choice, sizes, seats, option.request)
+
+    def _horizon(self, facts: Facts) -> int:
+        """How many of the promises for later it would run into."""
+        if facts.runs_for == NEVER:
+            return len(self.fleet.horizons)
+        starts = [horizon.moment - facts.runs_for + 1 for horizon in self.fleet.horizons]
+        return sum(1 for start in starts if self.clock.is_past(start))
+
+
+def could_seat(fleet: Fleet, facts: Facts, option: Option, sizes: tuple[int, ...], *, anywhere: bool) -> bool:
+    """Whether it fits by nodes alone, on its level or `anywhere`; asked again only when the room has changed."""
+    key = (anywhere, *option.shape)
+    stamp, fits = fleet.answers.get(key, (-1, False))
+    if stamp != fleet.stamp:
+        topology = None if anywhere else facts.ask_class.topology
+        fits = pack(fleet, facts.parts(option.choice, sizes), topology, 0) is not None
+        fleet.answers[key] = fleet.stamp, fits
+    return fits

@@ -8,16 +8,17 @@ from controlplane.domain.ids import ClusterId
 from schedulers.base import AsksEnd, Change, Dropped, NodesAdded, QuotaRaised, ReasonCode, Role, Topology
 from schedulers.fair.facts import Facts
 from schedulers.fair.fleet import CLUSTER, Fleet
-from schedulers.fair.packing import Part, pack, room, start_levels
-from schedulers.fair.reasons import Reason, choices, cluster_name, in_unit, need_of
+from schedulers.fair.packing import Part, room, start_levels
+from schedulers.fair.reasons import Reason, cluster_name, in_unit, least, need_of
+from schedulers.fair.seating import could_seat
 from schedulers.fair.world import World
 
 
 def never_within_quota(world: World, facts: Facts) -> Reason | None:
-    ledger, wanted = world.ledger, list(choices(world, facts))
-    if any(ledger.could_fit(facts.queue, request) for request, _ in wanted):
+    ledger, wanted = world.ledger, [option.request for option in least(world, facts)]
+    if any(ledger.could_fit(facts.queue, request) for request in wanted):
         return None
-    request, _ = wanted[0]
+    request = wanted[0]
     cell, amount = next(
         (cell, amount)
         for cell, amount in sorted(request.items())
@@ -44,15 +45,18 @@ def _own_quota_raised(world: World, facts: Facts, cell: int, missing: int) -> Qu
 
 
 def too_large(world: World, facts: Facts) -> Reason | None:
-    empty = world.empty
+    empty = world.standing.empty
     topology = facts.ask_class.topology
-    tried = [parts for _, parts in choices(world, facts)]
-    if any(pack(empty, parts, topology, 0) is not None for parts in tried):
+    options, sizes = least(world, facts), facts.sizes(facts.slack)
+    if any(could_seat(empty, facts, option, sizes, anywhere=False) for option in options):
         return None
-    if topology is not None and any(pack(empty, parts, None, 0) is not None for parts in tried):
-        return _domain_reason(empty, ReasonCode.TOPOLOGY_TOO_LARGE, "empty", topology, tried[0])
-    held, where = _most(empty, tried[0][-1])
-    part, last = tried[0][-1], facts.roles[-1]
+    parts, last = facts.parts(options[0].choice, sizes), facts.roles[-1]
+    if topology is not None and any(
+        could_seat(empty, facts, option, sizes, anywhere=True) for option in options
+    ):
+        return _domain_reason(empty, ReasonCode.TOPOLOGY_TOO_LARGE, "empty", topology, parts)
+    part = parts[-1]
+    held, where = _most(empty, part)
     return Reason(
         code=ReasonCode.TOO_LARGE,
         sentence=f"{need_of(facts)}; cluster {where!r}, the largest that is ready, holds {held} even when empty",
@@ -63,10 +67,10 @@ def too_large(world: World, facts: Facts) -> Reason | None:
 
 
 def no_quota(world: World, facts: Facts) -> Reason | None:
-    ledger, wanted = world.ledger, list(choices(world, facts))
-    if any(ledger.fits(facts.queue, request) for request, _ in wanted):
+    ledger, wanted = world.ledger, [option.request for option in least(world, facts)]
+    if any(ledger.fits(facts.queue, request) for request in wanted):
         return None
-    request, _ = next(each for each in wanted if ledger.could_fit(facts.queue, each[0]))
+    request = next(each for each in wanted if ledger.could_fit(facts.queue, each))
     cell, amount = next(
         (cell, amount)
         for cell, amount in sorted(request.items())
@@ -94,13 +98,16 @@ def no_quota(world: World, facts: Facts) -> Reason | None:
 
 def no_room(world: World, facts: Facts) -> Reason | None:
     topology = facts.ask_class.topology
-    tried = [parts for request, parts in choices(world, facts) if world.ledger.fits(facts.queue, request)]
-    open_fleet = world.unpromised
-    if any(pack(open_fleet, parts, topology, 0) is not None for parts in tried):
+    ledger, sizes, open_fleet = world.ledger, facts.sizes(facts.slack), world.unpromised
+    options = [option for option in least(world, facts) if ledger.fits(facts.queue, option.request)]
+    if any(could_seat(open_fleet, facts, option, sizes, anywhere=False) for option in options):
         return None
-    if topology is not None and any(pack(open_fleet, parts, None, 0) is not None for parts in tried):
-        return _domain_reason(open_fleet, ReasonCode.NO_DOMAIN, "free", topology, tried[0])
-    part, last = tried[0][-1], facts.roles[-1]
+    parts, last = facts.parts(options[0].choice, sizes), facts.roles[-1]
+    if topology is not None and any(
+        could_seat(open_fleet, facts, option, sizes, anywhere=True) for option in options
+    ):
+        return _domain_reason(open_fleet, ReasonCode.NO_DOMAIN, "free", topology, parts)
+    part = parts[-1]
     now, where = _most(open_fleet, part)
     missing = max(1, part.tasks - now)
     return Reason(
@@ -154,19 +161,20 @@ def _most(fleet: Fleet, part: Part) -> tuple[int, str]:
         (int(rooms[index]), names.get(ClusterId(id_), id_))
         for index, id_ in enumerate(fleet.domain_names[CLUSTER])
     ]
-    mine = {fleet.nodes[number].cluster_id for number in np.flatnonzero(part.nodes).tolist()}
-    open_here = [each for each, id_ in zip(found, fleet.domain_names[CLUSTER], strict=True) if id_ in mine]
+    mine: list[int] = np.unique(fleet.levels[CLUSTER][part.nodes]).tolist()
+    open_here = [found[index] for index in mine]
     return max(sorted(open_here, key=lambda each: each[1]), key=lambda each: each[0])
 
 
 def _more_nodes(world: World, role: Role, part: Part, where: str, facts: Facts) -> Change:
     """One more empty node for each task that has no place: as many as could ever be needed."""
-    number = next(
-        number
-        for number in np.flatnonzero(part.nodes).tolist()
-        if cluster_name(world, world.fleet.nodes[number].cluster_id) == where
+    level = world.fleet.levels[CLUSTER]
+    firsts = (np.flatnonzero(part.nodes & (level == index))[0] for index in np.unique(level[part.nodes]))
+    like = next(
+        node
+        for node in (world.fleet.nodes[int(first)] for first in firsts)
+        if cluster_name(world, node.cluster_id) == where
     )
-    like = world.fleet.nodes[number]
     return NodesAdded(
         cluster_id=like.cluster_id,
         count=max(1, sum(facts.sizes(facts.slack))),

@@ -14,6 +14,7 @@ import numpy as np
 from schedulers.base import Ground
 from schedulers.fair.fleet import NODE, Columns, Fleet, Mask, times
 from schedulers.fair.grounds import Grounds, Judge
+from schedulers.fair.holdings import end_of
 from schedulers.fair.ledger import Ledger, Request
 from schedulers.fair.lineup import Lineup
 from schedulers.fair.packing import Part, Seats, pack, room_of, start_levels
@@ -56,7 +57,9 @@ class Trial:
         band = heir.facts.ask_class.band
         newcomer = Newcomer(heir.ask_id, band, heir.priority, request)
         everywhere = np.ones(len(court.world.fleet.nodes), np.bool_)
-        grounds = Grounds(court, heir, request, court.would_be_guaranteed(heir, newcomer))
+        own = court.world.ledger.subtree[heir.facts.queue]
+        guaranteed = court.stakes(heir.facts.queue).with_newcomer(newcomer, own)
+        grounds = Grounds(court, heir, request, guaranteed)
         return cls(court, heir, request, parts, grounds, everywhere)
 
     @property
@@ -69,6 +72,7 @@ class Trial:
 
     def sentence(self) -> Sentence | None:
         """The cheapest over the domains that are tried; None: there is no legal set that suffices."""
+        stamps = self.fleet.stamp, self.ledger.stamp
         self.ledger.add(self.heir.facts.queue, self.request)
         self._summon()
         found: Sentence | None = None
@@ -81,6 +85,7 @@ class Trial:
             if found is not None:
                 break
         self.ledger.remove(self.heir.facts.queue, self.request)
+        self.fleet.stamp, self.ledger.stamp = stamps
         return found
 
     def _summon(self) -> None:
@@ -91,23 +96,24 @@ class Trial:
         """
         gone: list[Candidate] = []
         nearer, level = list[Candidate](), 0
-        for queue, group in sorted(self.court.register.by_queue.items(), key=self._distance):
-            if not group or self.ledger.paths[queue][-1] != self._way[-1]:
+        for distance, queue in sorted((self._distance(queue), queue) for queue in self.court.queues()):
+            if self.ledger.paths[queue][-1] != self._way[-1]:
                 continue
-            if self._distance((queue, group))[0] > level:
-                level = self._distance((queue, group))[0]
+            if distance > level:
+                level = distance
                 for each in nearer:
                     self.ledger.remove(each.queue, each.request)
                 gone, nearer = gone + nearer, []
-            kept = self._conceivable(queue, group)
+            kept = self._conceivable(queue)
             if kept:
                 self.groups[queue] = kept
                 nearer += [each for each in kept if not each.is_part]
         for each in gone:
             self.ledger.add(each.queue, each.request)
 
-    def _conceivable(self, queue: int, group: Sequence[Candidate]) -> list[Candidate]:
+    def _conceivable(self, queue: int) -> list[Candidate]:
         """What is guaranteed goes for nobody but guaranteed work of its own queue."""
+        group = self.court.candidates(queue)
         own = queue == self.heir.facts.queue
         if own:
             rule = self.ledger.queues[queue].preemption.within_queue
@@ -122,10 +128,10 @@ class Trial:
     def _way(self) -> tuple[int, ...]:
         return self.ledger.paths[self.heir.facts.queue]
 
-    def _distance(self, row: tuple[int, list[Candidate]]) -> tuple[int, int]:
+    def _distance(self, queue: int) -> int:
         """How far up the common cohort is; the heir's own queue comes first."""
-        its = self.ledger.paths[row[0]]
-        return next((up for up, node in enumerate(self._way) if node in its), len(self._way)), row[0]
+        its = self.ledger.paths[queue]
+        return next((up for up, node in enumerate(self._way) if node in its), len(self._way))
 
     def _attempts(self) -> Iterator[list[Mask]]:
         """Level by level, the domains in which the heir could fit if all candidates went."""
@@ -287,7 +293,7 @@ class Trial:
         self.ledger.add(candidate.queue, candidate.request)
 
     def _book(self, candidate: Candidate, sign: int) -> None:
-        end = self.court.world.end_of(candidate.holding)
+        end = end_of(candidate.holding, self.court.world.clock)
         for seat in candidate.seats:
             if seat.node >= 0:
                 self.fleet.book(seat.node, seat.role.need, sign, end)

@@ -12,17 +12,20 @@ they stay equal the verdicts extend to one order of all asks, in which every ste
 lower ones. Both can rise only so often. docs/adr/0005 has the reasons and the proof.
 """
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
 from controlplane.domain.ids import AskId
 from controlplane.domain.queues import WithinQueue
 from schedulers.base import Tier, Verdict
-from schedulers.fair.facts import SECOND, Facts
-from schedulers.fair.ledger import Request
+from schedulers.fair.clock import SECOND, Clock
+from schedulers.fair.facts import Facts
+from schedulers.fair.fleet import Fleet
+from schedulers.fair.holdings import Held, Holding, seat_request
+from schedulers.fair.ledger import Ledger, Request
 from schedulers.fair.order import TIERS
-from schedulers.fair.world import Held, Holding, World
 
 Rank = tuple[int, int, int, int, int, AskId, int]
 """Who goes first among the candidates of one queue: surplus, low band, low priority, little loss, new, id, rank."""
@@ -51,41 +54,95 @@ class Candidate:
         return self.holding.ask.id
 
     @property
+    def standing(self) -> "Standing":
+        """Within its queue; a surplus task gives way to everything that is not surplus, and to nothing else."""
+        if self.is_part:
+            return (TIERS[Tier.SURPLUS], -LAST, -LAST)
+        its = self.holding.facts.ask_class
+        return (TIERS[its.tier], -its.band, -self.holding.ask.priority)
+
+    @property
     def stake(self) -> "Stake":
         return (self.ask_id, self.seats[0].rank if self.is_part else CORE)
 
 
-@dataclass(slots=True)
-class Register:
-    """All candidates of a world, by queue, in the order in which they would go."""
+Standing = tuple[int, int, int]
+"""Tier, -band, -priority: within a queue the larger one gives way."""
 
-    by_queue: dict[int, list[Candidate]] = field(default_factory=dict)
+
+@dataclass(frozen=True, slots=True)
+class Stakes:
+    """What those who hold seats of one queue have to fear, and what not."""
+
+    candidates: tuple[Candidate, ...]
+    """In the order in which they would go."""
+
+    rows: tuple["StakeRow", ...]
+    """Sorted."""
+
+    guaranteed: frozenset["Stake"]
+    """What fits into the queue's own quota: highest band and priority first, then who was admitted first.
+
+    Surplus tasks come after all asks. What does not fit is passed over, and smaller work behind it may still fit.
+    """
+
+    weakest: "Standing | None"
+    """Of the candidates, who would go first by tier, band and priority."""
+
+    weakest_loose: "Standing | None"
+    """And of those that are not guaranteed."""
+
+    holds_until: int
+
+    @property
+    def is_any_loose(self) -> bool:
+        return self.weakest_loose is not None
 
     @classmethod
-    def of(cls, world: World) -> "Register":
-        made = cls()
-        for holding in world.holdings.values():
-            if may_ever_go(holding, world.now):
-                made.by_queue.setdefault(holding.facts.queue, []).extend(candidates_of(world, holding))
-        for group in made.by_queue.values():
-            group.sort(key=lambda candidate: candidate.rank)
-        return made
+    def of(cls, queue: int, holdings: Iterable[Holding], fleet: Fleet, ledger: Ledger, clock: Clock) -> Self:
+        """Of all holdings of one queue. Moments that matter are asked of a clock of its own."""
+        its_clock, candidates, rows = Clock(clock.now), list[Candidate](), list[StakeRow]()
+        for holding in holdings:
+            priced = [(seat, seat_request(fleet, ledger, queue, seat)) for seat in spare_seats(holding)]
+            rows.extend(_rows(holding, priced))
+            if may_ever_go(holding, its_clock):
+                candidates.extend(_candidates(holding, priced, its_clock))
+        rows.sort(key=lambda row: row[:2])
+        candidates.sort(key=lambda candidate: candidate.rank)
+        guaranteed = frozenset(_within(rows, ledger.subtree[queue]))
+        loose = [each.standing for each in candidates if each.stake not in guaranteed]
+        return cls(
+            tuple(candidates),
+            tuple(rows),
+            guaranteed,
+            max((each.standing for each in candidates), default=None),
+            max(loose, default=None),
+            its_clock.wakes_at,
+        )
+
+    def with_newcomer(self, newcomer: "Newcomer", own: Sequence[int]) -> bool:
+        """Whether it would be guaranteed as well: it stands behind those of its own priority."""
+        key = (0, -newcomer.band, -newcomer.priority, LAST, 0)
+        row: StakeRow = (key, (newcomer.ask_id, CORE), newcomer.request)
+        before = bisect_left(self.rows, row[:2], key=lambda each: each[:2])
+        return row[1] in list(_within([*self.rows[:before], row], own))
 
 
-def may_ever_go(holding: Holding, now: int) -> bool:
+def may_ever_go(holding: Holding, clock: Clock) -> bool:
     pinned = holding.facts.ask_class.tier is Tier.PINNED
-    return bool(holding.seats) and not pinned and holding.ask.protected_until <= now
+    return bool(holding.seats) and not pinned and clock.is_past(holding.ask.protected_until)
 
 
-def candidates_of(world: World, holding: Holding) -> Iterator[Candidate]:
+def _candidates(
+    holding: Holding, priced: Sequence[tuple[Held, Request]], clock: Clock
+) -> Iterator[Candidate]:
     """Surplus tasks one by one, the last rank first, then the whole ask."""
-    for place, seat in enumerate(spare_seats(holding)):
-        request = seat_request(world, holding, seat)
-        rank = (*_standing(holding, 0), 0, *_age(holding), place)
+    for place, (seat, request) in enumerate(priced):
+        rank = (*_going(holding, 0), 0, *_age(holding), place)
         yield Candidate(holding=holding, seats=(seat,), request=request, is_part=True, rank=rank)
-    loss = lost_seconds(holding, world.now)
+    loss = lost_seconds(holding, clock.minute())
     surplus = 0 if holding.facts.ask_class.tier is Tier.SURPLUS else 1
-    rank = (*_standing(holding, surplus), loss, *_age(holding), LAST)
+    rank = (*_going(holding, surplus), loss, *_age(holding), LAST)
     yield Candidate(holding=holding, seats=holding.seats, request=holding.request, is_part=False, rank=rank)
 
 
@@ -96,20 +153,14 @@ def spare_seats(holding: Holding) -> list[Held]:
     return spare[: len(holding.seats) - 1]
 
 
-def seat_request(world: World, holding: Holding, seat: Held) -> Request:
-    flavor = world.flavor_of(seat.role, seat.node)
-    return world.ledger.request(holding.facts.queue, flavor, seat.role.amounts, 1)
-
-
 def lost_seconds(holding: Holding, now: int) -> int:
     """What stopping it now would waste of each of its GPUs: all since the last committed checkpoint, and a restart."""
-    ask = holding.ask
-    began = ask.admitted_at if ask.started_at is None else ask.started_at
-    saved = began if ask.checkpoint_at is None else max(began, ask.checkpoint_at)
+    began, checkpoint_at = holding.began, holding.ask.checkpoint_at
+    saved = began if checkpoint_at is None else max(began, checkpoint_at)
     return max(0, now - saved) // SECOND + holding.facts.ask_class.restart_seconds
 
 
-def _standing(holding: Holding, tier: int) -> tuple[int, int, int]:
+def _going(holding: Holding, tier: int) -> tuple[int, int, int]:
     return tier, holding.facts.ask_class.band, holding.ask.priority
 
 
@@ -130,13 +181,14 @@ class Heir:
         """Within one queue: tier, band and priority decide; surplus gives way to all that is not."""
         if rule is WithinQueue.NEVER:
             return False
-        mine, its = self.facts.ask_class, victim.holding.facts.ask_class
-        tier = TIERS[Tier.SURPLUS] if victim.is_part else TIERS[its.tier]
-        standing = (TIERS[mine.tier], -mine.band, -self.priority)
-        other = (tier, -its.band, -victim.holding.ask.priority)
-        if standing == other and rule is WithinQueue.LOWER_OR_NEWER_EQUAL:
+        if self.standing == victim.standing and rule is WithinQueue.LOWER_OR_NEWER_EQUAL:
             return self.submitted < victim.holding.ask.submitted
-        return standing < other if not victim.is_part else TIERS[mine.tier] < tier
+        return self.standing < victim.standing
+
+    @property
+    def standing(self) -> Standing:
+        its = self.facts.ask_class
+        return (TIERS[its.tier], -its.band, -self.priority)
 
 
 Stake = tuple[AskId, int]
@@ -145,35 +197,28 @@ Stake = tuple[AskId, int]
 CORE: Final = -1
 
 
-def guaranteed(world: World, queue: int, newcomer: "Newcomer | None" = None) -> frozenset[Stake]:
-    """What fits into the queue's own quota: highest band and priority first, then who was admitted first.
+StakeRow = tuple[tuple[int, int, int, int, int], Stake, Request]
+"""Its turn when its queue's own quota is given out, whose it is, and how much it takes."""
 
-    Surplus tasks come after all asks. What does not fit is passed over, and smaller work behind it may still fit. A
-    newcomer stands behind those of its own priority.
-    """
-    own = world.ledger.subtree[queue]
-    rows: list[tuple[tuple[int, int, int, int, int], Stake, Request]] = []
-    for holding in world.holdings_of(queue):
-        core = dict(holding.request)
-        _, band, priority = _standing(holding, 0)
-        newness, ask_id = _age(holding)
-        for place, seat in enumerate(spare_seats(holding)):
-            part = seat_request(world, holding, seat)
-            for cell, amount in part.items():
-                core[cell] -= amount
-            rows.append(((1, -band, -priority, -newness, -place), (ask_id, seat.rank), part))
-        rows.append(((0, -band, -priority, -newness, 0), (ask_id, CORE), core))
-    if newcomer is not None:
-        key = (0, -newcomer.band, -newcomer.priority, LAST, 0)
-        rows.append((key, (newcomer.ask_id, CORE), newcomer.request))
+
+def _rows(holding: Holding, priced: Sequence[tuple[Held, Request]]) -> Iterator[StakeRow]:
+    core = dict(holding.request)
+    _, band, priority = _going(holding, 0)
+    newness, ask_id = _age(holding)
+    for place, (seat, part) in enumerate(priced):
+        for cell, amount in part.items():
+            core[cell] -= amount
+        yield (1, -band, -priority, -newness, -place), (ask_id, seat.rank), part
+    yield (0, -band, -priority, -newness, 0), (ask_id, CORE), core
+
+
+def _within(rows: Iterable[StakeRow], own: Sequence[int]) -> Iterator[Stake]:
     used: Request = {}
-    kept: list[Stake] = []
-    for _, stake, request in sorted(rows, key=lambda row: row[:2]):
+    for _, stake, request in rows:
         if request and all(used.get(cell, 0) + amount <= own[cell] for cell, amount in request.items()):
-            kept.append(stake)
+            yield stake
             for cell, amount in request.items():
                 used[cell] = used.get(cell, 0) + amount
-    return frozenset(kept)
 
 
 @dataclass(frozen=True, slots=True)

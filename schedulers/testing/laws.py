@@ -20,6 +20,7 @@ from schedulers.base import (
     CapacityChanged,
     ClusterView,
     Delta,
+    NodesChanged,
     NodeView,
     Plan,
     Policy,
@@ -85,7 +86,10 @@ def queued(draw: st.DrawFn, table: Sequence[AskClass]) -> AskQueued:
 def histories(draw: st.DrawFn) -> list[list[Delta]]:
     """Rounds of deltas; after each round a plan is made."""
     table = draw(st.lists(classes, min_size=1, max_size=4, unique_by=lambda each: each.id))
-    delta = st.one_of(queued(table), st.builds(AskLeft, id=ask_ids), capacities)
+    changed = st.builds(
+        NodesChanged, nodes=st.lists(nodes, max_size=2, unique_by=lambda node: node.id).map(tuple)
+    )
+    delta = st.one_of(queued(table), st.builds(AskLeft, id=ask_ids), capacities, changed)
     return draw(st.lists(st.lists(delta, max_size=8), min_size=1, max_size=5))
 
 
@@ -105,6 +109,9 @@ class Picture:
                     self.asks.pop(delta.id, None)
                 case CapacityChanged():
                     self.capacity = delta
+                case NodesChanged():
+                    by_id = {node.id: node for node in (*self.capacity.nodes, *delta.nodes)}
+                    self.capacity = replace(self.capacity, nodes=tuple(by_id.values()))
                 case _:
                     raise AssertionError(delta)
 
