@@ -10,9 +10,11 @@ from datetime import datetime
 
 from controlplane.domain.attempts import Attempt
 from controlplane.domain.data_copies import Copy, CopyState, RegisteredStore
-from controlplane.domain.errors import Invalid
+from controlplane.domain.errors import Forbidden, Invalid
 from controlplane.domain.ids import AttemptId, CopyId
 from controlplane.operations.ids import Ids
+from controlplane.operations.object_stores import registered_for
+from controlplane.operations.residency import check_copy
 from controlplane.storage.uris import ObjectUri, covers, parse
 from controlplane.store import Tx
 
@@ -26,6 +28,9 @@ class Freight:
     copy: Copy | None
     """The one that counts: not older than the checkpoint, nor failed before this attempt."""
 
+    refusal: str | None = None
+    """Why the project's data may not be there."""
+
     @property
     def is_there(self) -> bool:
         return self.copy is not None and self.copy.state is CopyState.DONE
@@ -33,6 +38,8 @@ class Freight:
     @property
     def problem(self) -> str | None:
         """Why it will never be there."""
+        if self.refusal is not None:
+            return self.refusal
         if self.copy is None or self.copy.state not in (CopyState.FAILED, CopyState.CANCELLED):
             return None
         return f"copy {self.copy.id} is {self.copy.state}" + (
@@ -70,7 +77,8 @@ def freights(tx: Tx, attempts: Sequence[Attempt]) -> Mapping[AttemptId, Freight]
         if checkpoint is not None and target is not None and target != checkpoint.uri:
             copy = tx.copies.latest_between(checkpoint.uri, target)
             counts = copy if copy and _counts(copy, checkpoint.at, attempt) else None
-            found[attempt.id] = Freight(source=checkpoint.uri, target=target, copy=counts)
+            refusal = _refusal(tx, attempt, checkpoint.uri, target)
+            found[attempt.id] = Freight(source=checkpoint.uri, target=target, copy=counts, refusal=refusal)
     return found
 
 
@@ -88,6 +96,15 @@ def send(tx: Tx, ids: Ids, attempt: Attempt, freight: Freight) -> None:
     )
     tx.copies.add(copy)
     tx.work.poke("copy", copy.id)
+
+
+def _refusal(tx: Tx, attempt: Attempt, source: str, target: str) -> str | None:
+    try:
+        stores = (registered_for(tx, parse(uri)) for uri in (source, target))
+        check_copy(tx, attempt.project_id, *stores)
+    except Forbidden as forbidden:
+        return forbidden.message
+    return None
 
 
 def _counts(copy: Copy, committed_at: datetime, attempt: Attempt) -> bool:

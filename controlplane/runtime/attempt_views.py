@@ -132,13 +132,13 @@ def _ground(claim: Claim | None, site: Site | None, now: datetime) -> attempts.G
 def _checkpoint(freight: Freight | None, attempt: Attempt) -> attempts.Checkpoint | None:
     if freight is None:
         return None
+    since = attempt.placed_at if freight.copy is None else freight.copy.since
+    if freight.problem is not None:
+        return attempts.Checkpoint(arrival=attempts.Arrival.LOST, since=since, problem=freight.problem)
     if freight.copy is None:
-        return attempts.Checkpoint(arrival=attempts.Arrival.WANTED, since=attempt.placed_at)
-    if freight.is_there:
-        arrival = attempts.Arrival.THERE
-    else:
-        arrival = attempts.Arrival.LOST if freight.problem else attempts.Arrival.UNDER_WAY
-    return attempts.Checkpoint(arrival=arrival, since=freight.copy.since, problem=freight.problem)
+        return attempts.Checkpoint(arrival=attempts.Arrival.WANTED, since=since)
+    arrival = attempts.Arrival.THERE if freight.is_there else attempts.Arrival.UNDER_WAY
+    return attempts.Checkpoint(arrival=arrival, since=since)
 
 
 def _ranks(rows: Mapping[int, RankRow]) -> tuple[attempts.RankView, ...]:

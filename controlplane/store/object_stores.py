@@ -60,5 +60,5 @@ def _store(row: Row) -> RegisteredStore:
         access_key_id=access_key_id,
         secret_id=None if secret_id is None else SecretId(secret_id),
         created_at=moment(created_at),
-        near=tuple(unpacked(near)),
+        near=() if near is None else tuple(unpacked(near)),
     )

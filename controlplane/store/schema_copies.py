@@ -16,7 +16,7 @@ OBJECT_STORES: Final = Table(
     _text("access_key_id", nullable=True),
     _refers("secret_id", "secrets.id", nullable=True),
     _moment("created_at"),
-    _text("near"),
+    _text("near", nullable=True),
 )
 
 COPIES: Final = Table(

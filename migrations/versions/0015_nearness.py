@@ -3,12 +3,12 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 
 
 def upgrade() -> None:
-    op.add_column("object_stores", sa.Column("near", sa.Text(), nullable=False, server_default="[]"))
+    op.add_column("object_stores", sa.Column("near", sa.Text(), nullable=True))
     op.create_index("ix_copies_target", "copies", ["target"])
 
 
