@@ -46,6 +46,25 @@ class FakeBuilder:
         self.is_unreachable = False
         self._orders: dict[str, LaunchOrder] = {}
 
+    def held(self) -> dict[str, Amounts]:
+        """The truth: what members hold, by node."""
+        held: dict[str, Amounts] = {}
+        for member in self.members.machines:
+            node_name, amounts = self.seat(member.launch_id, member.name)
+            held[node_name] = held.get(node_name, Amounts()).plus(amounts)
+        return held
+
+    def order(self, launch_id: str) -> LaunchOrder | None:
+        """None: it never came here."""
+        return self._orders.get(launch_id)
+
+    def seat(self, launch_id: str, name: str) -> tuple[str, Amounts]:
+        """The node of a member, and what it holds there: the shares in the order of the members' names."""
+        order = self._orders[launch_id]
+        names = [each.name for each in self.members.bill if each.launch_id == launch_id]
+        share = order.shares[names.index(name)]
+        return self.drifted.get(name, share.node_name), share.amounts
+
     @property
     def list_lag(self) -> timedelta:
         return self.members.list_lag
@@ -53,10 +72,7 @@ class FakeBuilder:
     def inventory(self, cluster: ClusterRef, *, deadline: float) -> Inventory:  # noqa: ARG002 # it never waits
         if self.is_unreachable:
             raise Transient(f"cluster {cluster.name} does not answer")
-        held: dict[str, Amounts] = {}
-        for member in self.members.machines:
-            node_name, amounts = self._seat(member.launch_id, member.name)
-            held[node_name] = held.get(node_name, Amounts()).plus(amounts)
+        held = self.held()
         nodes = tuple(_with(node, held.get(node.name, Amounts())) for node in self.nodes)
         return Inventory(machines=nodes, complete=True, session="life-1")
 
@@ -90,18 +106,11 @@ class FakeBuilder:
                 Member(
                     name=each.name,
                     ray_node_id=f"ray-{each.name}",
-                    node_name=self._seat(each.launch_id, each.name)[0],
+                    node_name=self.seat(each.launch_id, each.name)[0],
                 )
                 for each in mine
             ),
         )
-
-    def _seat(self, launch_id: str, name: str) -> tuple[str, Amounts]:
-        """The node of a member, and what it holds there: the shares in the order of the members' names."""
-        order = self._orders[launch_id]
-        names = [each.name for each in self.members.bill if each.launch_id == launch_id]
-        share = order.shares[names.index(name)]
-        return self.drifted.get(name, share.node_name), share.amounts
 
 
 def _with(node: Machine, ours: Amounts) -> Machine:

@@ -178,6 +178,13 @@ class FakeCloud:
         """The truth: all that were ever sold, by number."""
         return tuple(self._sold.values())
 
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The truth: names of the disks that outlived their machines, and were not removed."""
+        now = self._now()
+        ended = (sold for sold in self.bill if sold.leaves_disk and sold.gone_at and sold.gone_at <= now)
+        return tuple(name for sold in ended if (name := f"disk-of-{sold.name}") not in self._removed)
+
     def reclaim(self, name: str) -> None:
         """Takes a machine back, as spot clouds do; one that is gone already stays so."""
         self._end(self._sold[name])

@@ -41,7 +41,7 @@ def check_in(services: Services, token: str | None, said: CheckInRequest) -> Che
         site = tx.sites.get(claim.id) or _founded(services, tx, claim, said)
         before = tx.sites.check_in(_word(tx, said))
         if said.notice is not None and (before is None or before.notice is None):
-            _let_go(tx, claim, said.machine)
+            _let_go(tx, claim, site, said.machine)
         site = _followed(tx, claim, site, said)
         return _answer(services, tx, site, said)
 
@@ -90,12 +90,15 @@ def _followed(tx: Tx, claim: Claim, site: Site, said: CheckInRequest) -> Site:
     return up
 
 
-def _let_go(tx: Tx, claim: Claim, machine: str) -> None:
-    """What runs there is stopped while there is time for a checkpoint. A purchase of a plan ends with it: it was all
-    or none for who waits, and what is bought next should be chosen among all that is offered then.
+def _let_go(tx: Tx, claim: Claim, site: Site, machine: str) -> None:
+    """What runs there is stopped while there is time for a checkpoint; when the head goes, what runs on any of them.
+
+    A purchase of a plan ends with it: it was all or none for who waits, and what is bought next should be chosen among
+    all that is offered then.
     """
     for node in nodes_of(tx, claim):
-        if dict(node.labels).get(MACHINE_LABEL) == machine and node.leaving_at is None:
+        goes_too = machine == site.head or dict(node.labels).get(MACHINE_LABEL) == machine
+        if goes_too and node.leaving_at is None:
             tx.nodes.put(replace(node, leaving_at=tx.now, cordoned_at=node.cordoned_at or tx.now))
             tx.work.poke_many("attempt", tx.attempts.on_node(node.id))
     if claim.wanted_by is not None and claim.is_coming and claim.release_requested_at is None:

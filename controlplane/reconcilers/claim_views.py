@@ -129,6 +129,12 @@ class ClaimView:
     joined: int = 0
     """Machines that its own Ray lists, where they check in."""
 
+    head: str | None = None
+    """The machine whose Ray all others have joined, where they check in; None: none has yet."""
+
+    spoke: frozenset[str] = frozenset()
+    """Machines that have checked in."""
+
     boot_timeout: timedelta = timedelta(minutes=15)
     """From the grant of a launch to the last machine's joining."""
 

@@ -7,6 +7,8 @@ What that rests on:
 - A list may lag. What it does not show is missing only when the list is younger than the last call that buys by the
   call's deadline and the cloud's list lag, and when a second such list, a list lag later, says the same.
 - A claim is gone only when the cloud says that nothing is left, and such a list shows nothing either.
+- A Ray cluster ends with its head. When that machine is missing by the same two lists, the claim goes, whatever else it
+  has: nothing can run there any more, and whoever needs machines gets others.
 - It is ready when its machines have joined one Ray cluster: the one behind the cluster's own address, the one that
   they form by checking in, or the one that the adapter builds for one attempt on nodes that the cluster lends.
 
@@ -110,9 +112,17 @@ def _ready(view: ClaimView) -> ClaimDecision:
 def _draining(view: ClaimView) -> ClaimDecision:
     if not _must_go(view):
         return _move(view, ClaimState.READY)
-    if view.has_tasks:
-        return _later(view)
-    return _move(view, ClaimState.TERMINATING, problem=view.claim.problem)
+    if not view.has_tasks:
+        return _move(view, ClaimState.TERMINATING, problem=view.claim.problem)
+    match view.heard:
+        case None:
+            return _renewal(view) or _later(view)  # what runs there may run for long
+        case Renewed(until=until):
+            return ClaimDecision(
+                save=view.claim.changed(renewed_until=until), look_again_at=view.now + view.poll
+            )
+        case _:
+            return _later(view)
 
 
 def _terminating(view: ClaimView) -> ClaimDecision:
@@ -251,11 +261,16 @@ def _given_up(view: ClaimView, message: str) -> ClaimDecision | None:
 def _compare(view: ClaimView, listed: Listed) -> ClaimDecision:
     claim = view.claim
     granted = {launch.id for launch in view.launches if launch.outcome is LaunchOutcome.GRANTED}
-    alive = [each for each in _of_claim(view, listed) if each.state is not MachineState.STOPPING]
+    alive = tuple(each for each in _of_claim(view, listed) if each.state is not MachineState.STOPPING)
     # A launch that was refused has nothing to leave behind, whatever the cloud made of it.
     strays = tuple(each for each in alive if each.launch_id not in granted)
     if strays:
         return ClaimDecision(call=Release(members=_names(strays)))
+    if view.head is not None and view.head not in _names(alive):
+        problem = f"its head machine {view.head} is gone, and its Ray with it"
+        return _not_yet(view, listed) or _move(view, ClaimState.TERMINATING, problem=problem)
+    if never := _never_heard_of(view, alive):
+        return ClaimDecision(call=Release(members=never))
     running = sum(each.state is MachineState.RUNNING for each in alive)
     if claim.state is ClaimState.LAUNCHING and running >= claim.machines_min:
         return _joining(view)
@@ -284,17 +299,35 @@ def _joining(view: ClaimView) -> ClaimDecision:
             return _given_up(view, message) or _note(view, message)
 
 
-def _short(view: ClaimView, listed: Listed, missing: int) -> ClaimDecision:
-    claim, last = view.claim, view.launches[-1]
+def _never_heard_of(view: ClaimView, alive: tuple[OwnedMachine, ...]) -> tuple[str, ...]:
+    """Bought for a claim that is ready, and silent ever since: they will not join, and cost money."""
+    if view.joining is not Joining.CHECK_IN or view.claim.state is not ClaimState.READY:
+        return ()
+    late = {
+        launch.id
+        for launch in view.launches
+        if launch.resolved_at is not None and view.now - launch.resolved_at > view.boot_timeout
+    }
+    return _names(tuple(each for each in alive if each.launch_id in late and each.name not in view.spoke))
+
+
+def _not_yet(view: ClaimView, listed: Listed) -> ClaimDecision | None:
+    """What to do until a second list has said that something is missing; None: it has."""
+    claim = view.claim
     if listed.asked_at < _settled_at(view):
         return _later(view)
     if claim.missing_since is None:
         saved = claim.changed(missing_since=listed.asked_at)
         return ClaimDecision(save=saved, look_again_at=listed.asked_at + view.list_lag)
-    agreed_at = claim.missing_since + view.list_lag
-    if last.outcome is LaunchOutcome.REFUSED and last.resolved_at is not None:
-        agreed_at = max(agreed_at, last.resolved_at + COOL_DOWN)
-    if listed.asked_at < agreed_at:
+    return _later(view) if listed.asked_at < claim.missing_since + view.list_lag else None
+
+
+def _short(view: ClaimView, listed: Listed, missing: int) -> ClaimDecision:
+    claim, last = view.claim, view.launches[-1]
+    if not_yet := _not_yet(view, listed):
+        return not_yet
+    refused_at = last.resolved_at if last.outcome is LaunchOutcome.REFUSED else None
+    if refused_at is not None and listed.asked_at < refused_at + COOL_DOWN:
         return _later(view)
     if claim.shares or claim.wanted_by is not None:
         # An attempt cannot get a member back, and a plan chooses anew among all that is offered.

@@ -19,7 +19,7 @@ from cloud_adapters.base import (
     Sells,
     Throttled,
 )
-from controlplane.domain.claims import Claim, ClaimState
+from controlplane.domain.claims import Claim, ClaimState, Launch, LaunchOutcome
 from controlplane.domain.clusters import Cluster
 from controlplane.domain.ids import ClaimId, LaunchId
 from controlplane.domain.sites import Site
@@ -90,15 +90,18 @@ class ClaimStep:
         if claim is None or cluster is None:
             return None
         seller = self._sellers.get(cluster.adapter)
-        nodes = nodes_of(tx, claim)
+        nodes, joining = nodes_of(tx, claim), self._joining(cluster)
+        site = tx.sites.get(claim_id) if joining is claims.Joining.CHECK_IN else None
         runs_there = bool(tx.attempts.live_of_claim(claim_id))
         return claims.ClaimView(
             claim=claim,
             cluster=cluster,
             launches=tuple(tx.launches.of_claim(claim_id)),
             has_tasks=runs_there or any(tx.attempts.on_node(node.id) for node in nodes),
-            joining=self._joining(cluster),
+            joining=joining,
             joined=len(nodes),
+            head=None if site is None else site.head,
+            spoke=frozenset(() if site is None else (each.machine for each in tx.sites.check_ins(claim_id))),
             boot_timeout=timedelta(seconds=self._services.settings.boot_timeout_seconds),
             renews=isinstance(seller, Renews),
             dead_man=timedelta(seconds=self._services.settings.dead_man_seconds),
@@ -177,6 +180,12 @@ class ClaimStep:
             follow_launch(tx, claim, decision.resolve)
         if decision.add is not None:
             tx.launches.add(decision.add)
+        self._follow_site(tx, claim, decision)
+        if decision.save is not None:
+            tx.work.poke_many("attempt", tx.attempts.live_of_claim(claim.id))
+        follow_claim(tx, claim)
+
+    def _follow_site(self, tx: Tx, claim: Claim, decision: claims.ClaimDecision) -> None:
         site = tx.sites.get(claim.id)
         if decision.stands is not None:
             built = decision.stands
@@ -185,12 +194,22 @@ class ClaimStep:
             stands = replace(known, members=members, session=built.endpoint.session)
             if stands != site:
                 tx.sites.put(stands)
-        elif site is not None and claim.state is ClaimState.GONE:
+        elif site is not None and (claim.state is ClaimState.GONE or _is_of(tx, site, decision.resolve)):
             retire(tx, nodes_of(tx, claim))
             end_site(tx, site)
-        if decision.save is not None:
-            tx.work.poke_many("attempt", tx.attempts.live_of_claim(claim.id))
-        follow_claim(tx, claim)
+
+
+def _is_of(tx: Tx, site: Site, launch: Launch | None) -> bool:
+    """Whether the launch was refused and its machines, which go back, have the head among them.
+
+    The machines of the next zone then found a Ray of their own.
+    """
+    if launch is None or launch.outcome is not LaunchOutcome.REFUSED:
+        return False
+    return any(
+        each.machine == site.head and each.launch_id == launch.id
+        for each in tx.sites.check_ins(site.claim_id)
+    )
 
 
 def _tended(seller: Sells, ref: ClusterRef, view: claims.ClaimView, call: claims.Call) -> claims.Heard:

@@ -210,6 +210,8 @@ def _rays(
             trust_domain=cluster.trust_domain,
         )
     for claim in sites.values():
+        if claim.cluster_id not in places:  # detached; its machines are being ended
+            continue
         cluster, place = places[claim.cluster_id]
         yield ClusterView(
             id=ClusterId(claim.id),

@@ -7,6 +7,7 @@ import time
 from tests.sim.hunt import HEADING, hunt
 from tests.sim.minimise import page
 from tests.sim.plants import PLANTS
+from tests.sim.plants_clouds import CLOUD_PLANTS
 from tests.sim.soak import soak
 from tests.sim.trials import run, run_many
 
@@ -71,7 +72,9 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _plants(options: argparse.Namespace) -> int:
     chosen = [
-        plant for plant in PLANTS if not options.names or any(name in plant.name for name in options.names)
+        plant
+        for plant in (*PLANTS, *CLOUD_PLANTS)
+        if not options.names or any(name in plant.name for name in options.names)
     ]
     missed = 0
     print(HEADING)

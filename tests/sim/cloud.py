@@ -1,14 +1,16 @@
 """The cloud of the world: machines that claims buy, the Ray cluster that they make up, and the ports of one replica."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cloud_adapters.base import (
     ClusterRef,
     Inventory,
     LaunchOrder,
+    Leftover,
     MachineState,
+    Offer,
     OwnedMachine,
     Termination,
 )
@@ -18,10 +20,10 @@ from controlplane.domain.claims import CapacityType
 from controlplane.domain.errors import Transient
 from controlplane.executors.base import Order
 from tests.sim.ports import Way
-from tests.sim.site import Site
-from tests.sim.truth import Violation
+from tests.sim.site import Site, Surroundings
 
 if TYPE_CHECKING:
+    from tests.sim.fleet import Fleet
     from tests.sim.world import World
 
 ZONES: Final = ("a", "b", "c")
@@ -30,8 +32,9 @@ LONGEST_LATENESS: Final = 25.0
 
 
 class CloudSite(Site):
-    """A Ray cluster of bought machines."""
+    """One Ray cluster of all machines that are bought."""
 
+    adapter = "cloud"
     silent: frozenset[str] = frozenset()
     """Machines in zones that are cut off: they run on, and nobody hears them."""
 
@@ -55,43 +58,81 @@ class CloudSite(Site):
         return cloud.machine_types[sold.machine_type]
 
 
+class Account(Site):
+    """Has no Ray of its own: the machines of each claim form one."""
+
+    adapter = "cloud"
+
+    def __init__(self, name: str, around: Surroundings, fleet: "Fleet") -> None:
+        super().__init__(name, around)
+        self._fleet = fleet
+
+    @property
+    def address(self) -> None:
+        return None
+
+    def restart(self) -> None:
+        self._fleet.end_all()
+
+
 class SimSeller:
-    """The cloud as one replica reaches it: it sells, and lends what it sold."""
+    """The cloud as one replica reaches it: it sells, lends what it sold, and sweeps up."""
 
     def __init__(self, world: "World", way: Way) -> None:
         self._world = world
+        self._cloud = world.cloud
         self._way = way
 
     @property
     def list_lag(self) -> timedelta:
-        return self._world.cloud.list_lag
+        return self._cloud.list_lag
+
+    def offers(self, cluster: ClusterRef, *, deadline: float) -> tuple[Offer, ...]:
+        return self._way.look("offers", lambda: self._cloud.offers(cluster, deadline=deadline))
 
     def ensure(self, launch: LaunchOrder, *, deadline: float) -> tuple[OwnedMachine, ...]:
         def buy() -> tuple[OwnedMachine, ...]:
-            if not self._world.judge.knows_launch(launch.launch_id):
-                raise Violation(f"launch {launch.launch_id} was ordered before it was written down")
-            return self._world.cloud.ensure(launch, deadline=deadline)
+            self._world.judge.purchases.ordered(launch)
+            if self._world.fleet is not None:
+                self._world.fleet.ordered(launch)
+            return self._cloud.ensure(launch, deadline=deadline)
 
         return self._way.deed("ensure", buy, longest_lateness=LONGEST_LATENESS)
 
     def release(self, cluster: ClusterRef, claim_id: str, members: Sequence[str], *, deadline: float) -> None:
-        cloud = self._world.cloud
-        self._way.deed("release", lambda: cloud.release(cluster, claim_id, members, deadline=deadline))
+        def end() -> None:
+            self._world.judge.purchases.released(self._cloud, claim_id, members)
+            self._cloud.release(cluster, claim_id, members, deadline=deadline)
+
+        self._way.deed("release", end)
 
     def terminate(self, cluster: ClusterRef, claim_id: str, *, deadline: float) -> Termination:
-        cloud = self._world.cloud
+        cloud = self._cloud
         return self._way.deed("terminate", lambda: cloud.terminate(cluster, claim_id, deadline=deadline))
 
     def list_owned(self, cluster: ClusterRef, *, deadline: float) -> tuple[OwnedMachine, ...]:
-        return self._way.look("list", lambda: self._world.cloud.list_owned(cluster, deadline=deadline))
+        return self._way.look("list", lambda: self._cloud.list_owned(cluster, deadline=deadline))
 
     def inventory(self, cluster: ClusterRef, *, deadline: float) -> Inventory:
         def see() -> Inventory:
-            if self._world.sites.of(cluster).is_unreachable:
+            if self._world.sky.is_unreachable:
                 raise Transient(f"{cluster.name} does not answer")
-            return self._world.cloud.inventory(cluster, deadline=deadline)
+            return self._cloud.inventory(cluster, deadline=deadline)
 
         return self._way.look("inventory", see)
+
+    def renew(self, cluster: ClusterRef, claim_id: str, *, until: datetime, deadline: float) -> None:
+        cloud = self._cloud
+        self._world.judge.purchases.renewed(claim_id)
+        self._way.deed("renew", lambda: cloud.renew(cluster, claim_id, until=until, deadline=deadline))
+
+    def leftovers(self, cluster: ClusterRef, *, deadline: float) -> tuple[Leftover, ...]:
+        return self._way.look("leftovers", lambda: self._cloud.leftovers(cluster, deadline=deadline))
+
+    def remove(self, cluster: ClusterRef, leftover: Leftover, *, deadline: float) -> None:
+        cloud = self._cloud
+        self._world.judge.purchases.removed(cluster.id, leftover.name, self.list_lag)
+        self._way.deed("remove", lambda: cloud.remove(cluster, leftover, deadline=deadline))
 
 
 CAPACITY_TYPES: Final = (CapacityType.ON_DEMAND, CapacityType.SPOT)

@@ -2,16 +2,13 @@
 
 import gzip
 import json
-from collections import Counter
 from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from cloud_adapters.fake_cloud import Sold
 from controlplane.domain import invariants
-from controlplane.domain.claims import ClaimState
 from controlplane.domain.events import Event
-from controlplane.domain.ids import AttemptId, ClaimId, ClusterId, JobId
+from controlplane.domain.ids import AttemptId, ClusterId, JobId
 from controlplane.domain.jobs import JobState
 from controlplane.operations import explain, uploads
 from controlplane.runtime.pictures import Sight, snapshot
@@ -19,15 +16,18 @@ from controlplane.store import Tx
 from schedulers.base import ReasonCode
 from schedulers.priority import Priority
 from tests.sim.database import NoFaults
+from tests.sim.purchases import Purchases
 from tests.sim.replicas import ROOT, services_of
 from tests.sim.truth import Violation
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-LAST_MOMENT_SECONDS: Final = 100.0
 SIMPLE: Final = Sight(is_simple=True, min_runtime=timedelta())
 MOST_EVENTS: Final = 100_000
+IDLE_TALK: Final = ("machine.", "offer", "leftover.")
+"""What is told again and again, also when nothing is going on any more."""
+
 CODES: Final = frozenset(str(code) for code in (*ReasonCode, *explain.Code))
 
 
@@ -35,6 +35,7 @@ class Judge:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._services = services_of(world, NoFaults(), world.objects)
+        self.purchases = Purchases(world, self._services)
         self._cursor: str | None = None
         self._clusters: dict[ClusterId, str] = {}
         self._found_well: dict[JobId, invariants.Dossier] = {}
@@ -68,9 +69,7 @@ class Judge:
                 self._raise(invariants.of_floor(tx.audits.floor()))
             if any(event.kind.startswith(("claim.", "launch.")) for event in events):
                 self._claims(tx)
-            for event in events:
-                if event.kind == "claim.gone":
-                    self._nothing_left(ClaimId(event.subject))
+            self.purchases.look(tx, events)
             self._ended(events)
 
     def look_at_all(self) -> None:
@@ -87,7 +86,7 @@ class Judge:
             self._raise(invariants.of_floor(tx.audits.floor()))
             if wrong := tx.counts.wrong():
                 raise Violation(f"jobs are counted wrongly: {wrong}")
-            self._bought_once()
+            self.purchases.look_at_all(tx)
             self._raise(invariants.of_leases(tx.leases.every()))
             queued = [job.id for job in tx.jobs.many(known) if job.state is JobState.QUEUED]
         for job_id in queued:
@@ -118,15 +117,13 @@ class Judge:
                     other.is_finished for other in tx.jobs.many(job.depends_on)
                 ):
                     raise Violation(f"job {job.id} is held for ever, though all it waits for has ended")
-            self._machines(tx)
+            self.purchases.look_at_the_end(tx)
         if self._world.truth.running:
             raise Violation(f"user code runs for ever: {sorted(self._world.truth.running)}")
 
-    def knows_launch(self, launch_id: str) -> bool:
-        """Whether its row is durable."""
-        claim_id = ClaimId(launch_id.rpartition("-g")[0])
+    def project_of(self, job_id: JobId) -> str:
         with self._services.store.read() as tx:
-            return any(launch.id == launch_id for launch in tx.launches.of_claim(claim_id))
+            return tx.jobs.many([job_id])[0].project_id
 
     def live_claims(self) -> int:
         with self._services.store.read() as tx:
@@ -136,7 +133,7 @@ class Judge:
         return self.finished >= len(self._born) and not self._world.truth.running
 
     def _remember(self, events: list[Event]) -> None:
-        self.events += len(events)
+        self.events += sum(not event.kind.startswith(IDLE_TALK) for event in events)
         for event in events:
             self.note(f"{event.kind} {event.subject} {event.at} {sorted(event.data.items())}\n")
             if event.kind in ("job.queued", "job.held"):
@@ -175,30 +172,6 @@ class Judge:
         for file in tx.audits.claims(None, MOST_EVENTS):
             self._raise(invariants.of_claim(file))
 
-    def _bought_once(self) -> None:
-        """A launch buys what it ordered, once, in one zone."""
-        bought: dict[str, list[Sold]] = {}
-        for sold in self._world.cloud.bill:
-            bought.setdefault(sold.launch_id, []).append(sold)
-        for launch_id, machines in bought.items():
-            zones = sorted({sold.zone for sold in machines})
-            if len(zones) > 1 or len({sold.started_at for sold in machines}) > 1:
-                raise Violation(f"launch {launch_id} bought {len(machines)} machines in zones {zones}")
-
-    def _machines(self, tx: Tx) -> None:
-        """In the end every machine has a live claim, and every claim the machines that it wants."""
-        live = {claim.id: claim for claim in tx.claims.live()}
-        counts = Counter(ClaimId(sold.claim_id) for sold in self._world.cloud.machines)
-        if leaked := sorted(counts.keys() - live.keys()):
-            raise Violation(f"machines are left over from claims that are gone: {leaked}")
-        for claim_id, claim in live.items():
-            has = counts[claim_id]
-            if claim.release_requested_at is not None:
-                raise Violation(f"claim {claim_id} was released and is {claim.state} for ever")
-            if claim.state is ClaimState.READY and not claim.machines_min <= has <= claim.machines_want:
-                wanted = f"{claim.machines_min} to {claim.machines_want}"
-                raise Violation(f"claim {claim_id} has {has} machines for ever; it wants {wanted}")
-
     def _names(self, tx: Tx, known: list[JobId]) -> None:
         """Every submit of ours has a name of its own, and a retry says so: two of a name are one request done twice."""
         seen: dict[str, JobId] = {}
@@ -218,17 +191,6 @@ class Judge:
         for event in events:
             if event.kind == "attempt.ended" and self._world.truth.runs(AttemptId(event.subject)):
                 raise Violation(f"attempt {event.subject} was ended while its code runs: {event.data}")
-
-    def _nothing_left(self, claim_id: ClaimId) -> None:
-        """What a frozen process buys at the last moment is an orphan; what was there before is a leak."""
-        now = self._world.timeline.now
-        old = [
-            sold.name
-            for sold in self._world.cloud.machines
-            if sold.claim_id == claim_id and (now - sold.started_at).total_seconds() > LAST_MOMENT_SECONDS
-        ]
-        if old:
-            raise Violation(f"claim {claim_id} is gone, and its machines {old} are there")
 
     def _explained(self, job_id: JobId) -> None:
         why = explain.explain(self._services, ROOT, job_id)

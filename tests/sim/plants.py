@@ -296,8 +296,8 @@ PLANTS: Final = (
     plant(
         "absence from a lagging list believed at once",
         CLAIMS,
-        "    claim, last = view.claim, view.launches[-1]\n    if listed.asked_at",
-        "    return _buy(view, missing)\n    claim, last = view.claim, view.launches[-1]\n    if listed.asked_at",
+        "    if not_yet := _not_yet(view, listed):\n        return not_yet\n    refused_at",
+        "    return _buy(view, missing)\n    refused_at",
         seen_in="skypilot #4443",
     ),
     plant(

@@ -39,6 +39,9 @@ WRITES: Final = {"others act before": 0.05, "away": 0.003, "crash before": 0.002
 PLANNING_WRITES: Final = {**WRITES, "others act before": 0.25}
 """What a plan rests on may change while it is made."""
 
+JUDGING_WRITES: Final = {**WRITES, "others act before": 0.1}
+"""And so may what an attempt is judged by."""
+
 RERUNS: Final = {"run twice": 0.01}
 BEFORE_COMMITS: Final = {"not committed": 0.004, "crash before commit": 0.002}
 AFTER_COMMITS: Final = {"answer of commit lost": 0.004, "crash after commit": 0.003}
@@ -51,7 +54,7 @@ class Way:
         self._world = world
         self._who = who
         self.is_dead = False
-        self.is_planning = False
+        self.is_planning = self.is_judging = False
 
     def deed(self, verb: str, do: Callable[[], T], *, longest_lateness: float = 120.0) -> T:
         """A call that changes something. What is done late is done within `longest_lateness` seconds."""
@@ -88,7 +91,8 @@ class Way:
     def before_write(self) -> None:
         if self._world.database_is_away:
             raise away()
-        kind = self._fault("write", PLANNING_WRITES if self.is_planning else WRITES)
+        writes = PLANNING_WRITES if self.is_planning else JUDGING_WRITES if self.is_judging else WRITES
+        kind = self._fault("write", writes)
         if kind == "away":
             raise away()
         self._strike_before(kind, "write")

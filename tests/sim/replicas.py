@@ -3,6 +3,7 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from cloud_adapters.base import Lends
 from controlplane.domain.errors import ControlPlaneError, Unavailable
 from controlplane.domain.ids import TokenId
 from controlplane.identity.principals import Principal, Role
@@ -13,6 +14,7 @@ from controlplane.storage.base import Blobs
 from controlplane.store import Store
 from schedulers.priority import Priority
 from tests.inline_pool import InlinePool
+from tests.sim.builder import SimBuilder
 from tests.sim.cloud import SimSeller
 from tests.sim.database import URL, Gate
 from tests.sim.ports import SimExecutor, SimLender, SimObjects, Way
@@ -42,7 +44,7 @@ def services_of(world: "World", gate: Gate, objects: Blobs) -> Services:
         ids=world.ids,
         sealer=Sealer(b"k" * 32),
         settings=SETTINGS,
-        adapters=frozenset({"ray", "cloud"}),
+        adapters=frozenset({"ray", "cloud", "kube"}),
     )
 
 
@@ -66,9 +68,15 @@ class LoopsReplica:
         self._way = way = Way(self._world, self.name)
         services = services_of(self._world, way, SimObjects(self._world, way))
         services.store.write(lambda tx: tx.work.free(self.name))
+        adapters: dict[str, Lends] = {
+            "ray": SimLender(self._world, way),
+            "cloud": SimSeller(self._world, way),
+        }
+        if self._world.ground is not None:
+            adapters["kube"] = SimBuilder(self._world, way, self._world.ground)
         self._loops = Loops(
             services,
-            adapters={"ray": SimLender(self._world, way), "cloud": SimSeller(self._world, way)},
+            adapters=adapters,
             executor=SimExecutor(self._world, way),
             policy=Priority(),
             holder=self.name,
@@ -78,7 +86,7 @@ class LoopsReplica:
 
     def turn(self, what: str) -> None:
         """One round of one loop. Raises `Crash`."""
-        self._way.is_planning = what == "scheduling"
+        self._way.is_planning, self._way.is_judging = what == "scheduling", what == "attempt"
         match what:
             case "scheduling":
                 self._loops.scheduling.turn()

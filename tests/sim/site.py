@@ -4,14 +4,14 @@ It answers the executor's and the adapter's calls truthfully; what goes wrong on
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cloud_adapters.base import ClusterRef, Inventory, Machine
 from controlplane.domain.amounts import Amounts, total
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Transient
-from controlplane.domain.ids import AttemptId
+from controlplane.domain.ids import AttemptId, JobId
 from controlplane.executors.base import Observation, Order, Phase
 from controlplane.wire.protocol import RecordAnswer, RecordBatch
 from tests.sim.chance import Chance
@@ -26,14 +26,27 @@ POSTS: Final = {"request lost": 0.015, "answer lost": 0.015, "sent again later":
 Ingest = Callable[[Order, RecordBatch], RecordAnswer | Silence]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every site of a world shares."""
+
+    timeline: Timeline
+    chance: Chance
+    truth: Truth
+    ingest: Ingest
+    """Delivers a wrapper's request to the control plane."""
+
+    project_of: Callable[[JobId], str]
+
+
 class Site:
-    def __init__(
-        self, name: str, *, machines: int, timeline: Timeline, chance: Chance, truth: Truth, ingest: Ingest
-    ) -> None:
+    adapter: str = "ray"
+
+    def __init__(self, name: str, around: Surroundings, *, machines: int = 0) -> None:
         self.name = name
-        self.timeline = timeline
-        self.chance = chance
-        self.truth = truth
+        self.timeline = around.timeline
+        self.chance = around.chance
+        self.truth = around.truth
         self.machines: dict[str, Amounts] = {}
         self.is_unreachable = False
         """The control plane cannot reach it."""
@@ -41,7 +54,7 @@ class Site:
         self.is_cut_off = False
         """It cannot reach the control plane."""
 
-        self._ingest = ingest
+        self._ingest = around.ingest
         self._lives = 1
         self._made = 0
         self._wrappers: dict[AttemptId, Wrapper] = {}
@@ -52,6 +65,11 @@ class Site:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{10_000 + sum(map(ord, self.name))}/{self.name}"
+
+    @property
+    def address(self) -> str | None:
+        """What an operator registers it with; None: its adapter finds it."""
+        return self.url
 
     @property
     def session(self) -> str:
@@ -171,24 +189,28 @@ class Site:
         )
 
     def _note_list(self) -> None:
-        listed = tuple(
-            Machine(name=name, host="127.0.0.1", allocatable=size)
-            for name, size in sorted(self.machines.items())
-        )
+        listed = tuple(self._machine(name) for name in sorted(self.machines))
         self._lists.append((self.timeline.seconds, listed))
+
+    def _machine(self, name: str) -> Machine:
+        return Machine(name=name, host="127.0.0.1", allocatable=self.machines[name])
 
 
 class Sites:
     """Every site of the world, found by the endpoint that the control plane dials."""
 
-    def __init__(self, sites: Sequence[Site]) -> None:
-        self.all = tuple(sites)
-        self._by_url = {site.url: site for site in sites}
+    def __init__(self, fixed: Sequence[Site], others: Callable[[Endpoint], Site | None]) -> None:
+        """`others`: finds those that come and go."""
+        self._by_url = {site.url: site for site in fixed}
+        self._others = others
 
     def at(self, endpoint: Endpoint | None) -> Site:
-        if endpoint is None or endpoint.url not in self._by_url:
-            raise Transient("nobody listens there")
-        return self._by_url[endpoint.url]
+        if endpoint is None:
+            raise Transient("nobody has said where it listens")
+        site = self._by_url.get(endpoint.url) or self._others(endpoint)
+        if site is None:
+            raise Transient(f"nobody listens at {endpoint.url}")
+        return site
 
     def of(self, cluster: ClusterRef) -> Site:
         return self.at(cluster.endpoint)

@@ -31,6 +31,8 @@ class Result:
     story: tuple[str, ...]
     jobs: int
     starts: int
+    bought: int
+    """Machines, and members of Ray clusters that were built."""
 
     def __str__(self) -> str:
         told = self.violation or "all is well"
@@ -61,6 +63,7 @@ def run(seed: int, steps: int, *, only: frozenset[Strike] | None = None) -> Resu
         story=tuple(world.story),
         jobs=len(world.truth.acknowledged),
         starts=world.truth.starts,
+        bought=world.judge.purchases.count,
     )
 
 

@@ -15,7 +15,7 @@ from controlplane.operations.idempotency import Once, Replay
 from controlplane.store import JobView
 from controlplane.wire.admin import ClusterCreate
 from controlplane.wire.jobspec import JobSpec
-from tests.sim.cloud import CAPACITY_TYPES, ZONES, CloudSite
+from tests.sim.cloud import CAPACITY_TYPES, ZONES
 from tests.sim.database import Crash
 from tests.sim.replicas import ROOT, ApiReplica
 
@@ -44,6 +44,10 @@ WORDS: Final = {
     "detach": 0.3,
     "attach": 1.0,
 }
+PROJECTS: Final = ("default", "default", "other")
+OWNERS: Final = (None, None, *PROJECTS)
+"""Of claims; None: all projects share them."""
+
 MOST_CLAIMS: Final = 3
 RECENT: Final = 10
 """Of the jobs known, those that a user still thinks of."""
@@ -111,6 +115,7 @@ class Users:
     def _submit_family(self) -> None:
         """Two parents and a child that waits for both."""
         made = [self._fields(tasks=1) for _ in range(3)]
+        made[0]["project"] = made[1]["project"] = made[2]["project"]
         made[2]["depends_on"] = [made[0]["name"], made[1]["name"]]
         batch = [(spec, spec.model_dump_json()) for spec in map(JobSpec.model_validate, made)]
         once = self._once(made[0]["name"], lambda views: " ".join(view.job.id for view in views))
@@ -128,7 +133,12 @@ class Users:
     def _submit_bulk(self) -> None:
         """Each by itself; one of them can never run."""
         made = [self._fields(tasks=1) for _ in range(4)]
-        made[1]["resources"] = {"cpus": 1000.0}
+        if self._chance.is_so("too large", 0.2):
+            made[1]["resources"] = {
+                "cpus": 1000.0
+            }  # may wait for ever, where machines of any size may be bought
+        else:
+            made[1]["depends_on"] = ["job-of-nobody"]
         entries = [(spec, spec.model_dump_json()) for spec in map(JobSpec.model_validate, made)]
         once: Once[str] = self._once(made[0]["name"], str)
 
@@ -164,6 +174,7 @@ class Users:
         chance = self._chance
         fields: Fields = {
             "name": f"job-{self._submitted}",
+            "project": chance.pick("project", PROJECTS),
             "entrypoint": "true",
             "tasks": tasks,
             "priority": chance.whole("priority", 0, 2),
@@ -220,7 +231,7 @@ class Operators:
 
     def word(self) -> None:
         world = self._world
-        site = world.chance.pick("word about", world.sites.all)
+        site = world.chance.pick("word about", world.registered)
         kind = world.chance.weighted("word", WORDS)
         api = world.some_api("operator")
         try:
@@ -233,7 +244,7 @@ class Operators:
     def repair(self) -> None:
         """Every site is attached again and takes tasks."""
         api = self._world.some_api("operator")
-        for site in self._world.sites.all:
+        for site in self._world.registered:
             try:
                 for kind in ("uncordon", "undrain"):
                     self._say(kind, site.name, api)
@@ -241,9 +252,8 @@ class Operators:
                 self.attach(site.name)
 
     def attach(self, name: str) -> None:
-        site = next(site for site in self._world.sites.all if site.name == name)
-        adapter = "cloud" if isinstance(site, CloudSite) else "ray"
-        wanted = ClusterCreate(name=name, adapter=adapter, url=site.url)
+        site = next(site for site in self._world.registered if site.name == name)
+        wanted = ClusterCreate(name=name, adapter=site.adapter, url=site.address)
         clusters.register(self._world.some_api("operator").services, ROOT, wanted)
 
     def _say(self, kind: str, name: str, api: ApiReplica) -> None:
@@ -272,6 +282,8 @@ class Operators:
             zones=(*ZONES[first:], *ZONES[:first])[: chance.whole("zones", 1, len(ZONES))],
             machines_min=least,
             machines_want=least + chance.whole("more machines", 0, 1),
+            project=chance.pick("whose", OWNERS),
+            tries_again=chance.is_so("tries again", 0.7),
         )
         self._claims.append(claims.request(api.services, ROOT, wanted).claim.id)
 
@@ -284,7 +296,7 @@ class Operators:
         """On a cluster that does not answer this is the operator's oath that nothing runs there: he keeps it."""
         view = clusters.get(api.services, ROOT, name)
         if view.cluster.state in (ClusterState.PENDING, ClusterState.UNREACHABLE):
-            next(site for site in self._world.sites.all if site.name == name).restart()
+            next(site for site in self._world.registered if site.name == name).restart()
         clusters.detach(api.services, ROOT, name)
 
 

@@ -1,29 +1,31 @@
 """The world: two replicas of each role, sites, users and operators; drawn from one seed, stepped by one thread."""
 
-from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import Final
 
 from cloud_adapters.fake_cloud import FakeCloud
-from controlplane.domain.claims import CapacityType
+from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Gone, NotFound, Unavailable
 from controlplane.executors.base import Order
 from controlplane.identity.attempt_tokens import attempt_token
-from controlplane.operations import records
+from controlplane.operations import machines, projects, records
 from controlplane.operations.setting_up import set_up
 from controlplane.storage.fake import FakeStore
+from controlplane.wire.machines import CheckInAnswer, CheckInRequest
 from controlplane.wire.protocol import RecordAnswer, RecordBatch
+from tests.sim.builder import Ground
 from tests.sim.chance import Chance, Strike
-from tests.sim.cloud import ZONES, CloudSite
+from tests.sim.cloud import Account, CloudSite
 from tests.sim.database import Crash, NoFaults, SimDatabase
+from tests.sim.fleet import Fleet
 from tests.sim.judge import Judge
-from tests.sim.replicas import ApiReplica, CountingIds, LoopsReplica, services_of
-from tests.sim.site import Site, Sites
+from tests.sim.mishaps import heal, strike
+from tests.sim.replicas import ROOT, ApiReplica, CountingIds, LoopsReplica, services_of
+from tests.sim.settings import SETTINGS
+from tests.sim.site import Site, Sites, Surroundings
 from tests.sim.timeline import Timeline
 from tests.sim.truth import Truth
 from tests.sim.users import Operators, Users
 from tests.sim.wrappers import Silence
-
-S = TypeVar("S", bound=Site)
 
 ACTORS: Final = {
     "scheduling": 14.0,
@@ -31,16 +33,19 @@ ACTORS: Final = {
     "job": 16.0,
     "cluster": 6.0,
     "claim": 5.0,
+    "site": 3.0,
     "orphan": 0.7,
+    "leftover": 0.5,
+    "offer": 0.5,
     "sweep": 1.5,
     "retention": 0.7,
     "user": 14.0,
     "operator": 4.0,
     "nobody": 10.0,
 }
+CALM_ACTORS: Final = ("cluster", "claim", "site", "orphan", "scheduling", "attempt", "job")
 PAUSES: Final = {"short": 0.75, "long": 0.2, "very long": 0.05}
 LENGTHS: Final = {"short": (0.0, 0.5), "long": (0.5, 5.0), "very long": (5.0, 45.0)}
-MOST_MACHINES: Final = 4
 END_SECONDS: Final = 6 * 3600.0
 CALM_ROUND_SECONDS: Final = 6.0
 CALM_STRIDE_SECONDS: Final = 1200.0
@@ -60,11 +65,20 @@ class World:
         self.steps = 0
         self.database_is_away = False
         self.cloud = FakeCloud(now=lambda: self.timeline.now)
-        self.sky = self._site(CloudSite, "sky", 0)
-        self.sites = Sites([self._site(Site, "east", 3), self._site(Site, "west", 2), self.sky])
         self.apis = [ApiReplica(self, f"api-{number}") for number in (1, 2)]
         self.loops = [LoopsReplica(self, f"loops-{number}") for number in (1, 2)]
         self.judge = Judge(self)
+        self.around = Surroundings(
+            timeline=self.timeline,
+            chance=self.chance,
+            truth=self.truth,
+            ingest=self.ingest,
+            project_of=self.judge.project_of,
+        )
+        self.east = Site("east", self.around, machines=3)
+        builds = self.chance.is_so("west builds", 0.5)
+        self.west = (Ground if builds else Site)("west", self.around, machines=2)
+        self._open_the_cloud()
         self.users = Users(self)
         self.operators = Operators(self)
         self._depth = 0
@@ -77,8 +91,8 @@ class World:
         self.steps += 1
         low, high = LENGTHS[self.chance.weighted("pause", PAUSES)]
         self.timeline.pass_seconds(self.chance.between("pause length", low, high))
-        self._mishap()
-        self.sky.follow(self.cloud)
+        strike(self)
+        self._follow_the_clouds()
         self._act(self.chance.weighted("actor", ACTORS))
         if self.steps % 50 == 0:
             self.judge.look_at_all()
@@ -101,12 +115,7 @@ class World:
         """No more faults and no more wishes: everything is repaired, and runs on for hours."""
         self.chance.is_calm = True
         self.database_is_away = self.objects.is_away = False
-        for site in self.sites.all:
-            site.is_unreachable = site.is_cut_off = False
-        for site in self._attached:
-            while len(site.machines) < MOST_MACHINES:
-                site.add_machine()
-        self._heal_cloud()
+        heal(self)
         self.operators.repair()
         end = self.timeline.seconds + END_SECONDS
         while self.timeline.seconds < end:
@@ -116,25 +125,22 @@ class World:
 
     def _until_something_is_due(self) -> float:
         """While jobs are under way; afterwards hours pass in strides."""
-        if self.judge.is_all_ended() or self._quiet_rounds > QUIET_ROUNDS:
+        if self._is_quiet:
             return CALM_STRIDE_SECONDS
         due = self.timeline.next_in_seconds
         return CALM_ROUND_SECONDS if due is None else min(max(due, 0.5), CALM_ROUND_SECONDS)
 
-    def _heal_cloud(self) -> None:
-        self.cloud.cut_zones.clear()
-        self.cloud.sold_out.clear()
-        self.cloud.throttled_seconds = None
-        self.cloud.partial = 0
-        self.cloud.is_unreachable = False
+    @property
+    def _is_quiet(self) -> bool:
+        return self.judge.is_all_ended() or self._quiet_rounds > QUIET_ROUNDS
 
     def _calm_round(self) -> None:
-        self.sky.follow(self.cloud)
+        self._follow_the_clouds()
         self._calm_rounds += 1
         replica = self.loops[self._calm_rounds % len(self.loops)]
-        whats = ("cluster", "claim", "orphan", "scheduling", "attempt", "job")
         # One sweep finds what was lost when replicas died. From then on nothing may depend on it any more.
-        for what in ("sweep", *whats) if self._calm_rounds == 1 else whats:
+        first = ("sweep",) if self._calm_rounds == 1 else ("leftover", "offer") if self._is_quiet else ()
+        for what in (*first, *CALM_ACTORS):
             self._turn(replica, what)
         for (
             other
@@ -173,20 +179,60 @@ class World:
                 self.truth.told_success.add(order.job_id)
         return answer
 
-    def _site(self, kind: type[S], name: str, machines: int) -> S:
-        return kind(
-            name,
-            machines=machines,
-            timeline=self.timeline,
-            chance=self.chance,
-            truth=self.truth,
-            ingest=self.ingest,
-        )
+    def check_in(self, token: str, said: CheckInRequest) -> CheckInAnswer | Silence:
+        """A word of a bought machine that arrived at one of the api replicas."""
+        api = self.some_api("machine")
+        try:
+            answer = machines.check_in(api.services, token, said)
+        except Gone:
+            return Silence.GONE
+        except (Unavailable, Crash):
+            return Silence.NONE
+        self.judge.purchases.admitted(said)
+        return answer
+
+    @property
+    def ground(self) -> Ground | None:
+        """The cluster that builds Ray clusters on its nodes, in the worlds that have one."""
+        return self.west if isinstance(self.west, Ground) else None
+
+    @property
+    def own_rays(self) -> tuple[Site, ...]:
+        """Ray clusters of one claim each."""
+        formed = self.fleet.sites if self.fleet is not None else ()
+        return (*formed, *(self.ground.sites if self.ground is not None else ()))
+
+    def _open_the_cloud(self) -> None:
+        """Machines that form Ray clusters of their own or, in some worlds, that join one."""
+        self.cloud.leaves_disks = self.chance.is_so("disks stay", 0.5)
+        self.cloud.lease_seconds = SETTINGS.dead_man_seconds if self.chance.is_so("leased", 0.5) else None
+        self.sky: Site = CloudSite("sky", self.around)
+        self.fleet: Fleet | None = None
+        if self.chance.is_so("machines check in", 0.75):
+            self.cloud.is_one_ray = False
+            self.fleet = Fleet(self, self.cloud)
+            self.sky = Account("sky", self.around, self.fleet)
+        self.registered: tuple[Site, ...] = (self.east, self.west, self.sky)
+        self.sites = Sites(self.registered, self._coming_and_going)
+
+    def _coming_and_going(self, endpoint: Endpoint) -> Site | None:
+        formed = self.fleet.at(endpoint) if self.fleet is not None else None
+        return self.ground.at(endpoint) if formed is None and self.ground is not None else formed
+
+    def _follow_the_clouds(self) -> None:
+        if self.ground is not None:
+            self.ground.follow()
+        if self.fleet is not None:
+            self.fleet.follow()
+        elif isinstance(self.sky, CloudSite):
+            self.sky.follow(self.cloud)
 
     def _begin(self) -> None:
         self.chance.is_calm = True
-        set_up(services_of(self, NoFaults(), self.objects))
-        for site in self.sites.all:
+        services = services_of(self, NoFaults(), self.objects)
+        set_up(services)
+        projects.create_project(services, ROOT, "other")
+        for site in self.registered:
             self.operators.attach(site.name)
         for replica in self.loops:
             replica.boot()
@@ -217,11 +263,11 @@ class World:
         try:
             replica.turn(what)
         except Crash:
-            self._crash(replica)
+            self.crash(replica)
         finally:
             self._acting.discard(replica.name)
 
-    def _crash(self, replica: LoopsReplica) -> None:
+    def crash(self, replica: LoopsReplica) -> None:
         self.tell(f"{replica.name} died")
         replica.is_up = False
         seconds = self.chance.pick("restart", (0.5, 3.0, 20.0, 150.0))
@@ -234,100 +280,3 @@ class World:
             replica.boot()
         except (Crash, Unavailable):
             self.timeline.after(2.0, lambda: self._reboot(replica))
-
-    @property
-    def _attached(self) -> tuple[Site, ...]:
-        return tuple(site for site in self.sites.all if site is not self.sky)
-
-    def _mishap(self) -> None:
-        kind = self.chance.fault("mishap", {kind: probability for kind, (probability, _) in MISHAPS.items()})
-        if kind is None:
-            return
-        site = self.chance.pick("mishap at", self.sites.all if kind in EVERYWHERE else self._attached)
-        seconds = self.chance.between("mishap lasts", 2.0, 90.0)
-        self.tell(f"{kind}: {site.name} {seconds:.0f} s")
-        MISHAPS[kind][1](self, site, seconds)
-
-    def _lose_machine(self, site: Site, _seconds: float) -> None:
-        if site.machines:
-            site.lose_machine(self.chance.pick("mishap machine", sorted(site.machines)))
-
-    def _add_machine(self, site: Site, _seconds: float) -> None:
-        if len(site.machines) < MOST_MACHINES:
-            site.add_machine()
-
-    def _restart(self, site: Site, _seconds: float) -> None:
-        site.restart()
-
-    def _hide(self, site: Site, seconds: float) -> None:
-        site.is_unreachable = True
-        self.timeline.after(seconds, lambda: setattr(site, "is_unreachable", False))
-
-    def _cut_off(self, site: Site, seconds: float) -> None:
-        """Longer than a lease, more often than not."""
-        site.is_cut_off = True
-        self.timeline.after(2 * seconds, lambda: setattr(site, "is_cut_off", False))
-
-    def _kill_wrapper(self, site: Site, _seconds: float) -> None:
-        if running := site.running_wrappers():
-            self.chance.pick("mishap wrapper", running).die()
-
-    def _take_database_away(self, _site: Site, seconds: float) -> None:
-        self.database_is_away = True
-        self.timeline.after(min(seconds, 20.0), lambda: setattr(self, "database_is_away", False))
-
-    def _take_objects_away(self, _site: Site, seconds: float) -> None:
-        self.objects.is_away = True
-        self.timeline.after(seconds, lambda: setattr(self.objects, "is_away", False))
-
-    def _reclaim(self, _site: Site, _seconds: float) -> None:
-        """Spot machines first, but any machine may break."""
-        sold = self.cloud.machines
-        spot = [each for each in sold if each.capacity_type is CapacityType.SPOT] or list(sold)
-        if spot:
-            self.cloud.reclaim(self.chance.pick("reclaimed", spot).name)
-
-    def _cut_zone(self, _site: Site, seconds: float) -> None:
-        zone = self.chance.pick("cut zone", ZONES)
-        self.cloud.cut_zones.add(zone)
-        self.timeline.after(seconds, lambda: self.cloud.cut_zones.discard(zone))
-
-    def _sell_out(self, _site: Site, seconds: float) -> None:
-        offer = (self.chance.pick("sold type", ("small", "large")), self.chance.pick("sold zone", ZONES))
-        self.cloud.sold_out.add(offer)
-        self.timeline.after(5 * seconds, lambda: self.cloud.sold_out.discard(offer))
-
-    def _throttle(self, _site: Site, seconds: float) -> None:
-        self.cloud.throttled_seconds = 5.0
-        self.timeline.after(seconds, lambda: setattr(self.cloud, "throttled_seconds", None))
-
-    def _give_part(self, _site: Site, _seconds: float) -> None:
-        self.cloud.partial += 1
-
-    def _lag(self, _site: Site, _seconds: float) -> None:
-        self.cloud.list_lag_seconds = self.chance.between("list lag", 0.0, 30.0)
-
-    def _kill_replica(self, _site: Site, _seconds: float) -> None:
-        self._crash(self.chance.pick("mishap replica", self.loops))
-
-
-# Private methods of the class above: a table reads better than a match of ten cases.
-MISHAPS: Final[Mapping[str, tuple[float, Callable[[World, Site, float], None]]]] = {
-    "machine lost": (0.008, World._lose_machine),
-    "machine added": (0.006, World._add_machine),
-    "site restarts": (0.004, World._restart),
-    "site unreachable": (0.006, World._hide),
-    "site cut off": (0.012, World._cut_off),
-    "wrapper killed": (0.01, World._kill_wrapper),
-    "database away": (0.004, World._take_database_away),
-    "objects away": (0.004, World._take_objects_away),
-    "replica killed": (0.01, World._kill_replica),
-    "machine reclaimed": (0.008, World._reclaim),
-    "zone cut": (0.003, World._cut_zone),
-    "sold out": (0.006, World._sell_out),
-    "cloud throttles": (0.003, World._throttle),
-    "gang sold in part": (0.004, World._give_part),
-    "lists lag": (0.01, World._lag),
-}
-EVERYWHERE: Final = frozenset({"site unreachable", "site cut off", "wrapper killed"})
-"""What happens at the cloud's site as well."""

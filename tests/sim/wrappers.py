@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 COORDINATOR: Final = -1
 GAVE_UP: Final = 75
 TERMINATED: Final = 143
+LAST_WORDS: Final = {"held back": 0.06}
+"""On their way for about as long as a lease; whoever said them is gone when they arrive."""
+
 STAMP: Final = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
 CLOCKS: Final = (0.9, 1.0, 1.0, 1.12)
 """How long a keeper's second is; within a lease it gains or loses less than `clock_skew_seconds`."""
@@ -169,8 +172,11 @@ class Keeper:
         if reason == "fenced":
             self.is_told = True
             self.wrapper.rank_told()
-        else:
+        elif self._chance.fault(f"last words {self._name}", LAST_WORDS) is None:
             self._tell()
+        else:
+            low, high = 0.9 * self._order.lease_seconds, 2.0 * self._order.lease_seconds
+            self._later(self._chance.between(f"held back {self._name}", low, high), self._tell)
 
     def _tell(self) -> None:
         if not self.is_alive or self.is_told:

@@ -1,6 +1,7 @@
 """The Ray clusters of claims, on both databases: built on lent nodes for one attempt, or formed by bought machines."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,10 @@ from cloud_adapters.base import Amounts
 from controlplane.domain.attempts import AttemptState, Outcome
 from controlplane.domain.claims import ClaimState
 from controlplane.domain.errors import Gone, Unauthenticated
-from controlplane.operations import claims, machines
+from controlplane.operations import claims, clusters, machines
 from controlplane.wire.machines import CheckInRequest
 from schedulers.priority import Priority
-from tests.unit.runtime.site_world import ADMIN, START, World, opened
+from tests.unit.runtime.site_world import ADMIN, START, TWO, World, opened
 
 
 @pytest.fixture
@@ -144,14 +145,59 @@ def test_a_spot_notice_stops_what_runs_there_and_keeps_the_node_closed(world: Wo
     claim = world.formed()
     (attempt,) = world.attempts(world.submit(tasks=2, resources={"cpus": 4}))
     world.hello(attempt.id)
-    world.check_in(claim, "m-0001", "up", notice={"kind": "spot", "at": START.isoformat()})
+    world.check_in(claim, "m-0002", "up", notice={"kind": "spot", "at": START.isoformat()})
     world.settle()
 
     stopped = world.attempts(attempt.job_id)[0]
     assert (stopped.state, stopped.stop_outcome) == (AttemptState.STOPPING, Outcome.EVICTED)
     world.pass_time(30)
     closed = {node.host: node.cordoned_at is not None for node in world.nodes()}
-    assert closed == {"m-0001": True, "m-0002": False}
+    assert closed == {"m-0001": False, "m-0002": True}
+
+
+def test_a_notice_of_the_head_is_one_of_its_whole_ray_cluster(world: World) -> None:
+    claim = world.formed()
+    world.check_in(claim, "m-0001", "up", notice={"kind": "spot", "at": START.isoformat()})
+    world.pass_time(30)
+    assert [node.cordoned_at is not None for node in world.nodes()] == [True, True]
+
+
+def test_a_claim_whose_head_is_gone_ends_with_all_that_ran_there(world: World) -> None:
+    claim = world.formed()
+    (attempt,) = world.attempts(world.submit())
+    world.hello(attempt.id)
+    world.cloud.reclaim("m-0001")
+    del world.reader.rays["https://10.0.0.1:8443"]
+    world.pass_time(300)
+
+    assert world.claim(claim.id).state is ClaimState.GONE
+    assert "its head machine m-0001 is gone" in (world.claim(claim.id).problem or "")
+    assert world.cloud.machines == ()
+    lost = world.attempts(attempt.job_id)[0]
+    assert (lost.state, lost.outcome) == (AttemptState.ENDED, Outcome.EVICTED)
+
+
+def test_a_head_of_a_launch_that_is_rolled_back_is_not_the_head_of_the_next(world: World) -> None:
+    world.register("cloud")
+    world.cloud.partial = 1
+    claim = claims.request(world.services, ADMIN, replace(TWO, zones=("a", "b"))).claim
+    world.cloud.lost_answers = 1
+    world.settle()
+    head = world.check_in(claim, "m-0001")
+    assert head.role == "head"
+    world.pass_time(120)
+
+    second = world.check_in(claim, "m-0002")
+    assert (second.role, second.ray_token != head.ray_token) == ("head", True)
+
+
+def test_a_machine_that_never_speaks_is_given_back_and_bought_anew(world: World) -> None:
+    claim = world.formed()
+    world.check_in(claim, "m-0002", "up")
+    world.cloud.reclaim("m-0002")
+    world.reader.rays["https://10.0.0.1:8443"] = ("m-0001",)
+    world.pass_time(1200, step=30)
+    assert [sold.name for sold in world.cloud.machines] == ["m-0001", "m-0004"]
 
 
 def test_a_machine_of_a_claim_that_is_over_is_told_to_end(world: World) -> None:
@@ -186,3 +232,11 @@ def test_a_silent_site_takes_no_new_tasks_and_loses_none(world: World) -> None:
     world.reader.rays["https://10.0.0.1:8443"] = ("m-0001", "m-0002")
     world.pass_time(10)
     assert all(node.cordoned_at is None for node in world.nodes())
+
+
+def test_scheduling_goes_on_while_the_machines_of_a_detached_cluster_end(world: World) -> None:
+    world.formed()
+    clusters.detach(world.services, ADMIN, "cloud")
+    world.pass_time(40)
+    world.register("kube")
+    assert len(world.attempts(world.submit())) == 1
