@@ -10,11 +10,19 @@ from controlplane.api.calls import Call, DeedRoute, Read, Whole, respond
 from controlplane.api.openapi import PROBLEMS, takes
 from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
 from controlplane.domain.claims import CapacityType
-from controlplane.operations import claims, offers
+from controlplane.operations import claims, leftovers, offers
 from controlplane.operations.claims import ClaimRequest, ClaimStory, OrphanView
+from controlplane.operations.leftovers import StrayView
 from controlplane.operations.offers import OfferView, Place
 from controlplane.wire.base import Page
-from controlplane.wire.capacity import ClaimCreate, ClaimDetails, ClaimDocument, OfferDocument, OrphanDocument
+from controlplane.wire.capacity import (
+    ClaimCreate,
+    ClaimDetails,
+    ClaimDocument,
+    LeftoverDocument,
+    OfferDocument,
+    OrphanDocument,
+)
 
 router = APIRouter(prefix="/v1", tags=["capacity"], responses=dict(PROBLEMS))
 deeds = APIRouter(prefix="/v1", tags=["capacity"], responses=dict(PROBLEMS), route_class=DeedRoute)
@@ -79,6 +87,21 @@ def list_orphans(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -
         return cursors.write("orphans", (view.orphan.cluster_id, view.orphan.name))
 
     return respond(page(views, limit, documents.orphan, cursor))
+
+
+@router.get("/leftovers", response_model=Page[LeftoverDocument])
+def list_leftovers(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -> Response:
+    """What purchases left behind beside machines, by cluster, kind, zone and name."""
+    who, cursors = call.principal(), call.site.cursors
+    place = cursors.read("leftovers", after)
+    last = None if place is None else cast("Place", tuple(map(str, place)))
+    views = leftovers.listed(call.services, who, after=last, limit=limit + 1)
+
+    def cursor(view: StrayView) -> str:
+        found = view.stray
+        return cursors.write("leftovers", (found.cluster_id, found.kind, found.zone, found.name))
+
+    return respond(page(views, limit, documents.leftover, cursor))
 
 
 @router.get("/offers", response_model=Page[OfferDocument])

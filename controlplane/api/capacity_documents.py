@@ -6,12 +6,14 @@ from controlplane.api.documents import resources
 from controlplane.domain.claims import Launch, Share
 from controlplane.domain.sites import CheckIn, Site
 from controlplane.operations.claims import ClaimStory, ClaimView, OrphanView
+from controlplane.operations.leftovers import StrayView
 from controlplane.operations.offers import OfferView
 from controlplane.wire.capacity import (
     BoughtMachineDocument,
     ClaimDetails,
     ClaimDocument,
     LaunchDocument,
+    LeftoverDocument,
     OfferDocument,
     OrphanDocument,
     ShareDocument,
@@ -53,6 +55,22 @@ def claim_details(story: ClaimStory) -> ClaimDetails:
         shares=[_share(each) for each in story.claim.shares],
         site=None if story.site is None else _site(story.site),
         machines=[_machine(each) for each in story.check_ins],
+    )
+
+
+def leftover(view: StrayView) -> LeftoverDocument:
+    found = view.stray
+    return LeftoverDocument(
+        cluster_id=found.cluster_id,
+        cluster=view.cluster_name,
+        kind=found.kind,
+        name=found.name,
+        zone=found.zone,
+        claim_id=found.claim_id,
+        project=view.project_name,
+        seen_at=found.seen_at,
+        tried_at=found.tried_at,
+        problem=found.problem,
     )
 
 

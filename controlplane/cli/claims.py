@@ -14,6 +14,7 @@ from controlplane.wire.capacity import (
     ClaimDetails,
     ClaimDocument,
     LaunchDocument,
+    LeftoverDocument,
     OrphanDocument,
 )
 
@@ -56,6 +57,17 @@ ORPHAN_COLUMNS: Final[Columns[OrphanDocument]] = (
     ("ZONE", lambda each: each.zone),
     ("CLAIM", lambda each: each.claim_id),
     ("SEEN", lambda each: moment(each.seen_at)),
+)
+
+LEFTOVER_COLUMNS: Final[Columns[LeftoverDocument]] = (
+    ("CLUSTER", lambda each: each.cluster),
+    ("KIND", lambda each: each.kind),
+    ("NAME", lambda each: each.name),
+    ("ZONE", lambda each: each.zone),
+    ("CLAIM", lambda each: each.claim_id or "-"),
+    ("PROJECT", lambda each: each.project or "all"),
+    ("SEEN", lambda each: moment(each.seen_at)),
+    ("PROBLEM", lambda each: each.problem or "-"),
 )
 
 
@@ -151,6 +163,13 @@ def orphans(*, as_json: AsJson = False) -> None:
     """List machines with our tag that no live claim wants; they are ended after a grace."""
     with session(as_json=as_json) as opened:
         opened.output.rows(opened.client.claims.orphans(), ORPHAN_COLUMNS)
+
+
+@app.command("leftovers")
+def leftovers(*, as_json: AsJson = False) -> None:
+    """List disks, addresses and the like that purchases left behind; those with a problem need a person."""
+    with session(as_json=as_json) as opened:
+        opened.output.rows(opened.client.claims.leftovers(), LEFTOVER_COLUMNS)
 
 
 def _facts(claim: ClaimDetails) -> list[Fact]:

@@ -14,6 +14,7 @@ from controlplane.wire.capacity import (
     ClaimCreate,
     ClaimDetails,
     ClaimDocument,
+    LeftoverDocument,
     OfferDocument,
     OrphanDocument,
 )
@@ -81,6 +82,13 @@ class Claims:
     def orphans(self) -> Iterator[OrphanDocument]:
         """Machines with our tag that no live claim wants. They are ended after a grace."""
         return self._transport.items("/v1/orphans", Page[OrphanDocument])
+
+    def leftovers(self) -> Iterator[LeftoverDocument]:
+        """Disks, addresses and the like with our tag that no live claim wants; those with a `problem` stay.
+
+        Needs an admin token of all projects.
+        """
+        return self._transport.items("/v1/leftovers", Page[LeftoverDocument])
 
     def _do(self, verb: str, claim_id: str) -> ClaimDetails:
         return parse(ClaimDetails, self._transport.post(f"/v1/claims/{claim_id}/{verb}"))

@@ -2,6 +2,7 @@
 
 from controlplane.store.new_jobs import NewJob, NewRows, rows_of
 from controlplane.store.store import Store
+from controlplane.store.strays import StrayPlace
 from controlplane.store.tx import Tx
 from controlplane.store.views import (
     CheckpointRow,
@@ -43,6 +44,7 @@ __all__ = [
     "Reporter",
     "SecretRow",
     "Store",
+    "StrayPlace",
     "TokenRow",
     "Tx",
     "UploadRow",

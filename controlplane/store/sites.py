@@ -4,14 +4,15 @@ from typing import Final
 
 from sqlalchemy import bindparam, delete, select, update
 
+from controlplane.domain.claims import ClaimState
 from controlplane.domain.events import Event
 from controlplane.domain.ids import ClaimId, LaunchId, SecretId
 from controlplane.domain.sites import CheckIn, Phase, Site
 from controlplane.store.events import Events
 from controlplane.store.links import Link
 from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none, packed, unpacked
-from controlplane.store.schema_claims import CHECK_INS, SITES
-from controlplane.store.statements import Statement, inserted, is_in, listed
+from controlplane.store.schema_claims import CHECK_INS, CLAIMS, SITES
+from controlplane.store.statements import Statement, fixed, inserted, is_in, listed
 
 _S: Final = SITES.c
 _C: Final = CHECK_INS.c
@@ -51,6 +52,13 @@ _END_CHECK_INS: Final = Statement(
     delete(CHECK_INS).where(_C.claim_id == bindparam("claim_id")), table=CHECK_INS
 )
 
+_OF_NOBODY: Final = Statement(
+    select(SITES.c.claim_id)
+    .join(CLAIMS, CLAIMS.c.id == SITES.c.claim_id)
+    .where(CLAIMS.c.state == fixed(ClaimState.GONE))
+    .order_by(SITES.c.claim_id)
+)
+
 
 class Sites:
     __slots__ = ("_events", "_link")
@@ -75,6 +83,10 @@ class Sites:
         self._link.change(_ADD if known is None else _SAVE, _params(site))
         if site.is_up and (known is None or known.url != site.url):
             self._events.add(Event(kind="site.up", subject=site.claim_id, at=self._link.now, data={}))
+
+    def of_nobody(self) -> list[ClaimId]:
+        """Whose claim is gone, by id of the claim."""
+        return [ClaimId(row[0]) for row in self._link.rows(_OF_NOBODY)]
 
     def end(self, claim_id: ClaimId) -> None:
         """With all that its machines have said. Absent is fine."""

@@ -1,8 +1,9 @@
 """Strays' table: what purchases left behind, until it is no longer listed."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, select, tuple_, update
 
 from controlplane.domain.events import Event
 from controlplane.domain.ids import ClaimId, ClusterId
@@ -11,7 +12,10 @@ from controlplane.store.events import Events
 from controlplane.store.links import Link
 from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none
 from controlplane.store.schema_claims import STRAYS
-from controlplane.store.statements import Statement, inserted
+from controlplane.store.statements import Statement, bound, inserted
+
+StrayPlace = tuple[str, str, str, str]
+"""Cluster id, kind, zone, name."""
 
 _C: Final = STRAYS.c
 _KEY: Final = ("cluster_id", "kind", "zone", "name")
@@ -23,11 +27,19 @@ _SAVE: Final = Statement(
     .values({_C.tried_at: bindparam("tried_at"), _C.problem: bindparam("problem")}),
     table=STRAYS,
 )
-_OF_CLUSTER: Final = Statement(
-    select(_C.cluster_id, _C.kind, _C.name, _C.zone, _C.claim_id, _C.seen_at, _C.tried_at, _C.problem)
-    .where(_C.cluster_id == bindparam("cluster_id"))
-    .order_by(_C.kind, _C.zone, _C.name)
+_STRAY: Final = select(
+    _C.cluster_id, _C.kind, _C.name, _C.zone, _C.claim_id, _C.seen_at, _C.tried_at, _C.problem
 )
+_PLACE: Final = tuple(_C[name] for name in _KEY)
+_OF_CLUSTER: Final = Statement(
+    _STRAY.where(_C.cluster_id == bindparam("cluster_id")).order_by(_C.kind, _C.zone, _C.name)
+)
+_PAGE: Final = Statement(
+    _STRAY.where(tuple_(*_PLACE) > tuple_(*(bindparam(f"after_{name}") for name in _KEY)))
+    .order_by(*_PLACE)
+    .limit(bound("limit"))
+)
+_QUARANTINED: Final = Statement(_STRAY.where(_C.problem.is_not(None)).order_by(*_PLACE))
 _FORGET: Final = Statement(delete(STRAYS).where(*_IS_IT), table=STRAYS)
 
 
@@ -51,6 +63,15 @@ class Strays:
     def of_cluster(self, cluster_id: ClusterId) -> list[Stray]:
         """By kind, zone and name."""
         return [_stray(row) for row in self._link.rows(_OF_CLUSTER, {"cluster_id": cluster_id})]
+
+    def list(self, after: StrayPlace | None, limit: int) -> list[Stray]:
+        """Of all clusters, by cluster, kind, zone and name; `after` are those of the one last seen."""
+        place = dict(zip((f"after_{name}" for name in _KEY), after or ("", "", "", ""), strict=True))
+        return [_stray(row) for row in self._link.rows(_PAGE, {**place, "limit": limit})]
+
+    def quarantined(self) -> Sequence[Stray]:
+        """Those that could not be removed."""
+        return [_stray(row) for row in self._link.rows(_QUARANTINED)]
 
     def forget(self, stray: Stray) -> None:
         self._link.change(_FORGET, {name: getattr(stray, name) for name in _KEY})

@@ -145,6 +145,24 @@ class OrphanDocument(Answer):
     seen_at: datetime = Field(description="When it was first listed as an orphan.")
 
 
+class LeftoverDocument(Answer):
+    """A disk, an address, a group... with our tag that belongs to no live claim. It may cost money."""
+
+    cluster_id: str
+    cluster: str
+    kind: str
+    name: str = Field(description="As the provider calls it.")
+    zone: str
+    claim_id: str | None = Field(default=None, description="None: it belonged to the cluster as a whole.")
+    project: str | None = Field(default=None, description="For whom its claim was; none = for all.")
+    seen_at: datetime = Field(description="When it was first listed.")
+    tried_at: datetime | None = Field(default=None, description="When its removal was last refused.")
+    problem: str | None = Field(
+        default=None,
+        description="Why, in the provider's words. Set: it is in quarantine until a person has removed it.",
+    )
+
+
 class OfferDocument(Answer):
     """A kind of machine that a cluster's cloud sells in one zone. Says nothing about stock."""
 

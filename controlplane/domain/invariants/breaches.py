@@ -74,6 +74,15 @@ class Rule(StrEnum):
     MACHINE_OF_NOBODY = "machine_of_nobody"
     """A machine with our tag has a live claim."""
 
+    SITE_OF_NOBODY = "site_of_nobody"
+    """The Ray cluster of a claim is known only as long as the claim is not gone."""
+
+    LEFT_BEHIND = "left_behind"
+    """What a purchase left behind could be removed."""
+
+    OUTSIDE_RESIDENCY = "outside_residency"
+    """What runs, runs where its project may be."""
+
     CLUSTER_WITHOUT_KEEPER = "cluster_without_keeper"
     """Processes of an embedded cluster have a keeper."""
 

@@ -15,6 +15,7 @@ from controlplane.domain.invariants import Breach, Dossier, Due, Rule
 from controlplane.domain.jobs import JOB
 from controlplane.domain.leases import LEASE
 from controlplane.operations import explain
+from controlplane.operations.residency import outside
 from controlplane.store import Store, Tx
 from schedulers.base import ReasonCode
 
@@ -38,7 +39,8 @@ class Books:
 def look(store: Store) -> Books:
     job_breaches, jobs = _pages(store, _jobs)
     claim_breaches, claims = _pages(store, _claims)
-    unwatched = (_pages(store, page)[0] for page in (_unwatched_jobs, _unwatched_attempts, _unwatched_claims))
+    pages = (_unwatched_jobs, _unwatched_attempts, _unwatched_claims, _unwatched_copies)
+    unwatched = (_pages(store, page)[0] for page in pages)
     rest = (list(_read(store, name, part)) for name, part in _PARTS)
     found = (job_breaches, claim_breaches, *unwatched, *rest)
     return Books(breaches=tuple(breach for part in found for breach in part), jobs=jobs, claims=claims)
@@ -113,6 +115,13 @@ def _unwatched_claims(tx: Tx, after: str) -> tuple[list[Breach], Sequence[str]]:
     return [found for due, since in dues for found in invariants.of_unwatched(due, since, now=tx.now)], ids
 
 
+def _unwatched_copies(tx: Tx, after: str) -> tuple[list[Breach], Sequence[str]]:
+    ids = tx.copies.unwatched(after, PAGE)
+    rows = [copy for copy in map(tx.copies.get, ids) if copy is not None]
+    dues = [(Due(noun="copy", id=each.id), each.since) for each in rows]
+    return [found for due, since in dues for found in invariants.of_unwatched(due, since, now=tx.now)], ids
+
+
 def _read(store: Store, name: str, part: Callable[[Tx], Iterable[Breach]]) -> Iterator[Breach]:
     try:
         with store.read() as tx:
@@ -158,6 +167,31 @@ def _references(tx: Tx) -> Iterator[Breach]:
         yield Breach(rule=Rule.REFERENCES, subject=table, sentence=sentence)
 
 
+def _sites(tx: Tx) -> Iterator[Breach]:
+    for claim_id in tx.sites.of_nobody():
+        sentence = "its claim is gone, and its Ray cluster is still known"
+        yield Breach(rule=Rule.SITE_OF_NOBODY, subject=claim_id, sentence=sentence)
+
+
+def _strays(tx: Tx) -> Iterator[Breach]:
+    for stray in tx.strays.quarantined():
+        what = f"{stray.kind} of claim {stray.claim_id} in {stray.zone!r} of {stray.cluster_id}"
+        sentence = f"{what} cannot be removed since {stray.seen_at:%Y-%m-%dT%H:%M:%SZ}: {stray.problem}"
+        yield Breach(rule=Rule.LEFT_BEHIND, subject=stray.name, sentence=sentence)
+
+
+def _residency(tx: Tx) -> Iterator[Breach]:
+    rules = tx.residencies.rules()
+    if not rules.projects:
+        return
+    clusters = {cluster.id: cluster for cluster in tx.clusters.list()}
+    for attempt in tx.attempts.live():
+        cluster = clusters.get(attempt.cluster_id)
+        why = None if cluster is None else outside(rules, attempt.project_id, cluster)
+        if why is not None:
+            yield Breach(rule=Rule.OUTSIDE_RESIDENCY, subject=attempt.id, sentence=why)
+
+
 def _unreadable(subject: str, problem: Exception) -> Breach:
     return Breach(rule=Rule.READABLE, subject=subject, sentence=f"cannot be read: {problem}")
 
@@ -169,5 +203,8 @@ _PARTS: Final[Sequence[tuple[str, Callable[[Tx], Iterable[Breach]]]]] = (
     ("reasons", _waiting),
     ("counts", _counts),
     ("edges", lambda tx: invariants.of_edges(tx.audits.edges(), LIFECYCLES)),
+    ("sites", _sites),
+    ("leftovers", _strays),
+    ("residency", _residency),
     ("references", _references),
 )

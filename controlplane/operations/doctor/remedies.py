@@ -21,6 +21,7 @@ BY_REPAIR: Final[Mapping[Rule, str]] = {
     Rule.ATTEMPT_WITHOUT_PROCESS: "--repair has the attempt loop look at it; it ends when its lease is over",
     Rule.NODES_AS_LISTED: "--repair has the cluster loop take an inventory",
     Rule.MACHINE_OF_NOBODY: "--repair has the orphan loop list the cloud; it ends what nobody claims after a grace",
+    Rule.SITE_OF_NOBODY: "--repair forgets it",
     Rule.CLUSTER_WITHOUT_KEEPER: "--repair ends what is left of it; a running server then starts it anew",
 }
 BY_HAND: Final[Mapping[Rule, str]] = {
@@ -41,6 +42,8 @@ BY_HAND: Final[Mapping[Rule, str]] = {
     Rule.EDGES: "stop the server and run `crossdock server init` of the version that made the database",
     Rule.REFERENCES: TAMPERED,
     Rule.READABLE: TAMPERED,
+    Rule.LEFT_BEHIND: "remove it with the provider's own tools; it is forgotten once it is no longer listed",
+    Rule.OUTSIDE_RESIDENCY: "cancel the job, or widen the rule with `crossdock residency set`",
     Rule.PROCESS_OF_NOBODY: (
         "it may belong to another control plane or to an archived job: ask whoever shares the cluster, then "
         "stop it with Ray's own tools"
@@ -48,7 +51,13 @@ BY_HAND: Final[Mapping[Rule, str]] = {
 }
 
 WITHOUT_MORE: Final = frozenset(
-    {Rule.SEATS_NOT_RELEASED, Rule.ONE_HOLDER, Rule.COUNTS, Rule.CLUSTER_WITHOUT_KEEPER}
+    {
+        Rule.SEATS_NOT_RELEASED,
+        Rule.ONE_HOLDER,
+        Rule.COUNTS,
+        Rule.SITE_OF_NOBODY,
+        Rule.CLUSTER_WITHOUT_KEEPER,
+    }
 )
 """Repaired from the subject alone; any other needs to know whose look is due, or where something runs."""
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from controlplane.domain.errors import PluginError
 from controlplane.domain.events import Event
-from controlplane.domain.ids import AttemptId, JobId
+from controlplane.domain.ids import AttemptId, ClaimId, JobId
 from controlplane.domain.invariants import Breach, Rule
 from controlplane.domain.leases import LeaseState
 from controlplane.operations.doctor.reports import Ports
@@ -41,6 +41,17 @@ def _release(services: Services, _: Ports, breach: Breach) -> Mend:
     def unit(tx: Tx) -> str | None:
         count = tx.repairs.release_seats(AttemptId(breach.subject))
         return f"released {count} seats" if count else None
+
+    return _written(services, breach, unit)
+
+
+def _forget_site(services: Services, _: Ports, breach: Breach) -> Mend:
+    def unit(tx: Tx) -> str | None:
+        claim_id = ClaimId(breach.subject)
+        if claim_id not in tx.sites.of_nobody():
+            return None
+        tx.sites.end(claim_id)
+        return "forgot the Ray cluster of a claim that is gone"
 
     return _written(services, breach, unit)
 
@@ -129,4 +140,5 @@ _MENDS: Final[Mapping[Rule, Callable[[Services, Ports, Breach], Mend | None]]] =
     Rule.COUNTS: _recount,
     Rule.ONE_HOLDER: _end_old_leases,
     Rule.PROCESS_OF_NOBODY: _stop,
+    Rule.SITE_OF_NOBODY: _forget_site,
 }

@@ -25,6 +25,7 @@ ROUTES = {
     "GET /v1/jobs/{job_id}/logs",
     "GET /v1/jobs/{job_id}/logs/stream",
     "GET /v1/jobs/{job_id}/metrics",
+    "GET /v1/leftovers",
     "GET /v1/me",
     "GET /v1/nodes",
     "GET /v1/offers",

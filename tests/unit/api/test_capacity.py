@@ -6,10 +6,12 @@ import pytest
 
 from controlplane.domain.claims import ClaimState
 from controlplane.domain.ids import ClaimId, LaunchId
+from controlplane.domain.leftovers import Stray
 from controlplane.domain.offers import OfferList
 from controlplane.domain.sites import CheckIn, Phase, Site
 from controlplane.identity.principals import Role
 from controlplane.operations.endpoints import seal
+from controlplane.store import Tx
 from tests import factories
 from tests.unit.api.client import BOTH, Api, problem
 from tests.unit.operations.world import World
@@ -207,6 +209,40 @@ def test_a_cluster_tells_when_its_cloud_was_asked_and_is_asked_on_demand(plane: 
     submitter = api.as_token(plane.secret(Role.SUBMITTER))
     problem(submitter.post("/v1/clusters/burst/refresh-offers"), 403, "forbidden")
     assert submitter.get("/v1/offers").status_code == 200
+
+
+@BOTH
+def test_leftovers_are_listed_with_whose_they_were_and_why_they_stay(plane: World, api: Api) -> None:
+    here = plane.cluster("burst").id
+    with plane.store.read() as tx:
+        owner = tx.projects.by_name("default")
+    assert owner is not None
+    plane.store.write(lambda tx: tx.claims.add(factories.claim(cluster_id=here, trust_domain=owner.id)))
+
+    def stray(name: str, claim_id: str | None) -> Stray:
+        found = None if claim_id is None else ClaimId(claim_id)
+        at = plane.clock.at
+        return Stray(cluster_id=here, kind="disk", name=name, zone="a", claim_id=found, seen_at=at)
+
+    def unit(tx: Tx) -> None:
+        tx.strays.put(stray("vol-1", "claim-1"))
+        tx.strays.put(stray("vol-1", "claim-1").refused("it is locked", at=tx.now))
+        tx.strays.put(stray("vol-2", None))
+
+    plane.store.write(unit)
+    first = api.get("/v1/leftovers", params={"limit": 1}).json()
+    (locked,) = first["items"]
+    assert (locked["cluster"], locked["kind"], locked["name"], locked["project"], locked["problem"]) == (
+        "burst",
+        "disk",
+        "vol-1",
+        "default",
+        "it is locked",
+    )
+    (free,) = api.get("/v1/leftovers", params={"after": first["next"]}).json()["items"]
+    assert (free["name"], free["claim_id"], free["project"], free["problem"]) == ("vol-2", None, None, None)
+    submitter = api.as_token(plane.secret(Role.SUBMITTER))
+    problem(submitter.get("/v1/leftovers"), 403, "forbidden")
 
 
 def _claim(tx: Any, claim_id: str) -> Any:  # noqa: ANN401 - one of the store's transactions, a claim

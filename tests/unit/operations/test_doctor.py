@@ -9,18 +9,24 @@ import pytest
 from cloud_adapters.base import Amounts, CapacityType, ClusterRef, Inventory, LaunchOrder, Machine, Transient
 from cloud_adapters.fake_cloud import FakeCloud
 from controlplane.domain.attempts import Attempt, AttemptState, Outcome
+from controlplane.domain.claims import ClaimState
 from controlplane.domain.clusters import Endpoint
-from controlplane.domain.ids import AttemptId, JobId
+from controlplane.domain.ids import AttemptId, ClaimId, ClusterId, JobId
 from controlplane.domain.invariants import Breach, Rule
 from controlplane.domain.jobs import JobState
+from controlplane.domain.leftovers import Stray
+from controlplane.domain.residency import Residency, Subject
+from controlplane.domain.sites import Site
 from controlplane.executors.base import Launch, Order, OrderSeat, Phase
 from controlplane.executors.fake import FakeExecutor
 from controlplane.operations.doctor import Ports, Report, examine, is_repairable, remedy, repair
 from controlplane.operations.doctor.remedies import BY_HAND, BY_REPAIR
-from controlplane.store import RankRow
+from controlplane.store import RankRow, Tx
+from tests import factories
 from tests.store.planting import raw
 from tests.unit.operations.world import World, world
 
+LAB = ClusterId("cluster_lab")
 LONG = 240.0
 """More than any patience of the rules, in seconds."""
 
@@ -415,3 +421,58 @@ def _order(attempt_id: str) -> Order:
         start_timeout_seconds=60.0,
         log_quota_bytes=1,
     )
+
+
+def gone_claim(clinic: Clinic) -> ClaimId:
+    now = clinic.plane.clock.at
+    claim = factories.claim(cluster_id=LAB, created_at=now, since=now, capacity_type=CapacityType.SPOT)
+
+    def unit(tx: Tx) -> None:
+        tx.claims.add(claim)
+        tx.sites.put(Site(claim_id=claim.id))
+        tx.claims.save(claim.move(ClaimState.GONE, at=now))
+
+    clinic.plane.store.write(unit)
+    return claim.id
+
+
+def test_a_ray_cluster_of_a_claim_that_is_gone_is_forgotten(clinic: Clinic) -> None:
+    claim_id = gone_claim(clinic)
+    assert clinic.found() == {(Rule.SITE_OF_NOBODY, claim_id)}
+    assert clinic.repair_all() == [True]
+    assert clinic.found() == set()
+
+
+def test_what_cannot_be_removed_needs_a_person(clinic: Clinic) -> None:
+    disk = Stray(
+        cluster_id=LAB,
+        kind="disk",
+        name="vol-1",
+        zone="a",
+        claim_id=ClaimId("claim-1"),
+        seen_at=clinic.plane.clock.at,
+    )
+    clinic.plane.store.write(lambda tx: tx.strays.put(disk))
+    assert clinic.found() == set()
+    clinic.plane.store.write(lambda tx: tx.strays.put(disk.refused("it is locked", at=tx.now)))
+    assert clinic.found() == {(Rule.LEFT_BEHIND, "vol-1")}
+    assert clinic.repair_all() == [None]
+
+
+def test_a_rule_that_was_narrowed_tells_who_runs_outside_of_it(clinic: Clinic) -> None:
+    attempt = clinic.plane.running()
+    far = Residency(regions=("eu",))
+    clinic.plane.store.write(
+        lambda tx: tx.residencies.put(Subject.PROJECT, attempt.project_id, far, by="root")
+    )
+    assert (Rule.OUTSIDE_RESIDENCY, attempt.id) in clinic.found()
+
+
+def test_a_copy_that_no_loop_will_look_at_is_put_on_the_list(clinic: Clinic) -> None:
+    project = clinic.plane.submit().job.project_id
+    copy = factories.copy(project_id=project, since=clinic.plane.clock.at, created_at=clinic.plane.clock.at)
+    clinic.plane.store.write(lambda tx: tx.copies.add(copy))
+    clinic.plane.clock.pass_seconds(600)
+    assert (Rule.NOBODY_LOOKS, copy.id) in clinic.found()
+    clinic.repair_all()
+    assert clinic.plane.is_poked("copy", copy.id)
