@@ -60,8 +60,9 @@ verify: $(READY) ## everything that can be proven on one machine; an absent part
 
 .PHONY: soak
 soak: export CROSSDOCK_SOAK_SECONDS = $(shell expr $(SECONDS) / 6)
-soak: $(READY) ## seeds that nobody has run yet for SECONDS=1800, planted bugs, and real kills for a sixth of that
+soak: $(READY) ## seeds that nobody has run yet for SECONDS=1800, histories of scheduling for a third of that, planted bugs, real kills for a sixth
 	$(BIN)/python -m tests.sim soak $(SECONDS)
+	$(BIN)/python -m tests.sim.scheduling soak $(shell expr $(SECONDS) / 3)
 	$(BIN)/python -m tests.sim plants --steps 300
 	$(BIN)/pytest -m soak --timeout=0
 

@@ -63,6 +63,9 @@ class Simulation:
     preemptions: dict[AskId, int] = field(default_factory=dict)
     """How often each ask was told to stop."""
 
+    min_runtime_seconds: int = 0
+    """How long whatever is placed is protected."""
+
     deltas: list[Delta] = field(default_factory=list)
 
     def furnish(self, nodes: Iterable[NodeView], clusters: Sequence[ClusterView]) -> None:
@@ -202,6 +205,7 @@ class Simulation:
                 seats=seats,
                 admitted_at=moment,
                 started_at=moment,
+                protected_until=moment + self.min_runtime_seconds * 1_000_000,
             )
         )
 

@@ -167,6 +167,11 @@ class Ask:
 
     traits: Traits = NO_TRAITS
 
+    @property
+    def fewest(self) -> int:
+        """Tasks with which it may start."""
+        return self.tasks if self.traits.tasks_min is None else self.traits.tasks_min
+
 
 def ask_id(job_id: JobId, ordinal: int = 0) -> AskId:
     """The ask's id follows from its job's, so an event about the job names the ask as well."""

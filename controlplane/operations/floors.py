@@ -173,9 +173,8 @@ class Floor:
 
 def _is_whole(place: Place, ask: Ask) -> bool:
     """All tasks or, of an ask that can do with fewer, the first of them."""
-    fewest = ask.tasks if ask.traits.tasks_min is None else ask.traits.tasks_min
     ranks = [seat.rank for seat in place.seats]
-    return fewest <= len(ranks) <= ask.tasks and ranks == list(range(len(ranks)))
+    return ask.fewest <= len(ranks) <= ask.tasks and ranks == list(range(len(ranks)))
 
 
 def _promises(tx: Tx) -> dict[NodeId, list[tuple[AskId, Amounts]]]:

@@ -22,7 +22,7 @@ from schedulers.fair.order import Head, Tournament
 from schedulers.fair.preempting import Court
 from schedulers.fair.reserving import Calendar
 from schedulers.fair.victims import Heir
-from schedulers.fair.world import Promise, World, holds, take
+from schedulers.fair.world import Promise, World, holds
 
 REFUSALS: Final = 16
 """In a row, after which all who have nothing to hope for in this plan are told so at once."""
@@ -101,7 +101,7 @@ def _hand_over(draft: _Draft) -> None:
             if (role := promise.facts.role_of(rank)) is not None
         ]
         if holds(world.empty_seats, seats):
-            take(world.empty_seats, seats)
+            world.hand_over(seats)
             draft.places.append(_inherited(promise))
         else:
             draft.waiting[promise.facts.id] = _waits(promise.facts.id, ask_id, len(seats))

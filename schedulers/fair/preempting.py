@@ -7,6 +7,8 @@ from typing import Final
 from controlplane.domain.ids import AskId
 from schedulers.base import Ground, Preempt, Victim
 from schedulers.fair.clock import SECOND
+from schedulers.fair.facts import Facts
+from schedulers.fair.packing import pack
 from schedulers.fair.seating import Seating
 from schedulers.fair.trials import Sentence, Trial
 from schedulers.fair.victims import Candidate, Heir, Stakes, Verdicts
@@ -60,6 +62,8 @@ class Court:
             return None
         facts, ledger = heir.facts, self.world.ledger
         sizes = facts.sizes(facts.slack)
+        if any(sizes) and self._is_room_being_made(facts, sizes):
+            return None
         for option in facts.options(ledger, sizes) if any(sizes) else ():
             choice, request = option.choice, option.request
             if not ledger.could_fit(facts.queue, request):
@@ -69,6 +73,15 @@ class Court:
                 self.left -= 1
                 return self._carry_out(heir, sentence, Seating(facts, choice, sizes, sentence.seats, request))
         return None
+
+    def _is_room_being_made(self, facts: Facts, sizes: tuple[int, ...]) -> bool:
+        """Whether it fits beside the heirs of those who were told to go: then nobody else has to go for it."""
+        ledger, fleet = self.world.ledger, self.world.with_what_leaves()
+        return fleet is not None and any(
+            ledger.fits(facts.queue, option.request)
+            and pack(fleet, facts.parts(option.choice, sizes), facts.ask_class.topology, 0) is not None
+            for option in facts.options(ledger, sizes)
+        )
 
     def is_guaranteed(self, candidate: Candidate) -> bool:
         return candidate.stake in self.stakes(candidate.queue).guaranteed

@@ -42,6 +42,12 @@ class World:
     """What is free on machines that are kept for those who had them bought."""
 
     holdings: dict[AskId, Holding]
+    promised: Columns
+    """To heirs who have not got their seats yet; of it, what leaving seats cover is not taken off what is free."""
+
+    leaving: Columns
+    """What seats hold whose tasks were told to go, by this plan too."""
+
     promises: dict[AskId, Promise] = field(default_factory=dict)
     buyers: dict[AskId, Facts] = field(default_factory=dict)
     """Queued asks for which machines were bought."""
@@ -69,6 +75,8 @@ class World:
             empty_seats=standing.fleet.free.copy(),
             kept_free=np.zeros_like(fleet.free),
             holdings=dict(standing.holdings),
+            promised=np.zeros_like(fleet.free),
+            leaving=standing.leaving,
         )
         world._promise()
         world._keep_claims()
@@ -114,14 +122,32 @@ class World:
             for node in nodes:
                 add_need(needed, node, role)
         self.fleet.withhold(np.maximum(0, needed - freed))
+        self.promised, self.leaving = self.promised + needed, self.leaving + freed
         self.ledger.add(seating.facts.queue, seating.request)
+
+    def hand_over(self, seats: Sequence[tuple[int, RoleFacts]]) -> None:
+        """An heir gets its seats: they come off what is free, as far as they were not kept free for it before.
+
+        Its victims may still be there, if others have left room in the meantime.
+        """
+        take(self.empty_seats, seats)
+        taken = np.zeros_like(self.fleet.free)
+        for node, role in seats:
+            add_need(taken, node, role)
+        kept = np.maximum(0, self.promised - self.leaving)
+        self.promised = self.promised - taken
+        self.fleet.withhold(taken + np.maximum(0, self.promised - self.leaving) - kept)
+
+    def with_what_leaves(self) -> Fleet | None:
+        """As it will be when all have gone that were told to and their heirs sit there; None: nothing is left over."""
+        left_over = np.maximum(0, self.leaving - self.promised)
+        return self.fleet.with_room(self.fleet.free + left_over) if left_over.any() else None
 
     def _promise(self) -> None:
         """Takes off what is free for others whatever the seats that are leaving do not cover."""
         nominations = self.books.base.memory.nominations
         if not nominations:
             return
-        promised = np.zeros_like(self.fleet.free)
         for nomination in sorted(nominations, key=lambda each: each.ask_id):
             class_id = self.class_of(nomination.ask_id)
             if class_id is None or not self._stands(nomination, facts := self.facts(class_id)):
@@ -130,12 +156,12 @@ class World:
             for rank, node_id in nomination.seats:
                 role, node = facts.role_of(rank), self.fleet.number[node_id]
                 if role is not None:
-                    add_need(promised, node, role)
+                    add_need(self.promised, node, role)
                     flavor = flavor_of(self.fleet, role, node)
                     add_to(request, self.ledger.request(facts.queue, flavor, role.amounts, 1))
             self.ledger.add(facts.queue, request)
             self.promises[nomination.ask_id] = Promise(nomination, facts, request)
-        self.fleet.withhold(np.maximum(0, promised - self.standing.leaving))
+        self.fleet.withhold(np.maximum(0, self.promised - self.leaving))
 
     def _keep_claims(self) -> None:
         """Nobody else sits down on machines while those wait for whom they were bought."""

@@ -13,7 +13,18 @@ from controlplane.domain.amounts import Amounts
 from controlplane.domain.ids import AskId, NodeId, QueueId
 from controlplane.domain.queues import Cell
 from controlplane.domain.quotas import QuotaTree
-from schedulers.base import AskClass, Placement, Plan, Policy, ReasonCode, Snapshot, Tier, TopologyMode
+from schedulers.base import (
+    AskClass,
+    Nomination,
+    Placement,
+    Plan,
+    Policy,
+    ReasonCode,
+    Snapshot,
+    Tier,
+    TopologyMode,
+    microseconds,
+)
 from schedulers.simulator import Simulation, task_amounts
 from schedulers.testing.cases import settle
 from schedulers.testing.scenes import Json, simulation_of, submit
@@ -176,10 +187,19 @@ def usage_of(snapshot: Snapshot) -> QuotaTree:
         for seat in ask.seats:
             if not seat.leaving:
                 _charge(tree, snapshot, snapshot.classes[ask.ask_class], (seat.rank, seat.node_id))
-    for nomination in snapshot.memory.nominations:
+    for nomination in _standing(snapshot):
         for rank, node_id in nomination.seats if nomination.ask_id in queued else ():
             _charge(tree, snapshot, snapshot.classes[queued[nomination.ask_id]], (rank, node_id))
     return tree
+
+
+def _standing(snapshot: Snapshot) -> Iterator[Nomination]:
+    """Promises that are neither over nor of nodes that are gone or take nothing more."""
+    healthy = {node.id for node in snapshot.nodes if node.healthy}
+    now = microseconds(snapshot.now)
+    for each in snapshot.memory.nominations:
+        if each.until > now and all(node_id in healthy for _, node_id in each.seats):
+            yield each
 
 
 def _charge(
@@ -222,7 +242,7 @@ def _granted(snapshot: Snapshot, plan: Plan) -> Iterator[tuple[AskId, AskClass, 
     """Everything that is new; what was promised before is counted already."""
     queued = dict(zip(snapshot.asks.ids, snapshot.asks.classes, strict=True))
     running = {ask.id: ask.ask_class for ask in snapshot.running}
-    promised = {each.ask_id for each in snapshot.memory.nominations}
+    promised = {each.ask_id for each in _standing(snapshot)}
     for place in plan.places:
         if place.ask_id not in promised:
             yield place.ask_id, snapshot.classes[queued[place.ask_id]], place.seats

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -11,11 +10,11 @@ from controlplane.domain.events import Event
 from controlplane.domain.ids import AttemptId, ClusterId, JobId
 from controlplane.domain.jobs import JobState
 from controlplane.operations import explain, uploads
-from controlplane.runtime.pictures import Sight, snapshot
 from controlplane.store import Tx
 from schedulers.base import ReasonCode
-from schedulers.priority import Priority
 from tests.sim.database import NoFaults
+from tests.sim.follower import Follower, seen
+from tests.sim.promises import Promises
 from tests.sim.purchases import Purchases
 from tests.sim.replicas import ROOT, services_of
 from tests.sim.truth import Violation
@@ -23,7 +22,7 @@ from tests.sim.truth import Violation
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-SIMPLE: Final = Sight(is_simple=True, min_runtime=timedelta())
+COMPARED_EVERY_STEPS: Final = 100
 MOST_EVENTS: Final = 100_000
 IDLE_TALK: Final = ("machine.", "offer", "leftover.")
 """What is told again and again, also when nothing is going on any more."""
@@ -39,6 +38,8 @@ class Judge:
         self._cursor: str | None = None
         self._clusters: dict[ClusterId, str] = {}
         self._found_well: dict[JobId, invariants.Dossier] = {}
+        self.promises = Promises()
+        self._follower = Follower(world.admins.choice.policy)
         self._hash = blake2b(digest_size=16)
         self.events = 0
         self._born: set[str] = set()
@@ -67,6 +68,7 @@ class Judge:
             self._jobs(tx, sorted({JobId(each.job_id) for each in events if each.job_id is not None}))
             if any(event.kind.startswith(("attempt.", "node.")) for event in events):
                 self._raise(invariants.of_floor(tx.audits.floor()))
+            self.promises.look(tx, events)
             if any(event.kind.startswith(("claim.", "launch.")) for event in events):
                 self._claims(tx)
             self.purchases.look(tx, events)
@@ -87,6 +89,8 @@ class Judge:
             if wrong := tx.counts.wrong():
                 raise Violation(f"jobs are counted wrongly: {wrong}")
             self.purchases.look_at_all(tx)
+            if self._world.steps % COMPARED_EVERY_STEPS == 0 or self._world.chance.is_calm:
+                self._follower.compare(tx)
             self._raise(invariants.of_leases(tx.leases.every()))
             queued = [job.id for job in tx.jobs.many(known) if job.state is JobState.QUEUED]
         for job_id in queued:
@@ -95,11 +99,13 @@ class Judge:
     def look_at_who_waits(self) -> None:
         """Nothing has happened for a while: what could be placed was, and all others are told the true reason."""
         with self._services.store.read() as tx:
-            plan = Priority().plan(snapshot(tx, SIMPLE))
-            if plan.places:
-                raise Violation(
-                    f"could be placed and waits for ever: {[each.ask_id for each in plan.places]}"
-                )
+            policy = self._world.admins.choice.policy
+            plan = policy.plan(seen(tx, policy))
+            self.promises.look_at_who_was_preempted(tx)
+            served = [place.ask_id for place in plan.places]
+            served += [preempt.ask_id for preempt in plan.preempts]
+            if served:
+                raise Violation(f"could be served and waits for ever: {served}")
             for defer in plan.defers:
                 told = tx.reasons.get(defer.class_id)
                 if told is None or told.code != defer.code:

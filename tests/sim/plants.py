@@ -185,7 +185,7 @@ PLANTS: Final = (
             ),
             Edit(
                 path=FLOORS,
-                old="return fewest <= len(ranks) <= ask.tasks and",
+                old="return ask.fewest <= len(ranks) <= ask.tasks and",
                 new="return",
             ),
         ),

@@ -12,7 +12,6 @@ from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
 from controlplane.storage.base import Blobs
 from controlplane.store import Store
-from schedulers.priority import Priority
 from tests.inline_pool import InlinePool
 from tests.sim.builder import SimBuilder
 from tests.sim.cloud import SimSeller
@@ -78,7 +77,7 @@ class LoopsReplica:
             services,
             adapters=adapters,
             executor=SimExecutor(self._world, way),
-            policy=Priority(),
+            policy=self._world.admins.choice.policy,
             holder=self.name,
         )
         self._loops.retention._pause = lambda _: None

@@ -20,6 +20,7 @@ SETTINGS: Final = Settings(
     leader_seconds=10.0,
     boot_timeout_seconds=180.0,
     dead_man_seconds=3000.0,
+    min_runtime_seconds=6.0,
     retention_days=MINUTE_DAYS * 12,
     event_days=MINUTE_DAYS * 20,
     log_days=MINUTE_DAYS * 12,

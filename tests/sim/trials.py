@@ -4,16 +4,19 @@ import gc
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from controlplane.domain.errors import Unavailable
 from tests.sim.chance import Strike
 from tests.sim.truth import Violation
 from tests.sim.world import World
+
+T = TypeVar("T")
 
 FAILED: Final = frozenset({"step.failed", "scheduling.failed"})
 """What a loop logs when it caught something that it has no answer to."""
@@ -68,13 +71,17 @@ def run(seed: int, steps: int, *, only: frozenset[Strike] | None = None) -> Resu
 
 
 def run_many(seeds: Iterable[int], steps: int) -> Iterator[Result]:
-    """In the order of the seeds, on every core; seeds are taken only as they are run."""
-    waiting: deque[Future[Result]] = deque()
+    return on_every_core(partial(run, steps=steps), seeds)
+
+
+def on_every_core(deed: Callable[[int], T], seeds: Iterable[int]) -> Iterator[T]:
+    """In the order of the seeds; they are taken only as they are needed."""
+    waiting: deque[Future[T]] = deque()
     cores = os.cpu_count() or 1
     with ProcessPoolExecutor(cores) as pool:
         try:
             for seed in seeds:
-                waiting.append(pool.submit(run, seed, steps))
+                waiting.append(pool.submit(deed, seed))
                 if len(waiting) > 2 * cores:
                     yield waiting.popleft().result()
             while waiting:

@@ -18,6 +18,7 @@ from controlplane.wire.jobspec import JobSpec
 from tests.sim.cloud import CAPACITY_TYPES, ZONES
 from tests.sim.database import Crash
 from tests.sim.replicas import ROOT, ApiReplica
+from tests.sim.sharing import PROJECT
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -116,6 +117,8 @@ class Users:
         """Two parents and a child that waits for both."""
         made = [self._fields(tasks=1) for _ in range(3)]
         made[0]["project"] = made[1]["project"] = made[2]["project"]
+        for fields in made:
+            self._queue_up(fields)
         made[2]["depends_on"] = [made[0]["name"], made[1]["name"]]
         batch = [(spec, spec.model_dump_json()) for spec in map(JobSpec.model_validate, made)]
         once = self._once(made[0]["name"], lambda views: " ".join(view.job.id for view in views))
@@ -188,15 +191,37 @@ class Users:
             },
             "grace_seconds": chance.pick("grace", (1.0, 5.0, 15.0)),
         }
+        self._share(fields)
         if chance.is_so("has limit", 0.3):
             fields["max_runtime_seconds"] = chance.between("limit", 5.0, 80.0)
             if chance.is_so("hangs", 0.4):
-                fields["environment"] = {"HANGS": "1"}
+                fields["environment"] = {**fields.get("environment", {}), "HANGS": "1"}
         if self._uploads and chance.is_so("has code", 0.3):
             fields["working_dir"] = chance.pick("code", self._uploads)
         if self._known and chance.is_so("depends", 0.15):
             fields["depends_on"] = [chance.pick("dependency", self._known)]
         return fields
+
+    def _share(self, fields: Fields) -> None:
+        """Says where it waits, how few tasks would do and how long it takes, in a world that shares by quotas."""
+        chance, choice = self._chance, self._world.admins.choice
+        if not choice.queues:
+            return
+        self._queue_up(fields)
+        if fields["tasks"] > 1 and chance.is_so("is elastic", 0.4):
+            fields["min_tasks"] = chance.whole("fewest", 1, fields["tasks"])
+        if chance.is_so("has estimate", 0.3):
+            fields["estimated_runtime_seconds"] = chance.between("estimate", 5.0, 100.0)
+        if choice.flavors and chance.is_so("is choosy", 0.1):
+            fields["flavors"] = [chance.pick("flavor", choice.flavors)]
+        if chance.is_so("saves", 0.4):
+            fields["environment"] = {"SAVES": "1"}
+
+    def _queue_up(self, fields: Fields) -> None:
+        """Another project has only the queue that every project has, which nobody limits."""
+        queues = self._world.admins.choice.queues
+        chosen = self._chance.pick("queue", queues or ("default",))
+        fields["queue"] = chosen if fields["project"] == PROJECT else "default"
 
     def _acknowledge(self, job_id: JobId) -> None:
         if job_id not in self._world.truth.acknowledged:

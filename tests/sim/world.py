@@ -21,6 +21,7 @@ from tests.sim.judge import Judge
 from tests.sim.mishaps import heal, strike
 from tests.sim.replicas import ROOT, ApiReplica, CountingIds, LoopsReplica, services_of
 from tests.sim.settings import SETTINGS
+from tests.sim.sharing import Admins
 from tests.sim.site import Site, Sites, Surroundings
 from tests.sim.timeline import Timeline
 from tests.sim.truth import Truth
@@ -41,6 +42,7 @@ ACTORS: Final = {
     "retention": 0.7,
     "user": 14.0,
     "operator": 4.0,
+    "admin": 1.2,
     "nobody": 10.0,
 }
 CALM_ACTORS: Final = ("cluster", "claim", "site", "orphan", "scheduling", "attempt", "job")
@@ -48,9 +50,13 @@ PAUSES: Final = {"short": 0.75, "long": 0.2, "very long": 0.05}
 LENGTHS: Final = {"short": (0.0, 0.5), "long": (0.5, 5.0), "very long": (5.0, 45.0)}
 END_SECONDS: Final = 6 * 3600.0
 CALM_ROUND_SECONDS: Final = 6.0
-CALM_STRIDE_SECONDS: Final = 1200.0
-QUIET_ROUNDS: Final = 60
+CALM_STRIDE_SECONDS: Final = 1800.0
+QUIET_SECONDS: Final = 360.0
 """Without an event; longer than anything that is under way keeps silent."""
+
+QUIET_GROWTH: Final = 1.3
+"""Of the rounds while nothing happens: what waits for a moment is met soon after it, and what waits for nothing costs
+little."""
 
 
 class World:
@@ -65,6 +71,7 @@ class World:
         self.steps = 0
         self.database_is_away = False
         self.cloud = FakeCloud(now=lambda: self.timeline.now)
+        self.admins = Admins(self)
         self.apis = [ApiReplica(self, f"api-{number}") for number in (1, 2)]
         self.loops = [LoopsReplica(self, f"loops-{number}") for number in (1, 2)]
         self.judge = Judge(self)
@@ -83,7 +90,9 @@ class World:
         self.operators = Operators(self)
         self._depth = 0
         self._acting: set[str] = set()
-        self._calm_rounds = self._quiet_rounds = 0
+        self._calm_rounds = 0
+        self._quiet_since: float | None = None
+        self._is_at_rest = False
         self._begin()
 
     def step(self) -> None:
@@ -117,6 +126,8 @@ class World:
         self.database_is_away = self.objects.is_away = False
         heal(self)
         self.operators.repair()
+        self.admins.repair()
+        self.judge.promises.calm_since = self.timeline.now
         end = self.timeline.seconds + END_SECONDS
         while self.timeline.seconds < end:
             self.timeline.pass_seconds(self._until_something_is_due())
@@ -127,12 +138,17 @@ class World:
         """While jobs are under way; afterwards hours pass in strides."""
         if self._is_quiet:
             return CALM_STRIDE_SECONDS
+        longest = max(CALM_ROUND_SECONDS, (QUIET_GROWTH - 1) * self._quiet_seconds)
         due = self.timeline.next_in_seconds
-        return CALM_ROUND_SECONDS if due is None else min(max(due, 0.5), CALM_ROUND_SECONDS)
+        return longest if due is None else min(max(due, 0.5), longest)
+
+    @property
+    def _quiet_seconds(self) -> float:
+        return 0.0 if self._quiet_since is None else self.timeline.seconds - self._quiet_since
 
     @property
     def _is_quiet(self) -> bool:
-        return self.judge.is_all_ended() or self._quiet_rounds > QUIET_ROUNDS
+        return self.judge.is_all_ended() or self._is_at_rest
 
     def _calm_round(self) -> None:
         self._follow_the_clouds()
@@ -149,8 +165,12 @@ class World:
                 self._turn(other, "scheduling")
         before = self.judge.events
         self.judge.look()
-        self._quiet_rounds = 0 if self.judge.events > before else self._quiet_rounds + 1
-        if self._quiet_rounds == QUIET_ROUNDS:
+        if self.judge.events > before:
+            self._quiet_since, self._is_at_rest = None, False
+        elif self._quiet_since is None:
+            self._quiet_since = self.timeline.seconds
+        if self._quiet_seconds > QUIET_SECONDS and not self._is_at_rest:
+            self._is_at_rest = True
             self.judge.look_at_who_waits()
 
     def tell(self, line: str) -> None:
@@ -232,6 +252,7 @@ class World:
         services = services_of(self, NoFaults(), self.objects)
         set_up(services)
         projects.create_project(services, ROOT, "other")
+        self.admins.plant(services)
         for site in self.registered:
             self.operators.attach(site.name)
         for replica in self.loops:
@@ -239,13 +260,15 @@ class World:
         self.chance.is_calm = False
 
     def _act(self, actor: str) -> None:
-        if self.chance.is_calm and actor in ("user", "operator", "sweep"):
+        if self.chance.is_calm and actor in ("user", "operator", "admin", "sweep"):
             return
         match actor:
             case "user":
                 self.users.wish()
             case "operator":
                 self.operators.word()
+            case "admin":
+                self.admins.word()
             case "nobody":
                 pass
             case what:

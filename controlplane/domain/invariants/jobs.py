@@ -85,11 +85,11 @@ def _seats(dossier: Dossier, attempt: Attempt, ask: Ask | None) -> Iterator[Brea
     if held and not attempt.is_live:
         sentence = f"has ended and still holds {len(held)} seats"
         yield Breach(rule=Rule.SEATS_NOT_RELEASED, subject=attempt.id, sentence=sentence)
-    wanted = list(range(ask.tasks)) if ask else []
     ranks = sorted(seat.rank for seat in (held if attempt.is_live else seats))
-    if ranks != wanted:
+    if ask is None or ranks != list(range(len(ranks))) or not ask.fewest <= len(ranks) <= ask.tasks:
         verb = "holds" if attempt.is_live else "had"
-        sentence = f"is {attempt.state} and {verb} the seats of ranks {ranks} instead of {wanted}"
+        wanted = f"{ask.fewest} to {ask.tasks} tasks" if ask else "no ask"
+        sentence = f"is {attempt.state} and {verb} the seats of ranks {ranks} for {wanted}"
         yield Breach(rule=Rule.SEATS_ARE_PLACEMENTS, subject=attempt.id, sentence=sentence)
     if ask is not None and any(seat.amounts != ask.amounts for seat in seats):
         sentence = f"has a seat of another size than its ask, {words(ask.amounts)}"

@@ -8,15 +8,20 @@ import pytest
 from controlplane.domain.claims import CLAIM, Claim, ClaimState, Launch, launch_id
 from controlplane.domain.clusters import CLUSTER, ClusterState
 from controlplane.domain.events import Event
+from controlplane.domain.ids import NodeId
 from controlplane.domain.invariants import (
+    BookedSeat,
     Breach,
     ClaimFile,
+    Dossier,
     Rule,
     of_claim,
     of_cluster,
     of_edges,
+    of_job,
     of_placings,
 )
+from controlplane.domain.jobs import JobState, Traits
 from tests import factories
 from tests.factories import NOON, after
 
@@ -111,3 +116,27 @@ def test_a_breach_reads_as_a_sentence() -> None:
         subject=late.id,
         sentence="it has no event: that of its birth is missing",
     )
+
+
+@pytest.mark.parametrize(("ranks", "found"), [((0, 1), []), ((0,), [Rule.SEATS_ARE_PLACEMENTS])])
+def test_an_elastic_attempt_has_at_least_the_seats_it_may_start_with(
+    ranks: tuple[int, ...], found: list[Rule]
+) -> None:
+    traits = Traits(tasks_min=2)
+    asked, attempt = factories.ask(tasks=4, traits=traits), factories.attempt()
+    seats = tuple(
+        BookedSeat(
+            attempt_id=attempt.id, rank=rank, node_id=NodeId("n"), amounts=asked.amounts, released_at=None
+        )
+        for rank in ranks
+    )
+    dossier = Dossier(
+        job=factories.job(state=JobState.ACTIVE),
+        asks=(asked,),
+        attempts=(attempt,),
+        seats=seats,
+        ranks=(),
+        events=(),
+        kept_since=after(3600),
+    )
+    assert rules(of_job(dossier)) == found

@@ -1,0 +1,158 @@
+"""What holds once a plan changes nothing any more: nobody waits for what is there, and every reason is true."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from controlplane.domain.amounts import Amounts
+from controlplane.domain.ids import NodeId, QueueId
+from controlplane.domain.queues import Reclaim
+from controlplane.domain.quotas import QuotaTree
+from schedulers.base import (
+    AskClass,
+    Defer,
+    NodeView,
+    Plan,
+    Policy,
+    ReasonCode,
+    RunningAsk,
+    Snapshot,
+    Tier,
+    microseconds,
+)
+from schedulers.simulator import task_amounts
+from schedulers.testing.fairness import usage_of
+from schedulers.whatif import counterfactual
+from tests.sim.scheduling.sums import class_of, request
+
+SECOND: Final = 1_000_000
+MOST_EXPLAINED: Final = 4
+"""Asks that wait; where more do, those before it in line take what would help, change after change."""
+
+SCARCE: Final = frozenset({ReasonCode.NO_QUOTA, ReasonCode.NO_ROOM})
+ON_THEIR_WAY: Final = frozenset({ReasonCode.WAITING_FOR_SEATS, ReasonCode.WAITING_FOR_MACHINES})
+
+Room = dict[NodeId, Amounts]
+
+
+def broken_at_rest(policy: Policy, snapshot: Snapshot, plan: Plan) -> Iterator[str]:
+    """Of a world in which the plan changed nothing."""
+    for defer in plan.defers:
+        if defer.code in SCARCE and (where := _feasible(snapshot, defer)) is not None:
+            yield f"{defer.class_id} waits for {defer.code}, and would fit on {where}"
+        yield from _envies(snapshot, defer)
+    told = [defer for defer in plan.defers if defer.code not in ON_THEIR_WAY]
+    if told and len(snapshot.asks.ids) <= MOST_EXPLAINED:
+        # One of them, a different one each time: a counterfactual costs several plans.
+        chosen = told[microseconds(snapshot.now) // SECOND % len(told)]
+        if counterfactual(policy, snapshot, chosen.class_id) is None:
+            yield f"{chosen.class_id} waits for {chosen.code}, and nothing that the plan names would help"
+
+
+def _feasible(snapshot: Snapshot, defer: Defer) -> str | None:
+    """[10] A cluster and flavor on which the fewest tasks of a simple class fit, with quota for them; None: nowhere."""
+    its = snapshot.classes[defer.class_id]
+    queues = {queue.id: queue for queue in snapshot.queues}
+    if its.topology is not None or queues[QueueId(its.queue_id)].stopped:
+        return None
+    fewest = its.tasks if its.tasks_min is None else its.tasks_min
+    tree = usage_of(snapshot)
+    room = _unpromised(snapshot)
+    for cluster, flavor in sorted({(node.cluster_id, node.flavor) for node in snapshot.nodes}):
+        nodes = [each for each in snapshot.nodes if (each.cluster_id, each.flavor) == (cluster, flavor)]
+        seats = sum(_times(its.amounts, room[node.id]) for node in nodes if _takes(node, its))
+        queue = QueueId(its.queue_id)
+        whole = Amounts()
+        for _ in range(fewest):
+            whole = whole.plus(its.amounts)
+        if seats >= fewest and tree.fits(queue, request(tree, queue, flavor, whole)):
+            return f"{cluster}, flavor {flavor}"
+    return None
+
+
+def _unpromised(snapshot: Snapshot) -> Room:
+    """Free on each node when everything that is promised, now or later, is left alone."""
+    room = {node.id: node.free for node in snapshot.nodes}
+    memory = snapshot.memory
+    queued = dict(zip(snapshot.asks.ids, snapshot.asks.classes, strict=True))
+    kept = [(each.ask_id, each.seats) for each in memory.nominations]
+    kept += [(each.ask_id, each.seats) for each in memory.reservations]
+    for ask_id, seats in kept:
+        if ask_id in queued:
+            for rank, node_id in seats:
+                amounts = task_amounts(class_of(snapshot, ask_id), rank)
+                room[node_id] = room.get(node_id, Amounts()).minus(amounts)
+    return room
+
+
+def _envies(snapshot: Snapshot, defer: Defer) -> Iterator[str]:
+    """[12] Whoever wants what its queue owns does not wait while others sit on borrowed seats that would do."""
+    its = snapshot.classes[defer.class_id]
+    queues = {queue.id: queue for queue in snapshot.queues}
+    mine = queues[QueueId(its.queue_id)]
+    if its.tasks > 1 or its.topology is not None or mine.stopped or defer.code not in SCARCE:
+        return
+    if mine.preemption.reclaim is not Reclaim.ANY or any(
+        seat.leaving for ask in snapshot.running for seat in ask.seats
+    ):
+        return
+    tree, room = usage_of(snapshot), _unpromised(snapshot)
+    nodes = {node.id: node for node in snapshot.nodes}
+    for ask in snapshot.running:
+        theirs = snapshot.classes[ask.ask_class]
+        if theirs.tasks > 1 or not _may_go(snapshot, ask, theirs) or theirs.queue_id == its.queue_id:
+            continue
+        node = nodes.get(ask.seats[0].node_id)
+        if node is None or not _takes(node, its):
+            continue
+        if not its.amounts.fits_in(room[node.id].plus(theirs.amounts)):
+            continue
+        if _would_be_its_own(tree, its, theirs, node) and _is_borrowed(tree, theirs, node):
+            yield f"{defer.class_id} waits for what its queue owns, and {ask.id} sits on it as a borrower"
+
+
+def _may_go(snapshot: Snapshot, ask: RunningAsk, its: AskClass) -> bool:
+    return its.tier is not Tier.PINNED and ask.protected_until <= microseconds(snapshot.now)
+
+
+def _would_be_its_own(tree: QuotaTree, its: AskClass, theirs: AskClass, node: NodeView) -> bool:
+    """Within its queue's nominal quota, and with room in the tree once the other has gone."""
+    queue, other = QueueId(its.queue_id), QueueId(theirs.queue_id)
+    if tree.roots.get(queue) != tree.roots.get(other):
+        return False
+    wanted = request(tree, queue, node.flavor, its.amounts)
+    freed = request(tree, other, node.flavor, theirs.amounts)
+    if not wanted or not freed:
+        return False
+    owns = all(
+        tree.usage(queue, cell) + amount <= tree.guaranteed(queue, cell) for cell, amount in wanted.items()
+    )
+    tree.remove(other, freed)
+    fits = tree.fits(queue, wanted)
+    tree.add(other, freed)
+    return owns and fits
+
+
+def _is_borrowed(tree: QuotaTree, theirs: AskClass, node: NodeView) -> bool:
+    """All of it lies beyond what its queue owns, whichever of the queue's work is counted first."""
+    other = QueueId(theirs.queue_id)
+    freed = request(tree, other, node.flavor, theirs.amounts)
+    above = tree.path(other)[:-1]
+    for cell, amount in freed.items():
+        if any(tree.usage(each, cell) <= tree.subtree(each, cell) for each in above):
+            return False
+        if amount <= tree.guaranteed(other, cell):
+            return False  # alone it would fit, so it may be what its queue is guaranteed
+    return bool(freed)
+
+
+def _takes(node: NodeView, its: AskClass) -> bool:
+    tolerated = {key for key, _ in its.tolerations}
+    return node.healthy and all(key in tolerated for key, _ in node.taints)
+
+
+def _times(amounts: Amounts, room: Amounts) -> int:
+    """How many of that size fit."""
+    count, left = 0, room
+    while amounts.named() and amounts.fits_in(left):
+        count, left = count + 1, left.minus(amounts)
+    return count

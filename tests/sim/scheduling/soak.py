@@ -1,0 +1,69 @@
+"""The soak: histories that nobody has seen yet, for as long as is given. The next one is stored, and totals add up."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from schedulers.fair.policy import Fair
+from tests.sim.scheduling.rehearsals import Outcome, page, rehearse_many
+
+RECORD: Final = Path(__file__).parents[3] / ".soak" / "scheduling.json"
+FIRST: Final = 1_000_001
+"""Far above the histories that every test run has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Of all soaks on this machine."""
+
+    next_history: int = FIRST
+    histories: int = 0
+    events: int = 0
+    plans: int = 0
+    violations: int = 0
+    seconds: float = 0.0
+
+    def plus(self, outcome: Outcome) -> "Record":
+        return replace(
+            self,
+            next_history=outcome.seed + 1,
+            histories=self.histories + 1,
+            events=self.events + outcome.events,
+            plans=self.plans + outcome.plans,
+            violations=self.violations + (outcome.violation is not None),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.histories} histories of scheduling, {self.events} events, {self.plans} plans, "
+            f"{self.violations} violations, {self.seconds:.0f} s"
+        )
+
+
+def soak(seconds: float, *, told: Callable[[str], object]) -> Record:
+    """Stops at the first violation, with its smallest history. Returns what this soak alone has shown."""
+    before = Record(**json.loads(RECORD.read_text())) if RECORD.exists() else Record()
+    mine, began = Record(next_history=before.next_history), time.monotonic()
+    for outcome in rehearse_many(_seeds(before.next_history, until=began + seconds)):
+        mine = replace(mine.plus(outcome), seconds=time.monotonic() - began)
+        if outcome.violation is not None:
+            told(page(outcome, Fair()))
+            break
+    added = {name: value + getattr(before, name) for name, value in asdict(mine).items()}
+    whole = Record(**(added | {"next_history": mine.next_history}))
+    RECORD.parent.mkdir(exist_ok=True)
+    RECORD.write_text(json.dumps(asdict(whole), indent=2) + "\n")
+    told(f"this soak: {mine}")
+    told(f"all soaks: {whole}")
+    return mine
+
+
+def _seeds(first: int, *, until: float) -> Iterator[int]:
+    for seed in count(first):
+        if time.monotonic() > until:
+            return
+        yield seed

@@ -1,0 +1,50 @@
+"""Random histories of scheduling: no law is broken, in every process alike, and what fails is made small."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+from schedulers.base import Plan, Snapshot
+from schedulers.fair.policy import Fair
+from tests.sim.scheduling.histories import draw
+from tests.sim.scheduling.rehearsals import carry_out, page, rehearse, smallest
+
+HISTORIES = 8
+
+
+class Forgetful(Fair):
+    """Preempts, and promises the seats to nobody for any time."""
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        plan = super().plan(snapshot)
+        return replace(plan, preempts=tuple(replace(each, seats=()) for each in plan.preempts))
+
+
+def test_eight_histories_break_no_law() -> None:
+    for seed in range(1, HISTORIES + 1):
+        outcome = rehearse(seed)
+        assert outcome.violation is None, page(outcome, Fair())
+        assert outcome.plans > HISTORIES  # a history in which nobody plans breaks no law either
+
+
+def test_a_history_is_the_same_in_every_process() -> None:
+    command = [sys.executable, "-m", "tests.sim.scheduling", "hashes", "3"]
+    for hash_seed in ("1", "4242"):
+        done = subprocess.run(
+            command,
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        assert done.stdout == f"{rehearse(3).trace_hash}\n"
+
+
+def test_a_history_that_breaks_a_law_is_made_small() -> None:
+    history = next(
+        each for each in map(draw, range(1, 9)) if carry_out(each, Forgetful()).violation is not None
+    )
+    small = smallest(history, Forgetful())
+    assert carry_out(small, Forgetful()).violation is not None
+    assert len(small.events) < len(history.events) / 4
