@@ -52,8 +52,10 @@ class Promises:
 
     def look_at_who_was_preempted(self, tx: Tx) -> None:
         """At rest: nobody went in vain, nobody is still going, and in calm hours nobody goes for the same one twice."""
-        if standing := [ask.id for _, ask in _standing(tx)]:
-            raise Violation(f"seats are promised to {standing}, and nobody starts on them")
+        present = {node.id for node in tx.nodes.present(None)}
+        for nomination, ask in _standing(tx):
+            if all(node_id in present for _, node_id in nomination.seats):
+                raise Violation(f"seats are promised to {ask.id}, which does not start on them")
         attempts = [
             each for own in tx.attempts.of_jobs(tx.audits.job_ids(None, MOST_JOBS)).values() for each in own
         ]
