@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from controlplane.domain.errors import StaleWrite
+from controlplane.domain.events import Event
 from controlplane.domain.ids import AskId, JobId
 from controlplane.domain.jobs import Ask, Job, JobState
 from controlplane.domain.leases import Lease
@@ -67,6 +68,12 @@ def note_memory(tx: Tx, lease: Lease, plan: Plan) -> None:
     tx.memories.reserve(plan.reserves)
     if plan.past_uses:
         tx.memories.note_past_uses(plan.past_uses)
+
+
+def note_fault(tx: Tx, lease: Lease, *, policy: str, problem: str) -> None:
+    """An alert: the policy's answer was not followed, and what was decided before stands."""
+    tx.leases.fence(lease)
+    tx.events.add(Event(kind="policy.failed", subject=policy, at=tx.now, data={"problem": problem}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,8 +20,6 @@ from controlplane.operations.services import Services
 from controlplane.store import QuotaNode, Tx
 from schedulers.base import DEFAULT_FLAVOR
 
-MOST_QUEUES = 100_000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeName:
@@ -176,7 +174,7 @@ def _views(tx: Tx) -> list[QuotaView]:
     nodes = tx.quotas.nodes()
     tree = _tree(tx, nodes)
     names = {each.queue.id: each.queue.name for each in nodes}
-    owners = {queue.id: queue.project_id for queue in tx.queues.list(None, None, MOST_QUEUES)}
+    owners = {queue.id: queue.project_id for queue in tx.queues.every()}
     projects = project_names(tx, frozenset(owners.values()))
     return [
         QuotaView(
@@ -224,12 +222,12 @@ def _flavors(tx: Tx) -> frozenset[str]:
 
 
 def _seen_queues(tx: Tx, project_id: ProjectId | None) -> set[QueueId]:
-    return {queue.id for queue in tx.queues.list(project_id, None, MOST_QUEUES)}
+    return {queue.id for queue in tx.queues.every(project_id)}
 
 
 def queue_names(tx: Tx, project_id: ProjectId | None) -> dict[QueueId, str]:
     """`project/queue` of every queue; of one project, or of all."""
-    queues = tx.queues.list(project_id, None, MOST_QUEUES)
+    queues = list(tx.queues.every(project_id))
     projects = project_names(tx, frozenset(queue.project_id for queue in queues))
     return {queue.id: f"{projects[queue.project_id]}/{queue.name}" for queue in queues}
 

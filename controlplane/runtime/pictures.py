@@ -39,7 +39,6 @@ from schedulers.base import (
 )
 
 CAPACITY_KINDS = ("attempt.", "cluster.", "node.", "claim.", "site.", "flavor.")
-OWNER_PAGE = 10_000
 TOPOLOGY_LABEL = "topology.crossdock.io/"
 """`topology.crossdock.io/<n>-<level>`: a node's domain on the level, the outermost first by n."""
 
@@ -318,7 +317,7 @@ def _owners(tx: Tx) -> dict[QueueId, _Owner]:
     rules = tx.residencies.rules()
     return {
         queue.id: _Owner(project_id=queue.project_id, residency=rules.of_project(queue.project_id))
-        for queue in tx.queues.list(None, None, OWNER_PAGE)
+        for queue in tx.queues.every()
     }
 
 

@@ -9,9 +9,10 @@ from functools import partial
 
 from controlplane.domain.errors import NoLongerKept, StaleWrite, Unavailable
 from controlplane.domain.leases import Lease
-from controlplane.operations.placements import BATCH, apply_places, note_defers, note_memory
+from controlplane.operations.placements import BATCH, apply_places, note_defers, note_fault, note_memory
 from controlplane.operations.preemptions import apply_preempts
 from controlplane.operations.purchases import Purchasing, apply_provisions, apply_releases
+from controlplane.runtime.advice import Fault, advice
 from controlplane.runtime.bell import Bell
 from controlplane.runtime.markets import market
 from controlplane.runtime.pictures import Sight, deltas, snapshot
@@ -48,11 +49,15 @@ class SchedulingLoop:
         bell: Bell,
         holder: str,
         leader_seconds: float,
+        policy_seconds: float = 60.0,
         builders: AbstractSet[str] = frozenset(),
         min_runtime: timedelta = timedelta(),
         means: Purchasing | None = None,
     ) -> None:
-        """`builders`: adapters that build a Ray cluster for each attempt. `means` None: nothing is bought."""
+        """`policy_seconds`: after which a plan is no longer waited for, however slow the machine is.
+
+        `builders`: adapters that build a Ray cluster for each attempt. `means` None: nothing is bought.
+        """
         self._store = store
         self._policy = policy
         self._bell = bell
@@ -60,8 +65,11 @@ class SchedulingLoop:
         self._leader_seconds = leader_seconds
         self._builders = builders
         self._means = None if policy.is_simple else means
+        self._policy_seconds = policy_seconds
         self._sight = Sight(is_simple=policy.is_simple, min_runtime=min_runtime)
         self._leading: _Leadership | None = None
+        self._fault: Fault | None = None
+        """Of the last answer, until one can be followed."""
 
     def run(self) -> None:
         heard = -1
@@ -90,9 +98,16 @@ class SchedulingLoop:
         leading = self._lead()
         if leading is None:
             return
-        now = self._follow(leading)
+        now, changes = self._follow(leading)
         self._renew(leading, now)
-        self._commit(leading, leading.engine.plan(version=leading.version, now=now))
+        seconds = self._policy_seconds
+        plan = advice(leading.engine, changes, version=leading.version, now=now, seconds=seconds)
+        if isinstance(plan, Fault):
+            self._tell(leading.lease, plan)
+            self._leading = self._begin(leading.lease)
+            return
+        self._fault = None
+        self._commit(leading, plan)
 
     def _lead(self) -> _Leadership | None:
         if self._leading is None:
@@ -114,7 +129,16 @@ class SchedulingLoop:
         log.info("leadership.taken", extra={"holder": self._holder, "token": lease.token})
         return _Leadership(lease=lease, engine=self._policy.start(seen), cursor=cursor)
 
-    def _follow(self, leading: _Leadership) -> datetime:
+    def _tell(self, lease: Lease, fault: Fault) -> None:
+        """Once, for as long as it is the same: the policy is asked again at every turn."""
+        if fault != self._fault:
+            self._store.write(
+                partial(note_fault, lease=lease, policy=self._policy.name, problem=fault.problem)
+            )
+        self._fault = fault
+
+    def _follow(self, leading: _Leadership) -> tuple[datetime, list[Delta]]:
+        """The moment, and what has changed since the last turn."""
         with self._store.read() as tx:
             events, cursor = tx.events.subjects_after(leading.cursor, FEED_PAGE)
             changes = self._changes(tx, leading, events)
@@ -123,10 +147,9 @@ class SchedulingLoop:
         if seen is not None and seen != leading.market:
             leading.market = seen
             changes.append(seen)
-        leading.engine.apply(changes)
         leading.cursor = cursor
         leading.version += len(events)
-        return now
+        return now, changes
 
     def _changes(self, tx: Tx, leading: _Leadership, events: Sequence[tuple[str, str]]) -> list[Delta]:
         """A rule says of every class where its asks may be: with a new one all of them are seen anew."""

@@ -1,6 +1,6 @@
 """Projects' and queues' tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Final
 
@@ -13,6 +13,7 @@ from controlplane.store.rows import Row, micros, moment
 from controlplane.store.schema import PROJECTS, QUEUES
 from controlplane.store.statements import Statement, bound, inserted, is_in, listed
 
+_PAGE: Final = 10_000
 _P: Final = PROJECTS.c
 _Q: Final = QUEUES.c
 _PROJECT: Final = select(_P.id, _P.name, _P.created_at)
@@ -85,6 +86,14 @@ class Queues:
         params = {"project_id": project_id, "after": after or "", "limit": limit}
         rows = self._link.rows(_queue_page(of_a_project=project_id is not None), params)
         return [_queue(row) for row in rows]
+
+    def every(self, project_id: ProjectId | None = None) -> Iterator[Queue]:
+        """All of them by id, read in pages."""
+        page, after = self.list(project_id, None, _PAGE), QueueId("")
+        while page:
+            yield from page
+            after = page[-1].id
+            page = self.list(project_id, after, _PAGE)
 
 
 @cache
