@@ -59,9 +59,6 @@ class ReasonCode(StrEnum):
     OVER_BUDGET = "over_budget"
     """Would be bought, but costs more than is left."""
 
-    NOT_LOOKED_AT = "not_looked_at"
-    """The plan's bound on effort was reached before its turn."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:

@@ -5,7 +5,6 @@ that answer is committed, what was decided before stands, and an event says so.
 """
 
 import ctypes
-import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from schedulers.base import Delta, Engine, Plan
+from schedulers.base import Delta, Engine, Place, Plan, Preempt
 
 T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +33,11 @@ def advice(
 ) -> Plan | Fault:
     """The engine is told the changes and asked for a plan. After a fault it is not to be asked again."""
 
-    def ask() -> Plan:
+    def ask() -> Plan | Fault:
         engine.apply(changes)
-        return engine.plan(version=version, now=now)
+        return _sound(engine.plan(version=version, now=now), version)
 
-    answer = within(seconds, lambda: _sound(ask(), version))
-    if isinstance(answer, Fault):
-        log.error("policy.failed", extra={"problem": answer.problem})
-    return answer
+    return within(seconds, ask)
 
 
 def within(seconds: float, do: Callable[[], T | Fault]) -> T | Fault:
@@ -97,7 +91,7 @@ def _sound(plan: object, version: int) -> Plan | Fault:
 def _flaws(plan: Plan, version: int) -> Iterator[str]:
     if plan.version != version:
         yield f"answered for version {plan.version}, was asked for {version}"
-    granted = [*plan.places, *plan.preempts]
+    granted: list[Place | Preempt] = [*plan.places, *plan.preempts]
     ask_id, times = next(iter(Counter(each.ask_id for each in granted).most_common(1)), ("", 0))
     if times > 1:
         yield f"seats {ask_id} {times} times"

@@ -12,7 +12,7 @@ from controlplane.domain.leases import Lease
 from controlplane.operations.placements import BATCH, apply_places, note_defers, note_fault, note_memory
 from controlplane.operations.preemptions import apply_preempts
 from controlplane.operations.purchases import Purchasing, apply_provisions, apply_releases
-from controlplane.runtime.advice import Fault, advice
+from controlplane.runtime.advice import Fault, advice, within
 from controlplane.runtime.bell import Bell
 from controlplane.runtime.markets import market
 from controlplane.runtime.pictures import Sight, deltas, snapshot
@@ -123,14 +123,19 @@ class SchedulingLoop:
         if (lease.until - now).total_seconds() < self._leader_seconds / 2:
             leading.lease = self._store.write(lambda tx: tx.leases.renew(lease, self._leader_seconds))
 
-    def _begin(self, lease: Lease) -> _Leadership:
+    def _begin(self, lease: Lease) -> _Leadership | None:
         with self._store.read() as tx:  # one snapshot: rows and cursor belong together
             seen, cursor = snapshot(tx, self._sight), tx.events.head()
         log.info("leadership.taken", extra={"holder": self._holder, "token": lease.token})
-        return _Leadership(lease=lease, engine=self._policy.start(seen), cursor=cursor)
+        engine = within(self._policy_seconds, lambda: self._policy.start(seen))
+        if isinstance(engine, Fault):
+            self._tell(lease, engine)
+            return None
+        return _Leadership(lease=lease, engine=engine, cursor=cursor)
 
     def _tell(self, lease: Lease, fault: Fault) -> None:
         """Once, for as long as it is the same: the policy is asked again at every turn."""
+        log.error("policy.failed", extra={"policy": self._policy.name, "problem": fault.problem})
         if fault != self._fault:
             self._store.write(
                 partial(note_fault, lease=lease, policy=self._policy.name, problem=fault.problem)

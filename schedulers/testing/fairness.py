@@ -6,6 +6,7 @@ by the plain rules of `domain.quotas` and not by anything that the policy works 
 
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +29,8 @@ from schedulers.base import (
 from schedulers.simulator import Simulation, task_amounts
 from schedulers.testing.cases import settle
 from schedulers.testing.scenes import Json, simulation_of, submit
-from schedulers.testing.worlds import scenes
+from schedulers.testing.twists import Twist, follow, twists
+from schedulers.testing.worlds import scenes, troubled
 from schedulers.whatif import counterfactual
 
 CYCLES = 200
@@ -79,18 +81,40 @@ class FairnessLaws:
         for simulation, plan in self._story(scene, early, ended):
             assert self.policy().plan(simulation.snapshot(backwards=True)) == plan
 
-    @given(scenes())
-    @settings(max_examples=40, deadline=None)
+    @given(scenes(), twists)
+    @settings(max_examples=60, deadline=None)
+    def test_the_engine_and_the_plain_plan_agree_whatever_happens_to_the_world(
+        self, scene: Json, story: list[Twist]
+    ) -> None:
+        follow(self.policy(), simulation_of(scene), story)
+
+    @given(troubled())
+    @settings(max_examples=60, deadline=None)
     def test_everybody_who_waits_is_told_what_would_help_and_it_does(self, scene: Json) -> None:
+        self.check_reasons(scene)
+
+    @pytest.mark.verify
+    @pytest.mark.timeout(900)
+    @given(troubled())
+    @settings(max_examples=1000, deadline=None)
+    def test_everybody_who_waits_is_told_what_would_help_and_it_does_in_a_thousand_worlds(
+        self, scene: Json
+    ) -> None:
+        self.check_reasons(scene)
+
+    def check_reasons(self, scene: Json) -> frozenset[ReasonCode]:
+        """Every change that is named is applied, and the plan made again; the codes that were given."""
         policy, simulation = self.policy(), simulation_of(scene)
+        if scene.get("is_nowhere"):
+            simulation.furnish([], [])
         settle(simulation, policy, CYCLES)
         snapshot = simulation.snapshot()
-        plan = policy.plan(snapshot)
-        told = {defer.class_id: defer for defer in plan.defers}
+        told = {defer.class_id: defer for defer in policy.plan(snapshot).defers}
         assert {ask.ask_class.id for ask in simulation.queued.values()} == set(told)
         for class_id, defer in told.items():
             if defer.code not in ON_THEIR_WAY:
                 assert counterfactual(policy, snapshot, class_id) is not None
+        return frozenset(defer.code for defer in told.values())
 
     @given(scenes())
     @settings(max_examples=40, deadline=None)

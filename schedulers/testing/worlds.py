@@ -1,5 +1,8 @@
 """Worlds to try a policy on: scenes drawn at random, in the format of the cases, so that a failing one can be kept."""
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from hypothesis import strategies as st
 
 from schedulers.testing.scenes import Json
@@ -112,3 +115,64 @@ def scenes(draw: st.DrawFn, most_asks: int = 12) -> Json:
         for number in range(draw(st.integers(1, most_asks)))
     ]
     return {"queues": rows, "nodes": draw(nodes()), "pending": asks, "flavors": ["default", "spot"]}
+
+
+def _blocked(scene: Json) -> Json:
+    return {**scene, "clusters": [{"name": name, "blocked": "is cordoned"} for name in ("east", "west")]}
+
+
+def _half_blocked(scene: Json) -> Json:
+    return {**scene, "clusters": [{"name": "east", "blocked": "is unreachable"}, {"name": "west"}]}
+
+
+def _stopped(scene: Json) -> Json:
+    return {**scene, "queues": [*scene["queues"][:-1], {**scene["queues"][-1], "stopped": True}]}
+
+
+def _asking(**more: object) -> Callable[[Json], Json]:
+    """Every second class asks for that as well."""
+
+    def change(scene: Json) -> Json:
+        odd = [row["class"][-1] in "024" for row in scene["pending"]]
+        rows = zip(scene["pending"], odd, strict=True)
+        return {**scene, "pending": [{**row, **more} if is_odd else row for row, is_odd in rows]}
+
+    return change
+
+
+def _selling(offer: Json, left: float) -> Callable[[Json], Json]:
+    """All queues buy at once, for so much money."""
+
+    def change(scene: Json) -> Json:
+        queues = [{**row, "burst_after_seconds": 0} for row in scene["queues"]]
+        whole = {"name": "big", "cluster": "east", "flavor": "default", "gpu": 8, "cpu": 32, "price": 2}
+        budgets = [{"queue": row["name"], "left": left, "ends_at": 10**6} for row in queues]
+        return {**scene, "queues": queues, "offers": [{**whole, **offer}], "budgets": budgets}
+
+    return change
+
+
+TROUBLES: Final[Mapping[str, Callable[[Json], Json]]] = {
+    "none": lambda scene: scene,
+    "nowhere": lambda scene: {**scene, "is_nowhere": True},
+    "blocked": _blocked,
+    "half blocked": _half_blocked,
+    "stopped": _stopped,
+    "accelerator": _asking(accelerator="h100"),
+    "region": _asking(regions=["mars"]),
+    "flavor": _asking(flavors=["gold"]),
+    "unknown level": _asking(topology={"level": "block", "mode": "required"}),
+    "one rack": _asking(topology={"level": "rack", "mode": "required"}, tasks=9, min=9),
+    "short rack": _asking(topology={"level": "rack", "mode": "required"}, tasks=3, min=3),
+    "long": _asking(runtime=60_000, tasks=3, min=3),
+    "sold out": _selling({"cool_until": 10**6}, left=1000),
+    "poor": _selling({}, left=0),
+    "rich": _selling({}, left=1000),
+}
+"""What may stand in the way, by name: between them they give every reason there is."""
+
+
+@st.composite
+def troubled(draw: st.DrawFn) -> Json:
+    """A scene with one thing in the way, or none."""
+    return TROUBLES[draw(st.sampled_from(sorted(TROUBLES)))](draw(scenes()))

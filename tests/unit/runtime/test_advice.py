@@ -7,7 +7,6 @@ from datetime import datetime
 
 import pytest
 
-from controlplane.domain.events import Event
 from controlplane.domain.ids import AskId, ClusterId, NodeId
 from controlplane.domain.jobs import JobState
 from controlplane.runtime.bell import Bell
@@ -88,7 +87,6 @@ WRONG: list[tuple[Answer, str]] = [
     (seats_twice, "seats a 2 times"),
     (gives_a_rank_twice, "gives a the ranks [0, 0]"),
     (says_something_else, "answered with a str, not a plan"),
-    (never_ends, "did not answer within 0.05 s"),
 ]
 
 
@@ -97,25 +95,36 @@ def test_what_is_wrong_is_dropped_and_told_once_and_the_next_sound_plan_is_carri
     world: World, wrong: Answer, problem: str
 ) -> None:
     first = world.submit()
-    policy = Moody([wrong, wrong, sensible])
-    world.loops.scheduling = SchedulingLoop(
-        store=world.services.store,
-        policy=policy,
-        bell=Bell(),
-        holder="me",
-        leader_seconds=10,
-        policy_seconds=0.05,
-    )
+    policy = Moody([wrong, wrong])
+    world.loops.scheduling = _loop(world, policy)
     before = world.attempts(first)
     world.loops.scheduling.step()
     world.loops.scheduling.step()
-    assert [(event.subject, event.data["problem"]) for event in _failures(world)] == [("moody", problem)]
+    assert _problems(world) == [problem]
     assert world.attempts(first) == before
     policy.answers.extend([sensible] * 100)
-    second = world.submit()
-    assert world.job(second).state is JobState.ACTIVE
+    assert world.job(world.submit()).state is JobState.ACTIVE
 
 
-def _failures(world: World) -> list[Event]:
+def test_who_never_answers_is_interrupted(world: World) -> None:
+    loop = _loop(world, Moody([never_ends]), policy_seconds=0.05)
+    loop.step()
+    assert _problems(world) == ["did not answer within 0.05 s"]
+
+
+def _loop(world: World, policy: Moody, *, policy_seconds: float = 60.0) -> SchedulingLoop:
+    store = world.services.store
+    return SchedulingLoop(
+        store=store,
+        policy=policy,
+        bell=Bell(store.change_marker),
+        holder="me",
+        leader_seconds=10,
+        policy_seconds=policy_seconds,
+    )
+
+
+def _problems(world: World) -> list[object]:
     with world.services.store.read() as tx:
-        return [event for _, event in tx.events.after(None, 1000)[0] if event.kind == "policy.failed"]
+        events = [event for _, event in tx.events.after(None, 1000)[0]]
+    return [event.data["problem"] for event in events if event.kind == "policy.failed"]
