@@ -1,6 +1,9 @@
-"""Trainings that need Ray itself: parameter servers, and ranks that come and go."""
+"""What needs Ray itself: parameter servers, ranks that come and go, and batch inference."""
 
+import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -9,10 +12,19 @@ import pytest
 
 from tests.plain_ray import PlainRay, until
 from tests.ray_cluster import running_cluster
-from tests.recipe_attempts import TRAINING, Attempt, lent
+from tests.recipe_attempts import RECIPES, TRAINING, Attempt, inherited, lent
 
 START_SECONDS: Final = 300.0
 ROUNDING: Final = 1e-4
+SHARDS: Final = 300
+UNTRAINED: Final = """
+import sys
+from pathlib import Path
+from learning.export.onnx_files import exported
+from learning.models.tasks import TASKS, TaskName
+task = TASKS[TaskName.DIGITS]
+Path(sys.argv[1]).write_bytes(exported(task.network({}), task, task.load(0)[0]))
+"""
 CLICKS: Final = (
     *TRAINING,
     "--task=interactions",
@@ -83,7 +95,7 @@ def test_stopped_with_servers_it_resumes_to_the_same_weights(
 def test_an_elastic_training_loses_a_node_and_goes_on(tmp_path: Path) -> None:
     arguments = (*TRAINING, "--epochs=400", "--patience-epochs=0", "--workers=2", "--least-workers=1")
     with (
-        running_cluster(tmp_path / "ray", orphan_seconds=60, cpus=1) as cluster,
+        running_cluster(tmp_path / "ray", orphan_seconds=60, cpus_per_node=1) as cluster,
         PlainRay.connected(cluster.gcs_address, cluster.boot()) as plain,
         Attempt.driven(plain, tmp_path / "elastic", arguments, is_booked=False) as attempt,
     ):
@@ -104,3 +116,48 @@ def _ranks_seen(attempt: Attempt) -> int:
         record["message"] for record in attempt.records("progress") if " trains on " in record["message"]
     ]
     return int(started[-1].split(" of ")[1].split()[0]) if started else 0
+
+
+def test_batch_inference_answers_every_shard_once_also_when_it_is_stopped_between(
+    ray: PlainRay, tmp_path: Path
+) -> None:
+    data, model = prepared(tmp_path)
+    arguments = ("learning.inference", f"--model={model}", f"--data={data}", "--split=train")
+    with Attempt.driven(ray, tmp_path / "stopped", arguments) as stopped:
+        until(lambda: _fractions(stopped)[1:] or stopped.is_over, START_SECONDS, lambda: stopped.log)
+        stopped.ranks[0].send_signal(signal.SIGTERM)
+        assert stopped.ended() == 128 + signal.SIGTERM, stopped.log
+    output = f"--output={tmp_path}/stopped/outputs"
+    before = {path.name: path.stat().st_mtime_ns for path in commits(tmp_path)}
+    assert 0 < len(before) < SHARDS
+    with Attempt.driven(ray, tmp_path / "resumed", (*arguments, output)) as resumed:
+        assert resumed.ended() == 0, resumed.log
+    after = {path.name: path.stat().st_mtime_ns for path in commits(tmp_path)}
+    assert len(after) == SHARDS
+    assert {name: after[name] for name in before} == before
+    assert _fractions(resumed)[0] == len(before) / SHARDS
+    index = json.loads((tmp_path / "stopped" / "outputs" / "answers.json").read_text())["answers"]
+    part = json.loads(Path(data, "manifest.json").read_text())["parts"]["train"]
+    assert [answer["shard"] for answer in index] == [shard["name"] for shard in part["shards"]]
+    assert sum(answer["examples"] for answer in index) == part["examples"]
+
+
+def prepared(folder: Path) -> tuple[str, str]:
+    """Digits in many shards, and a model that was never trained: what it answers does not matter here."""
+    data, model = f"{folder}/data", f"{folder}/model.onnx"
+    _python("-m", "learning.data", "--source=digits", f"--output={data}", f"--shards={SHARDS}")
+    _python("-c", UNTRAINED, model)
+    return data, model
+
+
+def _python(*arguments: str) -> None:
+    told = inherited() | {"PYTHONPATH": str(RECIPES)}
+    subprocess.run([sys.executable, *arguments], env=told, check=True, timeout=START_SECONDS)
+
+
+def commits(folder: Path) -> list[Path]:
+    return sorted((folder / "stopped" / "outputs" / "commits").glob("*.json"))
+
+
+def _fractions(attempt: Attempt) -> list[float]:
+    return [record["fraction"] for record in attempt.records("progress")]

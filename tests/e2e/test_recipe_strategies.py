@@ -95,6 +95,17 @@ def test_stopped_by_a_signal_to_one_rank_it_resumes_to_the_same_weights(
     assert resumed.model == straight.model
 
 
+def test_resumed_by_another_number_of_ranks_it_agrees_up_to_rounding(alone: Attempt, tmp_path: Path) -> None:
+    arguments = (*TEXT, *SGD, "--epochs=2", "--checkpoint-steps=5")
+    with Attempt.gang(tmp_path / "two", 2, arguments) as two:
+        assert two.ended() == 0, two.log
+    fifth = two.records("checkpoint")[0]
+    assert fifth["step"] == 5
+    with Attempt.gang(tmp_path / "one", 1, arguments, resume_from=fifth["uri"]) as one:
+        assert one.ended() == 0, one.log
+    assert two.losses()[:5] + one.losses() == pytest.approx(alone.losses(), abs=ROUNDING)
+
+
 def test_a_transformer_comes_near_the_entropy_of_its_text_and_never_below(trained: Trained) -> None:
     learned = trained("entropy", 1, "--epochs=20")
     entropy = GRAMMAR.nats_per_character()

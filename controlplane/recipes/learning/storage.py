@@ -3,12 +3,19 @@
 import hashlib
 import io
 import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from pyarrow.fs import FileSystem, LocalFileSystem
+
+
+def below(uri: str, name: str) -> str:
+    """A name below a URI, whose options stay at the end: `s3://bucket/a?region=b` has `s3://bucket/a/name?region=b`."""
+    place, mark, options = uri.partition("?")
+    return f"{place.rstrip('/')}/{name}{mark}{options}"
 
 
 def read(uri: str) -> bytes:
@@ -25,7 +32,7 @@ def write(uri: str, content: bytes) -> None:
         with files.open_output_stream(path) as stream:
             stream.write(content)
         return
-    part = Path(f"{path}.part")
+    part = Path(f"{path}.{uuid.uuid4().hex}.part")  # of its own: the same file may be written twice at once
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_bytes(content)
     _flush(part)

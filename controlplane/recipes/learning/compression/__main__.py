@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def compress(settings: Settings, output: str) -> Report:
     """Writes `model.onnx` and, where a network is left, `model.pt`; below the floor the report alone."""
-    model = files.read(settings.model if settings.model.endswith(".pt") else f"{settings.model}/model.pt")
+    model = files.read(settings.model_file)
     task = TASKS[model.task]
     training, held_out = _examples(settings, model)
     result = compressed(model, settings, training)
@@ -73,10 +73,10 @@ def compress(settings: Settings, output: str) -> Report:
         floor=settings.floor,
         published=after.accuracy >= settings.floor,
     )
-    storage.write(f"{output}/report.json", json.dumps(asdict(report), indent=2).encode())
+    storage.write(storage.below(output, "report.json"), json.dumps(asdict(report), indent=2).encode())
     if report.published:
-        storage.write(f"{output}/model.onnx", graph)
-        storage.write(f"{output}/model.pt", files.packed(result))
+        storage.write(storage.below(output, "model.onnx"), graph)
+        storage.write(storage.below(output, "model.pt"), files.packed(result))
     return report
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from .. import storage
 from ..models.tasks import TaskName
 
 
@@ -85,6 +86,10 @@ class Settings:
             raise ValueError(f"bits must be from {FEWEST_BITS} to {MOST_BITS}, not {self.bits}")
         if self.method in {Method.AWARE, Method.DISTIL} and self.epochs < 1:
             raise ValueError(f"{self.method} needs at least 1 of epochs, not {self.epochs}")
+
+    @property
+    def model_file(self) -> str:
+        return self.model if self.model.endswith(".pt") else storage.below(self.model, "model.pt")
 
     @property
     def becomes_calibrated_int8(self) -> bool:

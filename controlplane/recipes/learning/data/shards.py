@@ -22,6 +22,7 @@ from .examples import Examples
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
+SHAPES: Final = b"shapes"
 
 
 class Damaged(ValueError):
@@ -91,36 +92,49 @@ def write(
         removed=removed,
         parts={name: _write_part(uri, name, examples, shards) for name, examples in splits.items()},
     )
-    storage.write(f"{_folder(uri, MANIFEST)}", manifest.to_json())
+    storage.write(storage.below(uri, MANIFEST), manifest.to_json())
     return manifest
 
 
 def _write_part(uri: str, split: str, examples: Examples, shards: int) -> Part:
     written = []
     for number, indices in enumerate(np.array_split(np.arange(len(examples)), shards)):
-        content = _parquet(examples.take(indices))
+        content = encoded(examples.take(indices))
         # Named by content: a second preparation never changes a file that somebody reads.
         digest = hashlib.sha256(content).hexdigest()
         name = f"{split}-{number:05d}-{digest[:12]}.parquet"
-        storage.write(_folder(uri, name), content)
+        storage.write(storage.below(uri, name), content)
         written.append(Shard(name=name, examples=len(indices), sha256=digest))
     return Part(examples=len(examples), content_sha256=examples.sha256(), shards=tuple(written))
 
 
-def _parquet(examples: Examples) -> bytes:
+def encoded(examples: Examples) -> bytes:
+    """As a Parquet file, which also tells the shape of one example."""
+    shapes = {name: column.shape[1:] for name, column in examples.columns.items()}
     arrays = {
         name: pa.array(column)
         if column.ndim == 1
         else pa.FixedSizeListArray.from_arrays(pa.array(column.reshape(-1)), int(np.prod(column.shape[1:])))
         for name, column in examples.columns.items()
     }
+    table = pa.table(arrays).replace_schema_metadata({SHAPES: json.dumps(shapes)})
     content = io.BytesIO()
-    pq.write_table(pa.table(arrays), content, compression="zstd")
+    pq.write_table(table, content, compression="zstd")
     return content.getvalue()
 
 
+def decoded(content: bytes) -> Examples:
+    table = pq.read_table(io.BytesIO(content))
+    columns = {}
+    for name, shape in json.loads(table.schema.metadata[SHAPES]).items():
+        column = table[name].combine_chunks()
+        flat = column.flatten() if shape else column
+        columns[name] = flat.to_numpy(zero_copy_only=False).reshape(-1, *shape)
+    return Examples(columns=columns)
+
+
 def manifest(uri: str) -> Manifest:
-    return Manifest.from_json(storage.read(_folder(uri, MANIFEST)))
+    return Manifest.from_json(storage.read(storage.below(uri, MANIFEST)))
 
 
 def read(uri: str, split: str, *, rank: int = 0, ranks: int = 1) -> Iterator[Examples]:
@@ -128,22 +142,17 @@ def read(uri: str, split: str, *, rank: int = 0, ranks: int = 1) -> Iterator[Exa
 
     Raises `Damaged` for a file that is not as the manifest says.
     """
-    told = manifest(uri)
-    for shard in told.part(split).shards[rank::ranks]:
-        content = storage.read(_folder(uri, shard.name))
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != shard.sha256:
-            raise Damaged(f"{shard.name} has sha256 {digest}, its manifest says {shard.sha256}")
-        yield _examples(pq.read_table(io.BytesIO(content)), told.shapes)
+    for shard in manifest(uri).part(split).shards[rank::ranks]:
+        yield read_shard(uri, shard)
 
 
-def _examples(table: Any, shapes: Mapping[str, tuple[int, ...]]) -> Examples:  # noqa: ANN401 - pyarrow is untyped
-    columns = {}
-    for name, shape in shapes.items():
-        column = table[name].combine_chunks()
-        flat = column.flatten() if shape else column
-        columns[name] = flat.to_numpy(zero_copy_only=False).reshape(-1, *shape)
-    return Examples(columns=columns)
+def read_shard(uri: str, shard: Shard) -> Examples:
+    """Raises `Damaged` for a file that is not as the manifest says."""
+    content = storage.read(storage.below(uri, shard.name))
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != shard.sha256:
+        raise Damaged(f"{shard.name} has sha256 {digest}, its manifest says {shard.sha256}")
+    return decoded(content)
 
 
 def dataset(uri: str, split: str) -> Any:  # noqa: ANN401 - a ray.data.Dataset, which is untyped
@@ -151,11 +160,7 @@ def dataset(uri: str, split: str) -> Any:  # noqa: ANN401 - a ray.data.Dataset, 
     import ray.data
 
     files, _ = FileSystem.from_uri(uri)
-    paths = [FileSystem.from_uri(_folder(uri, shard.name))[1] for shard in manifest(uri).part(split).shards]
-    return ray.data.read_parquet(paths, filesystem=files)
-
-
-def _folder(uri: str, name: str) -> str:
-    """A name below a URI, whose options stay at the end."""
-    place, mark, options = uri.partition("?")
-    return f"{place.rstrip('/')}/{name}{mark}{options}"
+    paths = [
+        FileSystem.from_uri(storage.below(uri, shard.name))[1] for shard in manifest(uri).part(split).shards
+    ]
+    return ray.data.readencoded(paths, filesystem=files)

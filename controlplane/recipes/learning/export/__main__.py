@@ -32,14 +32,14 @@ def main() -> None:
     settings = flags.parse(
         Settings, None, prog="python -m learning.export", description="Pack a model for a device."
     )
-    output = settings.output or f"{os.environ.get('CROSSDOCK_OUTPUTS_URI') or '.'}/edge.zip"
-    model = files.read(f"{settings.model}/model.pt")
+    output = settings.output or storage.below(os.environ.get("CROSSDOCK_OUTPUTS_URI") or ".", "edge.zip")
+    model = files.read(storage.below(settings.model, "model.pt"))
     example, _ = TASKS[model.task].load(0)
     package = packed(
-        storage.read(f"{settings.model}/model.onnx"),
+        storage.read(storage.below(settings.model, "model.onnx")),
         task=model.task,
         example=example.first(1),
-        report=json.loads(storage.read(f"{settings.model}/report.json")),
+        report=json.loads(storage.read(storage.below(settings.model, "report.json"))),
         key=signing_key(Path(settings.signing_key).read_bytes()),
     )
     storage.write(output, package)

@@ -1,4 +1,4 @@
-"""Training: one loop of steps, and seven ways for several ranks to divide a step.
+"""Training: one loop of steps, and six ways for several ranks to divide a step.
 
     python -m learning.training --task text --strategy fully_sharded --epochs 4
 

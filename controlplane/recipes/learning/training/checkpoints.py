@@ -41,7 +41,7 @@ class Keeper:
 
     def write(self, checkpoint: Checkpoint) -> Record:
         """Returns the record that tells of it, when it is safe."""
-        uri = f"{self.folder}/step-{checkpoint.step:06d}/{STATE}"
+        uri = self._uri(checkpoint.step)
         content = {
             "must_match": dict(self.must_match),
             "step": checkpoint.step,
@@ -57,7 +57,10 @@ class Keeper:
         files, path = FileSystem.from_uri(self.folder)
         listed = files.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
         steps = [int(found.group(1)) for entry in listed if (found := FOLDER.search(entry.path))]
-        return f"{self.folder}/step-{max(steps):06d}/{STATE}" if steps else None
+        return self._uri(max(steps)) if steps else None
+
+    def _uri(self, step: int) -> str:
+        return storage.below(self.folder, f"step-{step:06d}/{STATE}")
 
     def read(self, uri: str, device: torch.device) -> Checkpoint:
         """Raises `OtherTraining` when settings or data differ, and names them."""

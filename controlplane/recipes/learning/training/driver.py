@@ -16,7 +16,7 @@ import ray
 import ray.train.torch
 from ray.actor import ActorHandle
 
-from .. import surroundings
+from .. import storage, surroundings
 from ..board import Board, Record
 from ..surroundings import Surroundings
 from . import examples
@@ -83,7 +83,7 @@ def _fit(here: Surroundings, settings: Settings, board: ActorHandle[Board]) -> b
         settings=settings,
         training=training,
         held_out=held_out,
-        checkpoints=f"{here.checkpoint_uri}/{here.attempt}",
+        checkpoints=storage.below(here.checkpoint_uri, here.attempt),
         outputs_uri=here.outputs_uri,
         resume_from=here.resume_from,
     )

@@ -8,6 +8,7 @@ from typing import Final
 import torch
 from torch import distributed
 
+from .. import storage
 from ..surroundings import read_gang
 from .examples import load
 from .outlets import ProcessOutlet
@@ -31,7 +32,7 @@ def train(settings: Settings, environment: Mapping[str, str] = os.environ) -> bo
             settings=settings,
             training=training,
             held_out=held_out,
-            checkpoints=f"{here.checkpoint_uri}/{here.attempt}",
+            checkpoints=storage.below(here.checkpoint_uri, here.attempt),
             outputs_uri=here.outputs_uri,
             resume_from=here.resume_from,
         )

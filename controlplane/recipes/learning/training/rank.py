@@ -177,5 +177,5 @@ def publish(
 ) -> None:
     """The model and what it measured."""
     model = packed_weights(settings.task, settings.size, weights)
-    storage.write(f"{outputs_uri}/model.pt", model)
-    storage.write(f"{outputs_uri}/metrics.json", json.dumps(facts, indent=2).encode())
+    storage.write(storage.below(outputs_uri, "model.pt"), model)
+    storage.write(storage.below(outputs_uri, "metrics.json"), json.dumps(facts, indent=2).encode())

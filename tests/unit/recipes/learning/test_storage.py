@@ -39,3 +39,8 @@ def test_a_state_comes_back_as_tensors(place: str) -> None:
 def test_the_same_state_is_saved_as_the_same_bytes() -> None:
     first, second = (storage.saved({"weights": torch.arange(4)}) for _ in range(2))
     assert first == second
+
+
+def test_a_name_below_a_uri_leaves_its_options_at_the_end() -> None:
+    assert storage.below("s3://bucket/a/?region=b", "c/d") == "s3://bucket/a/c/d?region=b"
+    assert storage.below("/plain/folder", "c") == "/plain/folder/c"

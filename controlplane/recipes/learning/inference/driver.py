@@ -1,0 +1,101 @@
+"""The driver: hands shards to Ray, commits what comes back, and says when it will be over."""
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+
+from .. import storage, surroundings
+from ..data import shards
+from ..data.shards import Shard
+from . import answers
+from .answers import Answer
+from .settings import Settings
+
+LOOK_EVERY_SECONDS: Final = 0.2
+
+ray_calls: Final[Any] = ray
+"""Untyped, as its types know neither retries of tasks nor lists of calls."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What was answered since this start began, and when the rest will be."""
+
+    shards: int
+    done: int
+    began: float
+    answered: int = 0
+
+    def told(self, now: float) -> str:
+        return f"{self.done} of {self.shards} shards{self._left(now)}"
+
+    def _left(self, now: float) -> str:
+        if not self.answered:
+            return ""
+        seconds = (now - self.began) / self.answered * (self.shards - self.done)
+        return f", {seconds:.0f} s left"
+
+
+def drive(settings: Settings) -> bool:
+    """True when every shard has its answer, False when it was stopped."""
+    here = surroundings.read(os.environ, workers=settings.workers)
+    output = settings.output or here.outputs_uri
+    model = storage.read(settings.model_file)
+    wanted = shards.manifest(settings.data).part(settings.split).shards
+    done = answers.committed(output)
+    todo = answers.left(wanted, done, model)
+    ray.init(logging_level=logging.WARNING)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    progress = Progress(shards=len(wanted), done=len(done), began=time.monotonic())
+    with Path(here.records or os.devnull).open("a", encoding="utf-8") as records:
+
+        def tell() -> None:
+            message = progress.told(time.monotonic())
+            fraction = progress.done / progress.shards
+            records.write(json.dumps({"kind": "progress", "fraction": fraction, "message": message}) + "\n")
+            records.flush()
+            print(message, flush=True)
+
+        tell()
+        call = _call(settings.data, model, output, here.seats[0].resources)
+        for answered in _answers(todo, call, at_once=len(here.seats), stop=stop):
+            answers.commit(output, answered)
+            progress.done += 1
+            progress.answered += 1
+            tell()
+    if progress.done < progress.shards:
+        return False
+    print(f"answered {answers.finish(output, wanted)} examples", flush=True)
+    return True
+
+
+def _call(data: str, model: bytes, output: str, resources: Any) -> Any:  # noqa: ANN401 - see ray_calls
+    """Starts a task that answers a shard; on another node if its own is lost."""
+    wanted = dict(resources)
+    options = {"num_cpus": wanted.pop("CPU", 0), "num_gpus": wanted.pop("GPU", 0)}
+    options["memory"] = wanted.pop("memory", None)
+    task = ray_calls.remote(max_retries=-1, resources=wanted, **options)(answers.answer)
+    kept = ray_calls.put(model)
+    return lambda shard: task.remote(data, shard, kept, output)
+
+
+def _answers(todo: tuple[Shard, ...], call: Any, *, at_once: int, stop: threading.Event) -> Any:  # noqa: ANN401 - an iterator, see ray_calls
+    """As they come. When it is stopped, those that are under way still count."""
+    waiting, running = list(reversed(todo)), []
+    while running or (waiting and not stop.is_set()):
+        while waiting and len(running) < at_once and not stop.is_set():
+            running.append(call(waiting.pop()))
+        ready, running = ray_calls.wait(running, timeout=LOOK_EVERY_SECONDS)
+        for reference in ready:
+            answered: Answer = ray_calls.get(reference)
+            yield answered
