@@ -1,18 +1,11 @@
 """The learner: a network or a rank's part of it, its optimiser and its learning rate."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 
 from ..models.tasks import Task
 from .optimizers import optimizer
@@ -30,7 +23,7 @@ class Learner:
         self.module = module
         self._settings = settings
         self._steps = steps
-        self._whole = StateDictOptions(full_state_dict=is_divided, cpu_offload=True)
+        self._is_divided = is_divided
         self._optimizer = optimizer(module.parameters(), settings)
 
     def rate(self, step: int) -> float:
@@ -53,17 +46,55 @@ class Learner:
 
     def weights(self) -> dict[str, Any]:
         """Where they are divided, all ranks must ask, and the first one is told."""
-        return get_model_state_dict(self.module, options=self._whole)
+        if self._is_divided:
+            from . import divided
+
+            return divided.weights(self.module)
+        return self.module.state_dict()
 
     def state(self) -> dict[str, Any]:
         """Needs no random state: what is random in a step is seeded by the step."""
         self.forget_gradients()
-        moments = get_optimizer_state_dict(self.module, self._optimizer, options=self._whole)
-        return {"model": self.weights(), "optimizer": moments}
+        if self._is_divided:
+            from . import divided
+
+            return divided.state(self.module, self._optimizer)
+        return {"model": self.weights(), "optimizer": named(self._optimizer.state_dict(), self._names())}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        set_model_state_dict(self.module, dict(state["model"]), options=self._whole)
-        set_optimizer_state_dict(self.module, self._optimizer, dict(state["optimizer"]), options=self._whole)
+        if self._is_divided:
+            from . import divided
+
+            divided.load(self.module, self._optimizer, state)
+            return
+        self.module.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(numbered(state["optimizer"], self._names()))
+
+    def _names(self) -> list[str]:
+        return [name for name, _ in self.module.named_parameters()]
+
+
+def named(moments: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """An optimiser's state by names of parameters instead of their numbers, so that parts of it can be told apart."""
+    return {
+        "state": {names[number]: value for number, value in moments["state"].items()},
+        "param_groups": [
+            group | {"params": [names[number] for number in group["params"]]}
+            for group in moments["param_groups"]
+        ],
+    }
+
+
+def numbered(moments: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """What `named` was made of."""
+    numbers = {name: number for number, name in enumerate(names)}
+    return {
+        "state": {numbers[name]: value for name, value in moments["state"].items()},
+        "param_groups": [
+            group | {"params": [numbers[name] for name in group["params"]]}
+            for group in moments["param_groups"]
+        ],
+    }
 
 
 def accumulate(
