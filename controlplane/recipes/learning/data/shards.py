@@ -163,4 +163,4 @@ def dataset(uri: str, split: str) -> Any:  # noqa: ANN401 - a ray.data.Dataset, 
     paths = [
         FileSystem.from_uri(storage.below(uri, shard.name))[1] for shard in manifest(uri).part(split).shards
     ]
-    return ray.data.readencoded(paths, filesystem=files)
+    return ray.data.read_parquet(paths, filesystem=files)

@@ -91,7 +91,8 @@ def _call(data: str, model: bytes, output: str, resources: Any) -> Any:  # noqa:
 
 def _answers(todo: tuple[Shard, ...], call: Any, *, at_once: int, stop: threading.Event) -> Any:  # noqa: ANN401 - an iterator, see ray_calls
     """As they come. When it is stopped, those that are under way still count."""
-    waiting, running = list(reversed(todo)), []
+    waiting = list(reversed(todo))
+    running: list[Any] = []  # references, see ray_calls
     while running or (waiting and not stop.is_set()):
         while waiting and len(running) < at_once and not stop.is_set():
             running.append(call(waiting.pop()))
