@@ -34,6 +34,4 @@ def follow_claim(tx: Tx, claim: Claim) -> None:
 
 def nodes_of(tx: Tx, claim: Claim) -> list[Node]:
     """Present ones, by id."""
-    return [
-        node for node in tx.nodes.present(claim.cluster_id) if dict(node.labels).get(CLAIM_LABEL) == claim.id
-    ]
+    return tx.nodes.labelled(claim.cluster_id, CLAIM_LABEL, claim.id)

@@ -59,6 +59,11 @@ _IS_PRESENT: Final = _C.gone_at.is_(None)
 _ADD: Final = inserted(NODES)
 _GET: Final = Statement(_NODE.where(_C.id == bindparam("id")))
 _BY_IDS: Final = Statement(_NODE.where(is_in(_C.id, "ids")))
+_LABELLED: Final = Statement(
+    _NODE.where(
+        _C.cluster_id == bindparam("cluster_id"), _IS_PRESENT, _C.labels.like(bindparam("pattern"))
+    ).order_by(_C.id)
+)
 _SAVE: Final = Statement(
     update(NODES)
     .where(_C.id == bindparam("id"))
@@ -106,6 +111,12 @@ class Nodes:
             _present(of_a_cluster=cluster_id is not None, is_page=False), {"cluster_id": cluster_id}
         )
         return [_node(row) for row in rows]
+
+    def labelled(self, cluster_id: ClusterId, name: str, value: str) -> list[Node]:
+        """Present ones with this label, by id. The others are passed over by the database, and never read."""
+        pair = packed({name: value}).strip("{}")
+        rows = self._link.rows(_LABELLED, {"cluster_id": cluster_id, "pattern": f"%{pair}%"})
+        return [node for node in map(_node, rows) if (name, value) in node.labels]
 
     def put(self, node: Node) -> None:
         """Inserts or replaces. Says what changed, as far as it matters for placing, in an event."""

@@ -7,7 +7,7 @@ import pytest
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.clusters import ClusterState
 from controlplane.domain.ids import ClusterId, NodeId, SecretId
-from controlplane.store import Store
+from controlplane.store import Store, Tx
 from tests import factories
 from tests.store.planting import plant
 
@@ -150,3 +150,23 @@ def test_the_name_of_a_node_that_is_gone_is_free(planted: Store) -> None:
 
     with planted.read() as tx:
         assert [node.id for node in tx.nodes.present()] == ["node-2"]
+
+
+def test_nodes_are_found_by_a_label_exactly(planted: Store) -> None:
+    here = factories.cluster().id
+    labels = {
+        2: (("crossdock.io/claim", "claim_1"),),
+        3: (("crossdock.io/claim", "claimx1"),),
+        4: (("crossdock.io/claim", "claim_12"), ("zone", "claim_1")),
+    }
+
+    def unit(tx: Tx) -> None:
+        for number, pairs in labels.items():
+            tx.nodes.put(factories.node(number, labels=pairs))
+        tx.nodes.put(factories.node(5, labels=labels[2], gone_at=factories.NOON))
+
+    planted.write(unit)
+    with planted.read() as tx:
+        found = tx.nodes.labelled(here, "crossdock.io/claim", "claim_1")
+        assert [node.id for node in found] == ["node-2"]
+        assert tx.nodes.labelled(ClusterId("cluster-2"), "crossdock.io/claim", "claim_1") == []
