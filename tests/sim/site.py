@@ -5,6 +5,7 @@ It answers the executor's and the adapter's calls truthfully; what goes wrong on
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 from cloud_adapters.base import ClusterRef, Inventory, Machine
@@ -150,9 +151,9 @@ class Site:
 
     def post(self, order: Order, rank: int, records: list[Record]) -> Answer:
         """One request of a wrapper, over a network that loses, repeats and delays."""
-        batch = RecordBatch.model_validate({"rank": rank, "records": records})
         if self.is_cut_off or self.hears_nothing_from(order, rank):
             return Silence.NONE
+        batch = _batch(rank, records)
         match self.chance.fault(f"{self.name} network", POSTS):
             case "request lost":
                 return Silence.NONE
@@ -194,6 +195,16 @@ class Site:
 
     def _machine(self, name: str) -> Machine:
         return Machine(name=name, host="127.0.0.1", allocatable=self.machines[name])
+
+
+def _batch(rank: int, records: list[Record]) -> RecordBatch:
+    return _beat(rank) if not records else RecordBatch.model_validate({"rank": rank, "records": records})
+
+
+@cache
+def _beat(rank: int) -> RecordBatch:
+    """The same for all: most requests say nothing but that somebody lives."""
+    return RecordBatch.model_validate({"rank": rank, "records": []})
 
 
 class Sites:

@@ -27,7 +27,7 @@ def test_two_hundred_seeds_break_no_promise() -> None:
         bought += result.bought
     # A world in which nothing runs breaks no promise either, nor one whose cloud nobody can buy from.
     assert starts > 10 * SEEDS
-    assert bought > 3 * SEEDS
+    assert bought > 2 * SEEDS
 
 
 def test_seeds_that_failed_once_pass() -> None:

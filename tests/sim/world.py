@@ -6,7 +6,6 @@ from cloud_adapters.fake_cloud import FakeCloud
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Gone, NotFound, Unavailable
 from controlplane.executors.base import Order
-from controlplane.identity.attempt_tokens import attempt_token
 from controlplane.operations import machines, projects, records
 from controlplane.operations.setting_up import set_up
 from controlplane.storage.fake import FakeStore
@@ -187,9 +186,8 @@ class World:
     def ingest(self, order: Order, batch: RecordBatch) -> RecordAnswer | Silence:
         """A request of a wrapper that arrived at one of the api replicas."""
         api = self.some_api("wrapper")
-        token = attempt_token(api.services.server_key, order.attempt_id)
         try:
-            answer = records.ingest(api.services, order.attempt_id, token, batch)
+            answer = records.ingest(api.services, order.attempt_id, order.token, batch)
         except Gone:
             return Silence.GONE
         except (Unavailable, NotFound, Crash):
