@@ -28,7 +28,6 @@ CAN_START: Final = frozenset(
     {
         ReasonCode.RESERVED,
         ReasonCode.WAITING_FOR_SEATS,
-        ReasonCode.NOT_LOOKED_AT,
     }
 )
 """Reasons for which nobody waits once nothing runs any more; that there is no room or quota is checked by itself."""
