@@ -55,6 +55,9 @@ class Settings:
     """Output kept per task; the rest is dropped with a marker."""
 
     upload_limit_bytes: int = 256 * 1024**2
+    publish_limit_bytes: int = 64 * 1024**3
+    """Artifacts of one model version, together: publishing reads all of them once, to compare their checksums."""
+
     poll_seconds: float = 5.0
     """How often a live attempt or a cluster is looked at when nothing happens."""
 

@@ -31,6 +31,8 @@ from controlplane.domain.ids import (
     CopyId,
     JobId,
     LaunchId,
+    ModelId,
+    ModelVersionId,
     NodeId,
     ProjectId,
     QueueId,
@@ -38,6 +40,8 @@ from controlplane.domain.ids import (
 )
 from controlplane.domain.jobs import JOB, Ask, Job, JobKind, JobState
 from controlplane.domain.lifecycles import Lifecycle
+from controlplane.domain.manifests import Manifest
+from controlplane.domain.models import MODEL_VERSION, Model, ModelVersion, Stage
 from controlplane.domain.offers import KnownOffer
 from controlplane.domain.projects import DEFAULT_PROJECT, DEFAULT_QUEUE, Project, Queue
 from controlplane.store import TokenRow
@@ -187,6 +191,35 @@ def copy(number: int = 1, /, **fields: Fields) -> Copy:
         created_at=NOON,
     )
     return _with(made, _origin(COPY, made.state, fields) | fields)
+
+
+def model(number: int = 1, /, **fields: Fields) -> Model:
+    """Of the first project, without versions."""
+    made = Model(
+        id=ModelId(f"model-{number}"),
+        project_id=project().id,
+        name=f"model-{number}",
+        description="",
+        created_at=NOON,
+    )
+    return _with(made, fields)
+
+
+def model_version(number: int = 1, /, **fields: Fields) -> ModelVersion:
+    """Of the first model, published at noon; what was in production was promoted at noon."""
+    made = ModelVersion(
+        id=ModelVersionId(f"version-{number}"),
+        model_id=model().id,
+        number=number,
+        state=Stage.CANDIDATE,
+        since=NOON,
+        created_at=NOON,
+        manifest=Manifest("{}"),
+        signature="c2ln",
+        key_id="key-1",
+    )
+    promoted = {"promoted_at": NOON} if fields.get("state") is Stage.PRODUCTION else {}
+    return _with(made, _origin(MODEL_VERSION, made.state, fields) | promoted | fields)
 
 
 def copied_object(number: int = 1, /, **fields: Fields) -> CopiedObject:

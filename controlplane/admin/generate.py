@@ -15,9 +15,12 @@ from controlplane.domain.data_copies import COPY
 from controlplane.domain.jobs import JOB
 from controlplane.domain.leases import LEASE
 from controlplane.domain.lifecycles import BIRTH
+from controlplane.domain.models import MODEL_VERSION
 
 DOCS: Final = Path("docs")
-LIFECYCLES: Final = {each.noun: each.pairs() for each in (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE)}
+LIFECYCLES: Final = {
+    each.noun: each.pairs() for each in (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE, MODEL_VERSION)
+}
 
 
 def documents() -> Mapping[Path, str]:

@@ -36,6 +36,9 @@ LONGEST_KEY: Final = 255
 MOST_BULK_CALLS: Final = 4
 """That are worked on at once: each holds a thread, and all its jobs in memory."""
 
+MOST_PUBLISH_CALLS: Final = 4
+"""That are worked on at once: each holds a thread for as long as its artifacts are read."""
+
 BEARER: Final = "Bearer "
 
 
@@ -49,6 +52,7 @@ class Site:
     streams: Streams
     hub: Hub
     bulk_calls: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_BULK_CALLS))
+    publish_calls: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_PUBLISH_CALLS))
 
 
 class Empty(Document):

@@ -16,6 +16,7 @@ from controlplane.wire.data import CopyCreate, StoreCreate
 from controlplane.wire.jobs import JobBatch, JobBulk
 from controlplane.wire.jobspec import JobSpec
 from controlplane.wire.machines import CheckInRequest
+from controlplane.wire.models import GateRemove, GateSet, ModelCreate, Promotion, VersionPublish
 from controlplane.wire.protocol import FACTS, RecordBatch
 from controlplane.wire.quotas import FlavorRemove, FlavorSet, QuotaRemove, QuotaSet
 from controlplane.wire.residency import ResidencySet
@@ -34,11 +35,15 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     FlavorRemove,
     FlavorSet,
     CopyCreate,
+    GateRemove,
+    GateSet,
     JobBatch,
     JobBulk,
     JobSpec,
+    ModelCreate,
     Problem,
     ProjectCreate,
+    Promotion,
     QueueCreate,
     QuotaRemove,
     QuotaSet,
@@ -47,6 +52,7 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     ResidencySet,
     StoreCreate,
     TokenCreate,
+    VersionPublish,
     *FACTS.values(),
 )
 """Models that the app parses or renders itself, so FastAPI does not know them."""

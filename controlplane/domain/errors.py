@@ -8,6 +8,7 @@ ControlPlaneError
 │   ├── NotFound           404
 │   ├── Conflict           409
 │   │   ├── StaleWrite         another writer was first
+│   │   ├── GateNotPassed      a model version is not good enough to be promoted
 │   │   └── KeyReused          an idempotency key came back with another body
 │   ├── Gone               410, the attempt is over or fenced
 │   │   └── NoLongerKept       it was there, and was pruned
@@ -99,6 +100,12 @@ class StaleWrite(Conflict):
     """Another writer changed the object first."""
 
     code = "stale_write"
+
+
+class GateNotPassed(Conflict):
+    """A gate of the model keeps the version out of production."""
+
+    code = "gate_not_passed"
 
 
 class KeyReused(Conflict):

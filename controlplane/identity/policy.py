@@ -20,6 +20,8 @@ class Action(StrEnum):
     RETRY = "retry jobs"
     UPLOAD = "upload archives"
     COPY = "copy data"
+    PUBLISH = "publish and promote models"
+    EDIT_GATES = "edit models' gates"
     EDIT_QUEUES = "edit queues"
     EDIT_TOKENS = "read and edit tokens"
     EDIT_PROJECTS = "edit projects"
@@ -37,6 +39,7 @@ SUBMITTER_ACTIONS: Final = VIEWER_ACTIONS | {
     Action.RETRY,
     Action.UPLOAD,
     Action.COPY,
+    Action.PUBLISH,
 }
 
 ALLOWED: Final[Mapping[Role, frozenset[Action]]] = {

@@ -12,6 +12,7 @@ from controlplane.sdk.costs import Budgets, Rates
 from controlplane.sdk.data import Data, Stores
 from controlplane.sdk.job import PATIENCE_SECONDS
 from controlplane.sdk.jobs import Jobs
+from controlplane.sdk.models import Models
 from controlplane.sdk.quotas import Flavors, Quotas
 from controlplane.sdk.residency import Residency
 from controlplane.sdk.tenants import Projects, Queues, Tokens
@@ -59,6 +60,7 @@ class Client:
         self.residency = Residency(self._transport)
         self.stores = Stores(self._transport)
         self.data = Data(self._transport)
+        self.models = Models(self._transport)
         self.tokens = Tokens(self._transport)
         self.uploads = Uploads(self._transport)
 

@@ -36,9 +36,10 @@ class Transport:
         self._urls = endpoint.urls
         self._turn = 0
         self._patience_seconds = patience_seconds
+        self._timeout = httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS)
         self._http = httpx.Client(
             headers={"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {},
-            timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
+            timeout=self._timeout,
             trust_env=not endpoint.is_local,  # no proxy leads to this machine
             verify=_certificates(endpoint),
         )
@@ -69,12 +70,23 @@ class Transport:
         *,
         media_type: str = "application/json",
         patience_seconds: float | None = None,
+        timeout_seconds: float | None = None,
     ) -> httpx.Response:
-        """Each call has one key, sent with every try: the server does it once."""
+        """Each call has one key, sent with every try: the server does it once.
+
+        `timeout_seconds` is for what takes the server longer than the client's own limit.
+        """
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         if body is not None:
             headers["Content-Type"] = media_type
-        return self._send("POST", path, body=body, headers=headers, patience_seconds=patience_seconds)
+        return self._send(
+            "POST",
+            path,
+            body=body,
+            headers=headers,
+            patience_seconds=patience_seconds,
+            timeout_seconds=timeout_seconds,
+        )
 
     def items(
         self, path: str, page: type[Page[T]], *, params: Params | None = None, after: str | None = None
@@ -115,7 +127,11 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         accepted: frozenset[int] = frozenset(),
         patience_seconds: float | None = None,
+        timeout_seconds: float | None = None,
     ) -> httpx.Response:
+        timeout = self._timeout
+        if timeout_seconds is not None:
+            timeout = httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS)
         patience = Patience(self._patience_seconds if patience_seconds is None else patience_seconds)
         while True:
             url = self._url()
@@ -123,7 +139,12 @@ class Transport:
                 body.seek(0)
             try:
                 response = self._http.request(
-                    method, url + path, params=_present(params or {}), content=body, headers=headers
+                    method,
+                    url + path,
+                    params=_present(params or {}),
+                    content=body,
+                    headers=headers,
+                    timeout=timeout,
                 )
                 if not response.is_success and response.status_code not in accepted:
                     self._refuse(response, url=url)

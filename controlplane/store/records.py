@@ -14,7 +14,7 @@ from controlplane.store.attempts import attempt_of
 from controlplane.store.links import Link
 from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none, packed, unpacked
 from controlplane.store.schema import ASKS, ATTEMPTS, CHECKPOINTS, JOBS, LOG_CHUNKS, METRICS, RANKS
-from controlplane.store.statements import Statement, bound, inserted, is_in, listed
+from controlplane.store.statements import LAST, Statement, bound, inserted, is_in, listed
 from controlplane.store.views import CheckpointRow, MetricRow, NumberedMetric, RankRow, Reporter
 
 _R: Final = RANKS.c
@@ -64,6 +64,13 @@ _METRICS: Final = (
     .join(ATTEMPTS, ATTEMPTS.c.id == _M.attempt_id)
     .where(ATTEMPTS.c.job_id == bindparam("job_id"))
     .order_by(*_PLACE)
+    .limit(bound("limit"))
+)
+_NEWEST_METRICS: Final = Statement(
+    select(_M.values_json)
+    .join(ATTEMPTS, ATTEMPTS.c.id == _M.attempt_id)
+    .where(ATTEMPTS.c.job_id == bindparam("job_id"), _M.step <= bound("until_step"))
+    .order_by(ATTEMPTS.c.number.desc(), _M.step.desc(), _M.rank, _M.seq.desc())
     .limit(bound("limit"))
 )
 
@@ -160,6 +167,13 @@ class Records:
         params = {"job_id": job_id, "limit": limit, "number": number, "rank": rank, "seq": seq}
         rows = self._link.rows(_metrics(is_continued=after is not None), params)
         return [_metric(row, job_id) for row in rows]
+
+    def newest_metrics(
+        self, job_id: JobId, limit: int, *, until_step: int = LAST
+    ) -> list[dict[str, float | None]]:
+        """What was reported together, the furthest step of the newest attempt first; ranks by number."""
+        params = {"job_id": job_id, "until_step": until_step, "limit": limit}
+        return [unpacked(row[0]) for row in self._link.rows(_NEWEST_METRICS, params)]
 
     def add_checkpoint(self, checkpoint: CheckpointRow) -> None:
         params = {

@@ -20,6 +20,8 @@ from controlplane.store.jobs import Jobs
 from controlplane.store.leases import Leases
 from controlplane.store.links import Link
 from controlplane.store.memories import Memories
+from controlplane.store.model_versions import ModelVersions
+from controlplane.store.models import Models
 from controlplane.store.nodes import Nodes
 from controlplane.store.object_stores import ObjectStores
 from controlplane.store.offers import Offers
@@ -30,6 +32,7 @@ from controlplane.store.records import Records
 from controlplane.store.repairs import Repairs
 from controlplane.store.residencies import Residencies
 from controlplane.store.retention import Retention
+from controlplane.store.signing_keys import SigningKeys
 from controlplane.store.sites import Sites
 from controlplane.store.strays import Strays
 from controlplane.store.tokens import Tokens
@@ -129,6 +132,18 @@ class Tx:
     @property
     def object_stores(self) -> ObjectStores:
         return ObjectStores(self._link)
+
+    @property
+    def models(self) -> Models:
+        return Models(self._link)
+
+    @property
+    def model_versions(self) -> ModelVersions:
+        return ModelVersions(self._link)
+
+    @property
+    def signing_keys(self) -> SigningKeys:
+        return SigningKeys(self._link)
 
     @property
     def leases(self) -> Leases:

@@ -132,6 +132,13 @@ class WorkItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKeyRow:
+    key_id: str
+    public_pem: str
+    secret_id: SecretId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRow:
     id: TokenId
     name: str

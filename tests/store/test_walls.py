@@ -16,13 +16,14 @@ from controlplane.domain.errors import Conflict, IllegalTransition, StaleWrite
 from controlplane.domain.jobs import JOB, JobState
 from controlplane.domain.leases import LEASE
 from controlplane.domain.lifecycles import Lifecycle
+from controlplane.domain.models import MODEL_VERSION
 from controlplane.store import Store, Tx
 from tests import factories
 from tests.databases import Opener
 from tests.store.planting import add_job, plant, raw
 
 REFUSED: Final = (sqlite3.IntegrityError, psycopg.IntegrityError)
-LIFECYCLES: Final[tuple[Lifecycle[Any], ...]] = (JOB, ATTEMPT, CLAIM, CLUSTER, COPY, LEASE)
+LIFECYCLES: Final[tuple[Lifecycle[Any], ...]] = (JOB, ATTEMPT, CLAIM, CLUSTER, COPY, LEASE, MODEL_VERSION)
 
 
 @pytest.fixture

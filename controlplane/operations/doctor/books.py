@@ -14,6 +14,7 @@ from controlplane.domain.ids import AttemptId, ClaimId, JobId
 from controlplane.domain.invariants import Breach, Dossier, Due, Rule
 from controlplane.domain.jobs import JOB
 from controlplane.domain.leases import LEASE
+from controlplane.domain.models import MODEL_VERSION
 from controlplane.operations import explain
 from controlplane.operations.residency import outside
 from controlplane.store import Store, Tx
@@ -21,7 +22,7 @@ from schedulers.base import ReasonCode
 
 PAGE: Final = 500
 CODES: Final = frozenset(str(code) for code in ReasonCode)
-LIFECYCLES: Final = (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE)
+LIFECYCLES: Final = (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE, MODEL_VERSION)
 UNREADABLE: Final = (KeyError, TypeError, ValueError)
 """What making an object of a row raises that holds no value of ours."""
 

@@ -12,7 +12,15 @@ THEIRS = ProjectId("prj_theirs")
 
 EXPECTED = {
     Role.VIEWER: {Action.READ},
-    Role.SUBMITTER: {Action.READ, Action.SUBMIT, Action.CANCEL, Action.RETRY, Action.UPLOAD, Action.COPY},
+    Role.SUBMITTER: {
+        Action.READ,
+        Action.SUBMIT,
+        Action.CANCEL,
+        Action.RETRY,
+        Action.UPLOAD,
+        Action.COPY,
+        Action.PUBLISH,
+    },
     Role.ADMIN: set(Action),
 }
 
@@ -44,7 +52,7 @@ def test_an_admin_of_one_project_may_not_edit_what_touches_all(action: Action) -
         authorize(principal(Role.ADMIN, OURS), action)
 
 
-@pytest.mark.parametrize("action", [Action.EDIT_QUEUES, Action.EDIT_TOKENS])
+@pytest.mark.parametrize("action", [Action.EDIT_QUEUES, Action.EDIT_TOKENS, Action.EDIT_GATES])
 def test_an_admin_of_one_project_edits_its_own_queues_and_tokens(action: Action) -> None:
     authorize(principal(Role.ADMIN, OURS), action, OURS)
 
