@@ -100,7 +100,8 @@ def test_nothing_leaves_the_archive_not_even_past_the_store(kept: Store, databas
 def test_gates_are_replaced_by_name(kept: Store) -> None:
     model_id = factories.model().id
     other = replace(GATE, name="fast", comparison=Comparison.AT_MOST, limit=None)
-    kept.write(lambda tx: [tx.models.put_gate(model_id, each) for each in (GATE, other)])
+    kept.write(lambda tx: tx.models.put_gate(model_id, GATE))
+    kept.write(lambda tx: tx.models.put_gate(model_id, other))
     kept.write(lambda tx: tx.models.put_gate(model_id, replace(GATE, limit=0.95)))
     with kept.read() as tx:
         assert tx.models.gates(model_id) == (other, replace(GATE, limit=0.95))

@@ -47,12 +47,12 @@ class Registry:
         path.write_bytes(content)
         return f"{self.top}/{key}"
 
-    def trained(self, *accuracies: float | None, content: bytes = b"weights", **spec: object) -> str:
+    def trained(self, *accuracies: float | None, **spec: Any) -> str:  # noqa: ANN401 - fields of a spec
         """A job that reported these, one a step, each with a checkpoint, and succeeded."""
-        attempt = self.plane.running(**{"checkpoint_uri": f"{self.top}/runs", **spec})
+        attempt = self.plane.running(checkpoint_uri=f"{self.top}/runs", **spec)
         said: list[Document] = []
         for at, accuracy in enumerate(accuracies, 1):
-            whole = content + str(at).encode()
+            whole = b"weights" + str(at).encode()
             uri = self.write(f"runs/{attempt.job_id}/{at}/state.pt", whole)
             said.append({"kind": "metric", "step": at, "values": {"accuracy": accuracy, "loss": 1 / at}})
             digest = hashlib.sha256(whole).hexdigest().upper()
