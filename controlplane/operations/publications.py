@@ -12,6 +12,7 @@ from controlplane.operations.artifacts import Wanted, read_all, wanted_of
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.model_versions import VersionView, view
 from controlplane.operations.models import ModelName, model_for
+from controlplane.operations.object_stores import registered_for
 from controlplane.operations.origins import (
     Origin,
     as_reported,
@@ -22,9 +23,11 @@ from controlplane.operations.origins import (
     origin_of,
     source_of,
 )
+from controlplane.operations.residency import check_copy
 from controlplane.operations.services import Services
 from controlplane.operations.signing import signing_key
 from controlplane.secrets.signing import SigningKey
+from controlplane.storage.uris import parse
 from controlplane.store import Tx
 from controlplane.wire.models import ArtifactGiven, VersionPublish
 
@@ -115,6 +118,10 @@ def _draft(
         wanted_of(services, tx, given, f"artifacts.{position}")
         for position, given in enumerate(_given(origin, wanted))
     ]
+    for each in objects:
+        # A model is its project's data: where that may not be, none of it serves.
+        store = registered_for(tx, parse(each.given.uri))
+        check_copy(tx, model.project_id, store, store)
     if wanted.data is not None:
         objects.append(wanted_of(services, tx, ArtifactGiven(name="data", uri=wanted.data), "data"))
     return Draft(

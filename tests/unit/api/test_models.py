@@ -389,3 +389,11 @@ def test_names_that_are_taken_or_unknown_are_refused(registry: Registry) -> None
     assert problem(api.get(f"{VERSIONS}/newest"), 422, "invalid")["value"] == "newest"
     problem(api.post(f"{DIGITS}/gates", {"name": "g", "metric": "m"}), 422, "invalid")
     problem(api.post(f"{DIGITS}/gates/remove", {"name": "g"}), 404, "not_found")
+
+
+def test_a_version_does_not_lie_where_its_project_may_not_be(registry: Registry) -> None:
+    artifact = {"name": "model.onnx", "uri": registry.write("model.onnx", b"graph")}
+    registry.api.post("/v1/residency", {"subject": "project", "name": "default", "regions": ["eu"]})
+    refused = problem(registry.api.post(VERSIONS, {"artifacts": [artifact]}), 403, "forbidden")
+    assert refused["value"] == f"{registry.top}"
+    assert registry.stages() == {}
