@@ -50,7 +50,9 @@ def test_a_token_opens_for_what_it_was_made_for(plane: World) -> None:
     assert made.secret not in repr(made)
 
 
-@pytest.mark.parametrize("secret", [None, "", "cd_short", new_secret()])
+@pytest.mark.parametrize(
+    "secret", [None, "", "cd_short", new_secret()], ids=["none", "empty", "short", "other"]
+)
 def test_an_unknown_secret_is_refused(plane: World, secret: str | None) -> None:
     with pytest.raises(Unauthenticated):
         Authenticator(plane.store).principal(secret)
