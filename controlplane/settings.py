@@ -1,6 +1,7 @@
 """Settings: every knob of the server, typed, with its unit, read once at start."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,6 +12,8 @@ from controlplane.domain.addresses import is_loopback
 from controlplane.domain.errors import Invalid
 
 PREFIX = "CROSSDOCK_"
+CURRENCY = re.compile(r"[A-Z]{3}")
+WORTH = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 MAY_BE_ZERO = frozenset({"CROSSDOCK_TUNNEL_PORT"})
 
 
@@ -73,6 +76,9 @@ class Settings:
     burst_on_unverified_prices: bool = False
     """Whether machines are bought at prices from a table that the provider has not confirmed."""
 
+    exchange_rates: str = "CNY=0.14,EUR=1.16,USD=1"
+    """What a unit of each currency is worth in one of them, to compare offers; costs and budgets keep their own."""
+
     min_runtime_seconds: float = 60.0
     """A job is not preempted before it has run for so long."""
 
@@ -118,6 +124,7 @@ class Settings:
         given.setdefault("database_url", f"sqlite:///{home / 'crossdock.db'}")
         settings = cls(home=home, **given)
         _refuse_open_door(settings)
+        rates_of(settings.exchange_rates)
         return settings
 
     @property
@@ -129,6 +136,17 @@ class Settings:
         """Nobody else reaches the server, so nobody else reaches this machine through it."""
         public_host = urlsplit(self.public_url).hostname
         return is_loopback(self.host) and (public_host is None or is_loopback(public_host))
+
+
+def rates_of(text: str) -> dict[str, int]:
+    """From `CNY=0.14,USD=1` to millionths by currency. Raises `Invalid`."""
+    name, rates = f"{PREFIX}EXCHANGE_RATES", dict[str, int]()
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        currency, _, worth = part.partition("=")
+        if not CURRENCY.fullmatch(currency) or not WORTH.fullmatch(worth) or not float(worth):
+            raise Invalid(f"{name}: {part!r} is no pair such as CNY=0.14", field=name, value=text)
+        rates[currency] = round(float(worth) * 1_000_000)
+    return rates
 
 
 def _refuse_open_door(settings: Settings) -> None:

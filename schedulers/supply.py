@@ -89,6 +89,9 @@ class Offer:
     """Of one machine, in millionths of `currency`."""
 
     currency: str = "USD"
+    worth_ppm: int = 1_000_000
+    """Of a unit of the currency, in millionths of one that all offers of the snapshot have: to compare, not to pay."""
+
     accelerator: str | None = None
     domains: tuple[tuple[str, str], ...] = ()
     taints: tuple[tuple[str, str], ...] = ()

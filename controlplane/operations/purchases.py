@@ -1,7 +1,7 @@
 """Purchases: machines that a plan orders for work that waits, and gives back; a plan is a proposal here too."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from controlplane.domain.claims import CapacityType, Claim, ClaimState
@@ -26,6 +26,9 @@ class Purchasing:
 
     on_unverified_prices: bool
     """Whether prices from a table count that no provider has confirmed."""
+
+    rates: Mapping[str, int] = field(default_factory=dict)
+    """What a unit of each currency is worth, in millionths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Markets: what a policy may know of machines that can be bought, and of those that were."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from controlplane.domain.budgets import Standing
@@ -16,19 +17,29 @@ from schedulers.base import DEFAULT_FLAVOR, Budget, ClaimView, MarketChanged, Of
 PPM = 1_000_000
 
 
-def market(tx: Tx, *, on_unverified_prices: bool) -> MarketChanged:
-    """Offers without a price that counts are left out: nobody can say whether they pay."""
+def market(tx: Tx, *, on_unverified_prices: bool, rates: Mapping[str, int]) -> MarketChanged:
+    """Offers without a price that counts are left out: nobody can say whether they pay.
+
+    So are those in a currency that has no rate, unless all are in it.
+    """
     naming = Naming.load(tx)
     offers = [
         each
         for each in tx.offers.list()
         if each.price_millionths and (each.is_price_verified or on_unverified_prices)
     ]
+    is_mixed = len({each.currency for each in offers}) > 1
+    if is_mixed:
+        offers = [each for each in offers if each.currency in rates]
     claims = [claim for claim in naming.claims.values() if not claim.shares and claim.is_coming]
     asks = tx.asks.many([claim.wanted_by for claim in claims if claim.wanted_by is not None])
     boots = {offer_id(offer.cluster_id, offer.key): offer.boot_seconds for offer in offers}
     return MarketChanged(
-        offers=tuple(_offer(offer, naming) for offer in offers if offer.cluster_id in naming.clusters),
+        offers=tuple(
+            _offer(offer, naming, rates if is_mixed else {})
+            for offer in offers
+            if offer.cluster_id in naming.clusters
+        ),
         claims=tuple(
             _claim(claim, asks.get(claim.wanted_by) if claim.wanted_by else None, boots) for claim in claims
         ),
@@ -45,7 +56,7 @@ def _budget(standing: Standing) -> Budget:
     )
 
 
-def _offer(offer: KnownOffer, naming: Naming) -> Offer:
+def _offer(offer: KnownOffer, naming: Naming, rates: Mapping[str, int]) -> Offer:
     capacity = Capacity(
         cluster=naming.clusters[offer.cluster_id],
         accelerator=offer.accelerator,
@@ -60,6 +71,7 @@ def _offer(offer: KnownOffer, naming: Naming) -> Offer:
         allocatable=offer.amounts,
         price_millionths_per_hour=offer.price_millionths or 0,
         currency=offer.currency or "",
+        worth_ppm=rates.get(offer.currency or "", PPM),
         accelerator=offer.accelerator,
         interruptions_per_hour_ppm=round(offer.interruptions_per_hour * PPM),
         boot_seconds=round(offer.boot_seconds),

@@ -28,6 +28,7 @@ from controlplane.runtime.retention import RetentionLoop
 from controlplane.runtime.scheduling import SchedulingLoop
 from controlplane.runtime.sites import SiteStep
 from controlplane.runtime.sweep import Sweep
+from controlplane.settings import rates_of
 from schedulers.base import Policy
 
 RAY = "ray"
@@ -95,6 +96,7 @@ class Loops:
                 ids=services.ids,
                 idle=timedelta(seconds=services.settings.idle_seconds),
                 on_unverified_prices=services.settings.burst_on_unverified_prices,
+                rates=rates_of(services.settings.exchange_rates),
             ),
             builders={name for name, each in adapters.items() if isinstance(each, Builds)},
         )

@@ -167,7 +167,9 @@ class SchedulingLoop:
     def _market(self, tx: Tx) -> MarketChanged | None:
         """Read at every turn: offers are refreshed without a word in the feed, and there are few."""
         means = self._means
-        return None if means is None else market(tx, on_unverified_prices=means.on_unverified_prices)
+        if means is None:
+            return None
+        return market(tx, on_unverified_prices=means.on_unverified_prices, rates=means.rates)
 
     def _buy(self, lease: Lease, plan: Plan) -> None:
         if self._means is None:

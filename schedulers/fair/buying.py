@@ -36,7 +36,11 @@ class _Deal:
     offer: Offer
     machines: int
     cost: int
-    """For as long as the work takes, in millionths."""
+    """For as long as the work takes, in millionths of the offer's currency."""
+
+    def worth_of(self, cost: int) -> int:
+        """So that costs of any currency compare."""
+        return cost * self.offer.worth_ppm // 1_000_000
 
 
 @dataclass(slots=True)
@@ -89,7 +93,7 @@ class Market:
             if (limit := self._limit(facts.queue, cost, deals[0].offer.currency)) is not None:
                 problems.append(ReasonCode.OVER_BUDGET)
                 limits.append(limit)
-            elif best is None or cost < best[0]:
+            elif best is None or deals[0].worth_of(cost) < best[2][0].worth_of(best[0]):
                 best = (cost, cluster.id, deals, request)
         if best is not None:
             return self._order(ask_id, facts, best)
@@ -113,7 +117,7 @@ class Market:
                     options.append(deal)
             if not options:
                 return None
-            chosen = min(options, key=lambda deal: (deal.cost, deal.offer.id))
+            chosen = min(options, key=lambda deal: (deal.worth_of(deal.cost), deal.offer.id))
             deals.append(chosen)
             total = self._with(facts, total, chosen.offer, role, tasks)
         return deals, total

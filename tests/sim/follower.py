@@ -7,6 +7,7 @@ from typing import Final
 from controlplane.domain.errors import NoLongerKept
 from controlplane.runtime.markets import market
 from controlplane.runtime.pictures import Sight, deltas, snapshot
+from controlplane.settings import rates_of
 from controlplane.store import Tx
 from schedulers.base import Engine, Plan, Policy, Snapshot
 from tests.sim.settings import SETTINGS
@@ -42,7 +43,15 @@ class Follower:
             return self._begin(tx, fresh)
         self._engine.apply(deltas(tx, sight(self._policy), events))
         if not self._policy.is_simple:
-            self._engine.apply([market(tx, on_unverified_prices=SETTINGS.burst_on_unverified_prices)])
+            self._engine.apply(
+                [
+                    market(
+                        tx,
+                        on_unverified_prices=SETTINGS.burst_on_unverified_prices,
+                        rates=rates_of(SETTINGS.exchange_rates),
+                    )
+                ]
+            )
         return self._engine
 
     def _begin(self, tx: Tx, fresh: Snapshot) -> Engine:
@@ -56,7 +65,9 @@ def seen(tx: Tx, policy: Policy) -> Snapshot:
     whole = snapshot(tx, sight(policy))
     if policy.is_simple:
         return whole
-    offered = market(tx, on_unverified_prices=SETTINGS.burst_on_unverified_prices)
+    offered = market(
+        tx, on_unverified_prices=SETTINGS.burst_on_unverified_prices, rates=rates_of(SETTINGS.exchange_rates)
+    )
     return replace(whole, offers=offered.offers, claims=offered.claims, budgets=offered.budgets)
 
 

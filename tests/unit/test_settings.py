@@ -23,6 +23,9 @@ def test_every_setting_has_a_default_and_can_be_given() -> None:
         ("CROSSDOCK_LEASE_SECONDS", "nan"),
         ("CROSSDOCK_LEASE_SECONDS", "inf"),
         ("CROSSDOCK_LOCAL_CLUSTER", "perhaps"),
+        ("CROSSDOCK_EXCHANGE_RATES", "CNY"),
+        ("CROSSDOCK_EXCHANGE_RATES", "CNY=0"),
+        ("CROSSDOCK_EXCHANGE_RATES", "yuan=0.14"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_the_name_of_its_variable(variable: str, text: str) -> None:

@@ -218,3 +218,23 @@ def test_a_plan_that_would_overdraw_a_budget_is_refused(world: World) -> None:
     (refusal,) = refused(provision)
     assert "5000001" in refusal.why
     assert refused(replace(provision, cost_millionths=5_000_000)) == ()
+
+
+@pytest.mark.parametrize(
+    ("currency", "price", "zone"),
+    [("CNY", 3_000_000, "b"), ("CNY", 9_000_000, "a"), ("XXX", 1, "a")],
+    ids=["worth less", "worth more", "worth nobody knows what"],
+)
+def test_offers_of_several_currencies_are_compared_by_what_they_are_worth(
+    world: World, currency: str, price: int, zone: str
+) -> None:
+    with world.services.store.read() as tx:
+        offers = [each for each in tx.offers.list() if each.capacity_type is CapacityType.ON_DEMAND]
+        others = [each for each in tx.offers.list() if each not in offers]
+    here = [replace(each, price_millionths=500_000, currency="USD") for each in offers if each.zone == "a"]
+    there = [replace(each, price_millionths=price, currency=currency) for each in offers if each.zone == "b"]
+    dear = [replace(each, price_millionths=10**9, currency="USD") for each in others]
+    world.services.store.write(lambda tx: tx.offers.put([*here, *there, *dear]))
+    bought(world)
+    (claim,) = claims(world)
+    assert claim.zones == (zone,)
