@@ -91,7 +91,7 @@ def test_processes_that_outlived_their_keeper_are_found_and_ended(
         assert process.poll() is None
         assert doctor(settings, repair=True, as_json=False) == FINDINGS
         assert "repaired: ended what was left of it" in capsys.readouterr().out
-        assert process.wait(10) == -9
+        process.wait(10)  # raises if it lives; its code is told to whoever waits first
     assert doctor(settings, repair=False, as_json=True) == ALL_WELL
 
 
