@@ -50,11 +50,13 @@ def keep_endpoint(services: Services, tx: Tx, cluster: Cluster, endpoint: Endpoi
 
 
 def site_endpoint(services: Services, cluster: Cluster, site: Site) -> Endpoint | None:
-    """None while its head is not up."""
+    """None while its head is not up, and when it has ended since the site was read."""
     if site.url is None:
         return None
     with services.store.read() as tx:
         secret = site_secret(services, tx, site)
+    if not secret:
+        return None
     return Endpoint(
         url=site.url,
         token=secret["token"],

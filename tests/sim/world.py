@@ -49,7 +49,9 @@ PAUSES: Final = {"short": 0.75, "long": 0.2, "very long": 0.05}
 LENGTHS: Final = {"short": (0.0, 0.5), "long": (0.5, 5.0), "very long": (5.0, 45.0)}
 END_SECONDS: Final = 6 * 3600.0
 CALM_ROUND_SECONDS: Final = 6.0
-CALM_STRIDE_SECONDS: Final = 1800.0
+CALM_STRIDE_SECONDS: Final = 1100.0
+"""Twice within the time in which machines have to be renewed, and once within that for which events are kept."""
+
 QUIET_SECONDS: Final = 360.0
 """Without an event; longer than anything that is under way keeps silent."""
 

@@ -10,7 +10,7 @@ from cloud_adapters.base import Amounts
 from controlplane.domain.attempts import AttemptState, Outcome
 from controlplane.domain.claims import ClaimState
 from controlplane.domain.errors import Gone, Unauthenticated
-from controlplane.operations import claims, clusters, machines
+from controlplane.operations import claims, clusters, endpoints, machines
 from controlplane.wire.machines import CheckInRequest
 from schedulers.priority import Priority
 from tests.unit.runtime.site_world import ADMIN, START, TWO, World, opened
@@ -202,8 +202,14 @@ def test_a_machine_that_never_speaks_is_given_back_and_bought_anew(world: World)
 
 def test_a_machine_of_a_claim_that_is_over_is_told_to_end(world: World) -> None:
     claim = world.formed()
+    with world.services.store.read() as tx:
+        cluster, site = tx.clusters.get(claim.cluster_id), tx.sites.get(claim.id)
+    assert cluster is not None
+    assert site is not None
+    assert endpoints.site_endpoint(world.services, cluster, site) is not None
     claims.release(world.services, ADMIN, claim.id)
     world.pass_time(120)
+    assert endpoints.site_endpoint(world.services, cluster, site) is None  # whoever read it before it ended
     with pytest.raises(Gone):
         world.check_in(claim, "m-0001", "up")
     assert world.nodes() == []
