@@ -27,6 +27,7 @@ from tests.hypervisor.clouds import Account, Alibaba, Aws
 from tests.unit.runtime.site_world import START, World, opened
 
 GANG = 4
+AWS_IS_CHEAPER = "CNY=0.2,USD=1"
 MACHINE = Amounts(cpu_milli=4000, gpu_milli=1000, memory_bytes=2**33)
 
 
@@ -66,7 +67,7 @@ class TwoClouds:
 def two(tmp_path: Path) -> Iterator[TwoClouds]:
     url = f"sqlite:///{tmp_path}/plane.db"
     upgrade(url)
-    with opened(tmp_path, url, Fair()) as world:
+    with opened(tmp_path, url, Fair(), rates=AWS_IS_CHEAPER) as world:
 
         def now() -> datetime:
             return world.now

@@ -15,6 +15,7 @@ from tests.later import Clock
 from tests.parts import require_part
 from tests.server import RunningServer, eventually, running_server
 
+AWS_IS_CHEAPER: Final = "CNY=0.2,USD=1"
 SETTINGS: Final[Mapping[str, float]] = {
     "poll_seconds": 2.0,
     "lease_seconds": 60.0,
@@ -52,7 +53,9 @@ def buyer(home: Path, *kinds: str, reach: Sequence[int] = ()) -> Iterator[Buyer]
         require_part(part, find_spec(part) is not None, "it is not installed")
     clock = Clock(home)
     with ExitStack() as stack:
-        server = stack.enter_context(running_server(home, program="tests.later", **SETTINGS))
+        server = stack.enter_context(
+            running_server(home, program="tests.later", exchange_rates=AWS_IS_CHEAPER, **SETTINGS)
+        )
         hall = stack.enter_context(clouds.standing(reach=[server.settings.port, *reach]))
         accounts: dict[str, Account] = {}
         for kind in kinds:

@@ -26,6 +26,8 @@ PATIENT_RAY: Final = str(Path(sys.executable).with_name("patient-ray"))
 
 STARTER: Final = Path(__file__).parents[2] / "cloud_adapters/local/starter.py"
 MEBIBYTE: Final = 2**20
+HIDDEN: Final = (sys.prefix,) if sys.prefix.startswith("/tmp/") else ()  # noqa: S108
+"""A guest has a folder for temporary files of its own; a checkout may lie in the host's."""
 
 
 def _ray_environment(*, gpus: int = 0) -> dict[str, str]:
@@ -150,6 +152,7 @@ class Hypervisor:
             environment=_ray_environment(gpus=gpus),
             commands={"ray": ray},
             scripts={PATIENT_RAY: f"#!{sys.executable} -P\n{STARTER.read_text()}"},
+            shared=HIDDEN,
             minute_seconds=self._minute_seconds,
         )
 

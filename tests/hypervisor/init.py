@@ -77,6 +77,7 @@ def furnish(plan: SimpleNamespace) -> None:
     Path("/etc/hosts").write_text(f"127.0.0.1 localhost\n{plan.address} {plan.hostname}\n")
     Path("/root").chmod(0o755)  # the host's Python may lie there, and not only root runs it
     for path, text in plan.scripts.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text)
         Path(path).chmod(0o755)
     for name, target in plan.commands.items():

@@ -150,7 +150,8 @@ def test_what_a_job_wrote_is_its_own_and_what_it_did_not_is_refused(registry: Re
     wrong = {"job": job_id, "artifacts": [{"name": "model.onnx", "uri": foreign}]}
     refused = problem(registry.api.post(VERSIONS, wrong), 422, "invalid")
     assert (refused["field"], refused["value"]) == ("artifacts.0.uri", foreign)
-    assert refused["limit"] == f"{registry.top}/out, {registry.top}/runs"
+    limit = f"{registry.top}/out, {registry.top}/runs"
+    assert limit.startswith(refused["limit"].removesuffix("..."))  # a long one is cut
 
 
 def test_metrics_of_an_evaluation_count_before_those_of_the_training(registry: Registry) -> None:

@@ -194,9 +194,9 @@ def _register(tx: Tx, cluster: Cluster) -> None:
 
 
 @contextmanager
-def opened(tmp_path: Path, database_url: str, policy: Policy) -> Iterator[World]:
+def opened(tmp_path: Path, database_url: str, policy: Policy, *, rates: str = "USD=1") -> Iterator[World]:
     here = {"CROSSDOCK_HOME": str(tmp_path), "CROSSDOCK_DATABASE_URL": database_url}
-    settings = replace(Settings.read(here), local_cluster=False)
+    settings = replace(Settings.read(here), local_cluster=False, exchange_rates=rates)
     clock: list[World] = []
     store = Store.open(settings.database_url, now=lambda: clock[0].now if clock else START)
     services = Services(

@@ -26,7 +26,7 @@ from tests.unit.runtime.site_world import ADMIN, World, opened
 @pytest.fixture
 def world(tmp_path: Path, database_url: str) -> Iterator[World]:
     """A cloud, and a queue whose work does not wait longer than a minute."""
-    with opened(tmp_path, database_url, Fair()) as made:
+    with opened(tmp_path, database_url, Fair(), rates="CNY=0.14,USD=1") as made:
         del made.cloud.machine_types["large"]  # costs no more there, and would always be taken
         made.register("cloud")
         made.services.store.write(_impatient)
