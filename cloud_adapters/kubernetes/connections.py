@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cloud_adapters.admissions import Admits
-from cloud_adapters.base import ClusterRef
+from cloud_adapters.base import ClusterRef, Transient
 from cloud_adapters.kubernetes.kubeconfig import Access, Permissions, access_of
 from cloud_adapters.kubernetes.settings import Settings, settings_of
 from cloud_adapters.kubernetes.watching import IDLE_SECONDS
@@ -31,9 +31,8 @@ class _Kept:
     until: datetime | None
     """When its credentials end; None: when somebody registers others."""
 
-    @property
-    def is_ending(self) -> bool:
-        return self.until is not None and datetime.now(UTC) > self.until - EARLY
+    def ends_within(self, time: timedelta) -> bool:
+        return self.until is not None and datetime.now(UTC) > self.until - time
 
 
 class Connections:
@@ -53,10 +52,20 @@ class Connections:
         kept = self._found(cluster.id, key)
         if kept is None:
             kept = self._keep(cluster.id, self._opened(cluster, key, deadline))
-        elif kept.is_ending:
-            kubeconfig, kept.until = self._kubeconfig(cluster, kept.site.settings, deadline)
-            kept.site.api.enter(self._access(cluster, kubeconfig, kept.site.settings))
+        elif kept.ends_within(EARLY):
+            self._renew(kept, cluster, deadline)
         return kept.site
+
+    def _renew(self, kept: _Kept, cluster: ClusterRef, deadline: float) -> None:
+        """A cloud that does not answer makes no cluster unreachable whose credentials are still good."""
+        try:
+            kubeconfig, until = self._kubeconfig(cluster, kept.site.settings, deadline)
+        except Transient:
+            if kept.ends_within(timedelta()):
+                raise
+            return
+        kept.site.api.enter(self._access(cluster, kubeconfig, kept.site.settings))
+        kept.until = until
 
     def _found(self, cluster_id: str, key: Key) -> _Kept | None:
         now = time.monotonic()

@@ -98,6 +98,15 @@ def test_a_cloud_that_is_away_is_no_word_about_the_cluster(cloud: Cloud, adapter
     assert adapter.inventory(cluster(), deadline=SECONDS).session
 
 
+def test_a_cloud_that_is_away_when_credentials_are_renewed_changes_nothing_while_they_are_good(
+    cloud: Cloud, adapter: KubernetesAdapter
+) -> None:
+    cloud.tokens = [(cloud.server.token, EARLY / 2)]
+    adapter.inventory(cluster(), deadline=SECONDS)
+    cloud.is_away = True
+    assert adapter.inventory(cluster(), deadline=SECONDS).session
+
+
 def test_settings_for_credentials_want_credentials(adapter: KubernetesAdapter) -> None:
     orphan = ClusterRef(id="c1", name="prod", endpoint=None, settings=(("credentials.region", "north"),))
     with pytest.raises(Rejected, match=r"credentials\.region is for credentials"):
