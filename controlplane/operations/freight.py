@@ -10,11 +10,11 @@ from datetime import datetime
 
 from controlplane.domain.attempts import Attempt
 from controlplane.domain.data_copies import Copy, CopyState, RegisteredStore
-from controlplane.domain.errors import Forbidden, Invalid
-from controlplane.domain.ids import AttemptId, CopyId
+from controlplane.domain.errors import Invalid
+from controlplane.domain.ids import AttemptId, CopyId, ProjectId
+from controlplane.domain.residency import Rules
 from controlplane.operations.ids import Ids
-from controlplane.operations.object_stores import registered_for
-from controlplane.operations.residency import check_copy
+from controlplane.operations.residency import kept_out
 from controlplane.storage.uris import ObjectUri, covers, parse
 from controlplane.store import Tx
 
@@ -28,9 +28,6 @@ class Freight:
     copy: Copy | None
     """The one that counts: not older than the checkpoint, nor failed before this attempt."""
 
-    refusal: str | None = None
-    """Why the project's data may not be there."""
-
     @property
     def is_there(self) -> bool:
         return self.copy is not None and self.copy.state is CopyState.DONE
@@ -38,8 +35,6 @@ class Freight:
     @property
     def problem(self) -> str | None:
         """Why it will never be there."""
-        if self.refusal is not None:
-            return self.refusal
         if self.copy is None or self.copy.state not in (CopyState.FAILED, CopyState.CANCELLED):
             return None
         return f"copy {self.copy.id} is {self.copy.state}" + (
@@ -47,17 +42,25 @@ class Freight:
         )
 
 
-def near(stores: Sequence[RegisteredStore], cluster_name: str, uri: str) -> str:
-    """The same key in the store near the cluster; the URI itself where none is, or no store holds it."""
+def near(
+    stores: Sequence[RegisteredStore], rules: Rules, project_id: ProjectId, cluster_name: str, uri: str
+) -> str:
+    """The same key in the store near the cluster; the URI itself where none is that may hold the project's data."""
     try:
         wanted = parse(uri)
     except Invalid:  # code may name its checkpoints in ways that no store of ours knows
         return uri
     homes = [each for each in stores if covers(parse(each.uri), wanted)]
-    close = [each for each in stores if cluster_name in each.near]
-    if not homes or not close or any(cluster_name in each.near for each in homes):
+    if not homes or any(cluster_name in each.near for each in homes):
         return uri
     home = max(homes, key=lambda each: len(each.uri))
+    close = [
+        each
+        for each in stores
+        if cluster_name in each.near and kept_out(rules, project_id, home, each) is None
+    ]
+    if not close:
+        return uri
     top, there = parse(home.uri).key.rstrip("/"), parse(min(close, key=lambda each: each.name).uri)
     key = wanted.key.removeprefix(top).lstrip("/")
     joined = "/".join(part for part in (there.key.rstrip("/"), key) if part)
@@ -69,16 +72,18 @@ def freights(tx: Tx, attempts: Sequence[Attempt]) -> Mapping[AttemptId, Freight]
     stores = tx.object_stores.all() if attempts else []
     if not any(each.near for each in stores):
         return {}
+    rules = tx.residencies.rules()
     newest = tx.records.newest_checkpoints([each.job_id for each in attempts])
     found = {}
     for attempt in attempts:
         checkpoint, cluster = newest.get(attempt.job_id), tx.clusters.get(attempt.cluster_id)
-        target = near(stores, cluster.name, checkpoint.uri) if checkpoint and cluster else None
-        if checkpoint is not None and target is not None and target != checkpoint.uri:
+        if checkpoint is None or cluster is None:
+            continue
+        target = near(stores, rules, attempt.project_id, cluster.name, checkpoint.uri)
+        if target != checkpoint.uri:
             copy = tx.copies.latest_between(checkpoint.uri, target)
             counts = copy if copy and _counts(copy, checkpoint.at, attempt) else None
-            refusal = _refusal(tx, attempt, checkpoint.uri, target)
-            found[attempt.id] = Freight(source=checkpoint.uri, target=target, copy=counts, refusal=refusal)
+            found[attempt.id] = Freight(source=checkpoint.uri, target=target, copy=counts)
     return found
 
 
@@ -96,15 +101,6 @@ def send(tx: Tx, ids: Ids, attempt: Attempt, freight: Freight) -> None:
     )
     tx.copies.add(copy)
     tx.work.poke("copy", copy.id)
-
-
-def _refusal(tx: Tx, attempt: Attempt, source: str, target: str) -> str | None:
-    try:
-        stores = (registered_for(tx, parse(uri)) for uri in (source, target))
-        check_copy(tx, attempt.project_id, *stores)
-    except Forbidden as forbidden:
-        return forbidden.message
-    return None
 
 
 def _counts(copy: Copy, committed_at: datetime, attempt: Attempt) -> bool:

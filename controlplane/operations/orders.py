@@ -10,6 +10,7 @@ from controlplane.domain.clusters import Endpoint, Node
 from controlplane.domain.data_copies import RegisteredStore
 from controlplane.domain.errors import NotFound, Rejected
 from controlplane.domain.ids import AttemptId, NodeId
+from controlplane.domain.residency import Rules
 from controlplane.domain.sites import Site
 from controlplane.executors.base import Launch, Order, OrderSeat
 from controlplane.identity.attempt_tokens import attempt_token
@@ -38,6 +39,9 @@ class Papers:
     stores: tuple[RegisteredStore, ...]
     """Those that the server may use: what is near the cluster takes the place of what is not."""
 
+    rules: Rules
+    """Of residency."""
+
 
 def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
     if not attempts:
@@ -47,7 +51,7 @@ def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
     seats = tx.attempts.seats_of([attempt.id for attempt in attempts])
     node_ids = dict.fromkeys(seat.node_id for each in seats.values() for seat in each)
     nodes = tx.nodes.by_ids(list(node_ids))
-    stores = tuple(tx.object_stores.all())
+    stores, rules = tuple(tx.object_stores.all()), tx.residencies.rules()
     names = {
         each: found.name for each in {a.cluster_id for a in attempts} if (found := tx.clusters.get(each))
     }
@@ -61,6 +65,7 @@ def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
             resume_from=checkpoints[attempt.job_id].uri if attempt.job_id in checkpoints else None,
             cluster_name=names.get(attempt.cluster_id, ""),
             stores=stores,
+            rules=rules,
         )
         for attempt in attempts
     }
@@ -106,7 +111,9 @@ def _ray_names(nodes: Mapping[NodeId, Node], site: Site | None) -> dict[NodeId, 
 
 
 def _near(papers: Papers, uri: str | None) -> str | None:
-    return None if uri is None else near(papers.stores, papers.cluster_name, uri)
+    if uri is None:
+        return None
+    return near(papers.stores, papers.rules, papers.attempt.project_id, papers.cluster_name, uri)
 
 
 def _check_members(papers: Papers) -> None:

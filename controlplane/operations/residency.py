@@ -115,18 +115,20 @@ def check_submit(rules: Rules, project: Project, clusters: Iterable[Cluster], *,
 
 
 def check_copy(tx: Tx, project_id: ProjectId, source: RegisteredStore, target: RegisteredStore) -> None:
-    """Raises `Forbidden` when the project or the content of the source may not be where the target is.
+    """Raises `Forbidden` when the project or the content of the source may not be where the target is."""
+    why = kept_out(tx.residencies.rules(), project_id, source, target)
+    if why is not None:
+        raise Forbidden(f"residency: {why}", field="target", value=target.uri)
 
-    Whatever moves data between stores asks this, checkpoints included.
-    """
-    rules = tx.residencies.rules()
+
+def kept_out(
+    rules: Rules, project_id: ProjectId, source: RegisteredStore, target: RegisteredStore
+) -> str | None:
+    """Why what lies in the source may not be moved to the target; whatever moves data asks this. None: it may."""
     there = place_of_store(target, rules)
-    for rule, owner in (
-        (rules.of_project(project_id), "the project"),
-        (rules.data.get(source.name, ANYWHERE), f"what lies in store {source.name!r}"),
-    ):
-        if (why := refusal(rule, owner, there)) is not None:
-            raise Forbidden(f"residency: {why}", field="target", value=target.uri)
+    return refusal(rules.of_project(project_id), "the project", there) or refusal(
+        rules.data.get(source.name, ANYWHERE), f"what lies in store {source.name!r}", there
+    )
 
 
 def _id(tx: Tx, principal: Principal, subject: Subject, name: str) -> str:

@@ -5,7 +5,11 @@ from datetime import UTC, datetime
 import pytest
 
 from controlplane.domain.data_copies import RegisteredStore
+from controlplane.domain.ids import ProjectId
+from controlplane.domain.residency import Residency, Rules
 from controlplane.operations.freight import near
+
+PROJECT = ProjectId("project-1")
 
 
 def store(name: str, uri: str, *clusters: str) -> RegisteredStore:
@@ -35,4 +39,17 @@ STORES = (
     ],
 )
 def test_the_same_key_is_taken_in_the_store_near_the_cluster(cluster: str, uri: str, found: str) -> None:
-    assert near(STORES, cluster, uri) == found
+    assert near(STORES, Rules(), PROJECT, cluster, uri) == found
+
+
+@pytest.mark.parametrize(
+    ("rules", "found"),
+    [
+        (Rules(projects={PROJECT: Residency(providers=("alibaba",))}), "oss://kept/runs/run/7"),
+        (Rules(projects={PROJECT: Residency(providers=("aws",))}), "s3://data/run/7"),
+        (Rules(data={"east": Residency(regions=("us-east-1",))}), "s3://data/run/7"),
+        (Rules(data={"team": Residency(regions=("us-east-1",))}), "oss://kept/runs/run/7"),
+    ],
+)
+def test_a_store_that_may_not_hold_the_data_takes_the_place_of_none(rules: Rules, found: str) -> None:
+    assert near(STORES, rules, PROJECT, "beijing", "s3://data/run/7") == found

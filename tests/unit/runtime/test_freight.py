@@ -9,8 +9,9 @@ from controlplane.bootstrap import open_store
 from controlplane.domain.attempts import AttemptState, Outcome
 from controlplane.domain.errors import Conflict, NotFound
 from controlplane.domain.ids import JobId
+from controlplane.domain.residency import Residency, Subject
 from controlplane.executors.base import Order
-from controlplane.operations import explain, object_stores
+from controlplane.operations import explain, object_stores, residency
 from controlplane.wire.data import StoreCreate
 from tests.inline_pool import InlinePool
 from tests.unit.runtime.test_flow import ADMIN, World, world
@@ -82,6 +83,17 @@ def test_a_checkpoint_that_cannot_be_brought_ends_the_attempt_and_says_why(
     assert second.outcome is Outcome.NEVER_STARTED
     assert "its checkpoint could not be brought: copy" in str(second.reason)
     assert second.id not in world.executor.orders
+
+
+def test_what_may_not_be_near_the_cluster_stays_where_it_is(world: World, stores: Path) -> None:
+    at_home = Residency(regions=("eu-central-1",))
+    residency.put(world.services, ADMIN, Subject.DATA, "old", at_home)
+    job = attempt_after_a_checkpoint(world, stores)
+    world.pass_time(10)
+    order = order_of(world, job, 2)
+    assert order.checkpoint_uri == f"{stores.as_uri()}/old/run"
+    assert order.resume_from == f"{stores.as_uri()}/old/run/7"
+    assert not (stores / "new" / "run").exists()
 
 
 def test_a_cluster_has_one_store_near_it(world: World, stores: Path) -> None:
