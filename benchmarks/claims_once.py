@@ -17,8 +17,8 @@ from controlplane.domain.ids import ClusterId, TokenId
 from controlplane.executors.fake import FakeExecutor
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations import claims
+from controlplane.operations.context import Context
 from controlplane.operations.ids import RandomIds
-from controlplane.operations.services import Services
 from controlplane.runtime.process import Loops, set_the_pace
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
@@ -35,28 +35,28 @@ ADMIN: Final = Principal(token_id=TokenId("token"), name="admin", role=Role.ADMI
 
 def measured(home: Path, count: int) -> dict[str, float]:
     """Asks for so many claims at once, waits until all are ready, gives all back, and waits until all are gone."""
-    services = _services(home)
+    context = _context(home)
     clouds = {f"cloud-{number}": _cloud() for number in range(CLOUDS)}
     set_the_pace()
-    loops = Loops(services, adapters=clouds, executor=FakeExecutor(), policy=Priority(), holder="bench")
+    loops = Loops(context, adapters=clouds, executor=FakeExecutor(), policy=Priority(), holder="bench")
     for name in clouds:
-        services.store.write(partial(_register, name=name))
+        context.store.write(partial(_register, name=name))
     loops.start()
-    _until(lambda: _clusters_ready(services.store))
+    _until(lambda: _clusters_ready(context.store))
     idle, began, worked = _peak_bytes(), time.perf_counter(), time.process_time()
     for number in range(count):
-        claims.request(services, ADMIN, _wanted(f"cloud-{number % CLOUDS}"))
+        claims.request(context, ADMIN, _wanted(f"cloud-{number % CLOUDS}"))
     asked = time.perf_counter()
-    _until(lambda: _in_state(services.store, ClaimState.READY) == count)
+    _until(lambda: _in_state(context.store, ClaimState.READY) == count)
     ready = time.perf_counter()
-    for claim_id in _ids(services.store):
-        claims.release(services, ADMIN, claim_id)
-    _until(lambda: _in_state(services.store, ClaimState.GONE) == count)
+    for claim_id in _ids(context.store):
+        claims.release(context, ADMIN, claim_id)
+    _until(lambda: _in_state(context.store, ClaimState.GONE) == count)
     gone, busy = time.perf_counter(), time.process_time() - worked
-    changes = _changes(services.store)
+    changes = _changes(context.store)
     loops.stop(timeout_seconds=10)
     left = sum(len(cloud.machines) for cloud in clouds.values())
-    services.store.close()
+    context.store.close()
     if left:
         raise RuntimeError(f"{left} machines are left")
     return {
@@ -70,12 +70,12 @@ def measured(home: Path, count: int) -> dict[str, float]:
     }
 
 
-def _services(home: Path) -> Services:
+def _context(home: Path) -> Context:
     url = f"sqlite:///{home / 'claims.db'}"
     store = Store.open(url)
     settings = Settings(home=home, database_url=url, cloud_calls_per_second=10_000.0, poll_seconds=1.0)
     store.migrate()
-    return Services(
+    return Context(
         store=store,
         objects=FileStore(home / "objects"),
         ids=RandomIds(),

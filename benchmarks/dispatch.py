@@ -102,13 +102,13 @@ def is_ready(client: Client) -> bool:
 
 def local_endpoint(settings: Settings) -> Endpoint:
     """Its token is sealed, so this looks through the server's own parts."""
-    services = bootstrap.services(settings)
+    context = bootstrap.context(settings)
     try:
-        with services.store.read() as tx:
+        with context.store.read() as tx:
             (cluster,) = tx.clusters.list(None, None)
-        endpoint = endpoint_of(services, cluster)
+        endpoint = endpoint_of(context, cluster)
     finally:
-        services.store.close()
+        context.store.close()
     if endpoint is None:
         raise ValueError("the embedded cluster has no address")
     return endpoint

@@ -22,9 +22,9 @@ from controlplane.domain.ids import AttemptId, ClusterId, TokenId
 from controlplane.executors.fake import FakeExecutor
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations.bulk import submit_each
+from controlplane.operations.context import Context
 from controlplane.operations.ids import RandomIds
 from controlplane.operations.pacing import AtOnce, Inline
-from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
 from controlplane.runtime.process import Loops, set_the_pace
 from controlplane.secrets.sealer import Sealer
@@ -63,9 +63,9 @@ class Hall:
         return Inventory(machines=machines, complete=True, session="life-1")
 
 
-def open_services(home: Path, url: str) -> Services:
+def open_context(home: Path, url: str) -> Context:
     settings = Settings.read({"CROSSDOCK_HOME": str(home), "CROSSDOCK_DATABASE_URL": url})
-    return Services(
+    return Context(
         store=Store.open(url),
         objects=FileStore(home / "objects"),
         ids=RandomIds(),
@@ -75,11 +75,11 @@ def open_services(home: Path, url: str) -> Services:
     )
 
 
-def found(services: Services) -> None:
+def found(context: Context) -> None:
     """An empty control plane with the hall attached."""
-    services.store.migrate()
-    set_up(services)
-    services.store.write(attach)
+    context.store.migrate()
+    set_up(context)
+    context.store.write(attach)
 
 
 def attach(tx: Tx) -> None:
@@ -97,13 +97,13 @@ def attach(tx: Tx) -> None:
 
 
 @contextmanager
-def loops_process(services: Services) -> Iterator[int]:
+def loops_process(context: Context) -> Iterator[int]:
     """Gives its process id once the hall is ready; whatever happens, it is ended."""
-    settings = services.settings
+    settings = context.settings
     command = [sys.executable, "-m", "benchmarks.lives", str(settings.home), settings.database_url]
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
     try:
-        eventually(partial(_is_ready, services), READY_SECONDS, "the loops did not get the hall ready")
+        eventually(partial(_is_ready, context), READY_SECONDS, "the loops did not get the hall ready")
         yield process.pid
         if process.poll() is not None:
             raise ChildProcessError("the loops ended while they were measured")
@@ -112,17 +112,17 @@ def loops_process(services: Services) -> Iterator[int]:
         process.wait(STOP_SECONDS)
 
 
-def submit_all(services: Services, count: int) -> None:
+def submit_all(context: Context, count: int) -> None:
     spec = JobSpec.model_validate(SPEC)
     entry = (spec, spec.model_dump_json())
-    submit_each(services, ADMIN, (entry for _ in range(count)), lambda verdicts: str(len(verdicts)))
+    submit_each(context, ADMIN, (entry for _ in range(count)), lambda verdicts: str(len(verdicts)))
 
 
 @dataclass(slots=True)
 class Wrappers:
     """Follows the feed: ends the code of every attempt that starts, and counts the jobs that are done."""
 
-    services: Services
+    context: Context
     cursor: str
     done: int = 0
 
@@ -130,7 +130,7 @@ class Wrappers:
         """Returns when so many jobs have succeeded."""
         deadline = time.monotonic() + within_seconds
         while self.done < count:
-            with self.services.store.read() as tx:
+            with self.context.store.read() as tx:
                 page, self.cursor = tx.events.subjects_after(self.cursor, FEED_PAGE)
             self._take(page)
             if not page:
@@ -143,21 +143,21 @@ class Wrappers:
         started = [AttemptId(subject) for kind, subject in events if kind == "attempt.starting"]
         for start in range(0, len(started), BATCH):
             unit = partial(_end, ids=started[start : start + BATCH])
-            self.services.pace.write(partial(self.services.store.write, unit)).result()
+            self.context.pace.write(partial(self.context.store.write, unit)).result()
 
 
-def count_since(services: Services, cursor: str, kind: str) -> int:
+def count_since(context: Context, cursor: str, kind: str) -> int:
     """Events of that kind behind the cursor."""
     count, page = 0, [("", "")]
     while page:
-        with services.store.read() as tx:
+        with context.store.read() as tx:
             page, cursor = tx.events.subjects_after(cursor, FEED_PAGE)
         count += sum(each == kind for each, _ in page)
     return count
 
 
-def head(services: Services) -> str:
-    with services.store.read() as tx:
+def head(context: Context) -> str:
+    with context.store.read() as tx:
         return tx.events.head()
 
 
@@ -170,9 +170,9 @@ class Lives:
     """Microseconds of processor time per life, of all processes but a database server."""
 
 
-def whole_lives(services: Services, loops_pid: int, count: int, within_seconds: float) -> Lives:
-    wrappers = Wrappers(services=services, cursor=head(services))
-    submitter = threading.Thread(target=submit_all, args=(services, count), daemon=True)
+def whole_lives(context: Context, loops_pid: int, count: int, within_seconds: float) -> Lives:
+    wrappers = Wrappers(context=context, cursor=head(context))
+    submitter = threading.Thread(target=submit_all, args=(context, count), daemon=True)
     used_before, began_at = time.process_time() + processor_seconds(loops_pid), time.perf_counter()
     submitter.start()
     wrappers.follow(count, within_seconds)
@@ -193,8 +193,8 @@ def _end(tx: Tx, *, ids: Sequence[AttemptId]) -> None:
     tx.work.poke_many("attempt", ids)
 
 
-def _is_ready(services: Services) -> bool:
-    with services.store.read() as tx:
+def _is_ready(context: Context) -> bool:
+    with context.store.read() as tx:
         cluster = tx.clusters.get(CLUSTER)
         return cluster is not None and cluster.takes_tasks and len(tx.nodes.present()) == NODES
 
@@ -202,15 +202,15 @@ def _is_ready(services: Services) -> bool:
 def run_loops(home: Path, url: str) -> None:
     """Until SIGTERM."""
     set_the_pace()
-    services, stopping = open_services(home, url), threading.Event()
+    context, stopping = open_context(home, url), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     loops = Loops(
-        services, adapters={"ray": Hall()}, executor=FakeExecutor(), policy=Priority(), holder="bench"
+        context, adapters={"ray": Hall()}, executor=FakeExecutor(), policy=Priority(), holder="bench"
     )
     loops.start()
     stopping.wait()
     loops.stop(timeout_seconds=STOP_SECONDS)
-    services.store.close()
+    context.store.close()
 
 
 if __name__ == "__main__":

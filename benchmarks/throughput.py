@@ -26,14 +26,14 @@ from benchmarks.lives import (
     found,
     head,
     loops_process,
-    open_services,
+    open_context,
     submit_all,
     whole_lives,
 )
 from benchmarks.servers import postgresql
 from benchmarks.submit import submit_target
 from controlplane.admin.server import init
-from controlplane.operations.services import Services
+from controlplane.operations.context import Context
 from controlplane.settings import Settings
 from controlplane.wire.jobspec import JobSpec
 from tests.server import RunningServer, free_port
@@ -81,11 +81,11 @@ def lives_figures(kind: Kind, folder: Path, place: Callable[[str], tuple[str, st
     bare: list[Lives] = []
     for number in range(ROUNDS):
         url, _ = place(f"lives_{number}")
-        with closing_services(folder / f"{kind}-{number}", url) as services, loops_process(services) as pid:
-            ours.append(whole_lives(services, pid, LIVES, WITHIN_SECONDS))
+        with closing_services(folder / f"{kind}-{number}", url) as context, loops_process(context) as pid:
+            ours.append(whole_lives(context, pid, LIVES, WITHIN_SECONDS))
         url, target = place(f"bare_{number}")
-        with closing_services(folder / f"{kind}-bare-{number}", url) as services:
-            home = bare_home(services)
+        with closing_services(folder / f"{kind}-bare-{number}", url) as context:
+            home = bare_home(context)
         bare.append(BARE[kind](target, home, LIVES))
     name = "their rows by bare executemany"
     reference = Reference(name=name, value=median(each.rate for each in bare))
@@ -99,19 +99,19 @@ def lives_figures(kind: Kind, folder: Path, place: Callable[[str], tuple[str, st
 
 
 @contextmanager
-def closing_services(home: Path, url: str) -> Iterator[Services]:
+def closing_services(home: Path, url: str) -> Iterator[Context]:
     home.mkdir()
-    services = open_services(home, url)
-    with closing(services.store):
-        found(services)
-        yield services
+    context = open_context(home, url)
+    with closing(context.store):
+        found(context)
+        yield context
 
 
-def bare_home(services: Services) -> Row:
+def bare_home(context: Context) -> Row:
     """What the bare lives refer to."""
-    with loops_process(services):
+    with loops_process(context):
         pass  # makes the nodes known
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         (project,) = tx.projects.list(None, 1)
         (queue,) = tx.queues.list(project.id, None, 1)
         node = tx.nodes.present()[0]
@@ -121,15 +121,15 @@ def bare_home(services: Services) -> Row:
 
 
 def submits_beside_starts(folder: Path) -> Iterator[Figure]:
-    with api_alone(folder / "beside") as (services, target):
+    with api_alone(folder / "beside") as (context, target):
         alone = burst(target, clients=CLIENTS, seconds=BURST_SECONDS)
-        submit_all(services, BACKLOG)
-        services.store.write(attach)
-        with loops_process(services):
-            before, began_at = head(services), time.perf_counter()
+        submit_all(context, BACKLOG)
+        context.store.write(attach)
+        with loops_process(context):
+            before, began_at = head(context), time.perf_counter()
             beside = burst(target, clients=CLIENTS, seconds=BURST_SECONDS)
             seconds = time.perf_counter() - began_at
-            starts = count_since(services, before, "attempt.starting") / seconds
+            starts = count_since(context, before, "attempt.starting") / seconds
     yield from beside_figures(alone, beside)
     reference = Reference(name="submits in the same seconds", value=beside.rate)
     yield Figure(name="SQLite, starts beside them", value=starts, unit="1/s", reference=reference)
@@ -148,7 +148,7 @@ def beside_figures(alone: Burst, beside: Burst) -> Iterator[Figure]:
 
 
 @contextmanager
-def api_alone(home: Path) -> Iterator[tuple[Services, Target]]:
+def api_alone(home: Path) -> Iterator[tuple[Context, Target]]:
     """The api process as users run it, without loops."""
     settings = Settings.read({"CROSSDOCK_HOME": str(home), "CROSSDOCK_PORT": str(free_port())})
     settings = replace(settings, local_cluster=False)
@@ -157,9 +157,9 @@ def api_alone(home: Path) -> Iterator[tuple[Services, Target]]:
     server.start("api")
     try:
         server.wait_until_ready()
-        services = open_services(home, settings.database_url)
-        with closing(services.store):
-            yield services, submit_target(settings.port, token)
+        context = open_context(home, settings.database_url)
+        with closing(context.store):
+            yield context, submit_target(settings.port, token)
     finally:
         server.stop()
 

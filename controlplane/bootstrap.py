@@ -11,9 +11,9 @@ from typing import cast
 from cloud_adapters.base import Lends
 from controlplane.domain.errors import Invalid
 from controlplane.executors.base import Executor
+from controlplane.operations.context import Context
 from controlplane.operations.ids import RandomIds
 from controlplane.operations.pacing import AtOnce, Inline
-from controlplane.operations.services import Services
 from controlplane.secrets import keyfile
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
@@ -38,11 +38,11 @@ class Plugins:
     policy: Policy
 
 
-def services(settings: Settings) -> Services:
+def context(settings: Settings) -> Context:
     """Opens what every process of the server needs. Raises `Invalid` when `crossdock server init` was not run."""
     sealer = Sealer(keyfile.read(settings.home))
     objects = cast("Blobs", _load("storage", "file")(settings.home / "objects"))
-    return Services(
+    return Context(
         store=Store.open(settings.database_url),
         objects=objects,
         ids=RandomIds(),

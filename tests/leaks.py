@@ -19,9 +19,9 @@ from controlplane.domain.ids import ClusterId, TokenId
 from controlplane.executors.fake import FakeExecutor
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations import claims
+from controlplane.operations.context import Context
 from controlplane.operations.endpoints import seal
 from controlplane.operations.ids import RandomIds
-from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
 from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
@@ -85,7 +85,7 @@ class Site:
 @dataclass(slots=True)
 class LeakWorld:
     site: Site
-    services: Services
+    context: Context
     fate: Fate
     loops: Loops = field(init=False)
     replicas: int = 0
@@ -103,14 +103,14 @@ class LeakWorld:
         assert self.site.left() == []
         bought = Counter(self.site.bought())
         for claim in self.claims():
-            for launch in claims.get(self.services, ADMIN, claim.id).launches:
+            for launch in claims.get(self.context, ADMIN, claim.id).launches:
                 assert bought.pop(launch.id, 0) <= launch.machines
         assert not bought
 
     def restart(self) -> None:
         self.replicas += 1
         self.loops = Loops(
-            self.services,
+            self.context,
             adapters={self.site.kind: self.site.adapter},
             executor=FakeExecutor(),
             policy=Priority(),
@@ -137,12 +137,12 @@ class LeakWorld:
                     loop.drain(InlinePool())
             except Crash:
                 self.restart()
-            with self.services.store.read() as tx:
+            with self.context.store.read() as tx:
                 dues = [tx.work.next_due(noun) for noun in self.loops.reconciling]
             is_due = any(due is not None and due <= self.site.now() for due in dues)
 
     def claims(self) -> list[Claim]:
-        return [view.claim for view in claims.listed(self.services, ADMIN, after=None, limit=1000)]
+        return [view.claim for view in claims.listed(self.context, ADMIN, after=None, limit=1000)]
 
     def request(self) -> None:
         chance = self.fate.chance
@@ -157,13 +157,13 @@ class LeakWorld:
             machines_min=size,
             machines_want=size + chance.randint(0, 1),
         )
-        claims.request(self.services, ADMIN, wanted)
+        claims.request(self.context, ADMIN, wanted)
 
     def release(self) -> None:
         live = [claim for claim in self.claims() if claim.is_live]
         if live:
             try:
-                claims.release(self.services, ADMIN, self.fate.chance.choice(live).id)
+                claims.release(self.context, ADMIN, self.fate.chance.choice(live).id)
             except Conflict:
                 return  # it is being ended already
 
@@ -173,26 +173,26 @@ class LeakWorld:
         self.fate.is_safe = True
         for claim in self.claims():
             if claim.state not in (ClaimState.TERMINATING, ClaimState.GONE):
-                claims.release(self.services, ADMIN, claim.id)
+                claims.release(self.context, ADMIN, claim.id)
 
 
 def opened(site: Site, folder: Path, fate: Fate) -> LeakWorld:
     here = {"CROSSDOCK_HOME": str(folder), "CROSSDOCK_DATABASE_URL": f"sqlite:///{folder}/plane.db"}
     settings = replace(Settings.read(here), local_cluster=False)
     upgrade(settings.database_url)
-    services = Services(
+    context = Context(
         store=Store.open(settings.database_url, now=site.now),
         objects=FileStore(folder / "objects"),
         ids=RandomIds(),
         sealer=Sealer(b"k" * 32),
         settings=settings,
     )
-    set_up(services)
-    services.store.write(lambda tx: _register(services, tx, site))
-    return LeakWorld(site=site, services=services, fate=fate)
+    set_up(context)
+    context.store.write(lambda tx: _register(context, tx, site))
+    return LeakWorld(site=site, context=context, fate=fate)
 
 
-def _register(services: Services, tx: Tx, site: Site) -> None:
+def _register(context: Context, tx: Tx, site: Site) -> None:
     assert site.cluster.secret is not None
     cluster = Cluster(
         id=ClusterId(site.cluster.id),
@@ -201,7 +201,7 @@ def _register(services: Services, tx: Tx, site: Site) -> None:
         state=ClusterState.PENDING,
         since=tx.now,
         created_at=tx.now,
-        secret_id=seal(services, tx, site.cluster.secret),
+        secret_id=seal(context, tx, site.cluster.secret),
         settings=site.cluster.settings,
     )
     tx.clusters.add(cluster)

@@ -34,11 +34,11 @@ def first_token(settings: Settings, cluster: str) -> str:
     from controlplane import bootstrap
     from controlplane.operations import agents
 
-    services = bootstrap.services(settings)
+    context = bootstrap.context(settings)
     try:
-        return agents.first_token(services, cluster)
+        return agents.first_token(context, cluster)
     finally:
-        services.store.close()
+        context.store.close()
 
 
 def _check(url: str, token_file: Path, targets: tuple[str, ...]) -> None:

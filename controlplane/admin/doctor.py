@@ -17,6 +17,7 @@ from controlplane.cli.text import printable
 from controlplane.domain.clusters import Cluster
 from controlplane.domain.errors import Bug, Unavailable
 from controlplane.domain.invariants import Breach, Rule
+from controlplane.operations.context import Context
 from controlplane.operations.doctor import (
     Mend,
     Ports,
@@ -28,7 +29,6 @@ from controlplane.operations.doctor import (
     remedy,
     repair,
 )
-from controlplane.operations.services import Services
 from controlplane.settings import Settings
 
 ALL_WELL: Final = 0
@@ -49,9 +49,9 @@ class Finding:
 
 def doctor(settings: Settings, *, repair: bool, as_json: bool) -> int:
     """Returns 0 when all is well, 1 with findings, 2 when something could not be looked at and nothing was found."""
-    services = bootstrap.services(settings)
+    context = bootstrap.context(settings)
     try:
-        return _examined(services, _ports(settings), repairs=repair, as_json=as_json)
+        return _examined(context, _ports(settings), repairs=repair, as_json=as_json)
     except (Unavailable, Bug) as away:
         hint = (
             "; `crossdock server init` brings an older database up to date" if isinstance(away, Bug) else ""
@@ -59,7 +59,7 @@ def doctor(settings: Settings, *, repair: bool, as_json: bool) -> int:
         print(printable(f"could not look: {away.message}{hint}"), file=sys.stderr)
         return COULD_NOT_LOOK
     finally:
-        services.store.close()
+        context.store.close()
 
 
 def _ports(settings: Settings) -> Ports:
@@ -67,11 +67,11 @@ def _ports(settings: Settings) -> Ports:
     return Ports(adapters=plugins.adapters, executor=plugins.executor)
 
 
-def _examined(services: Services, ports: Ports, *, repairs: bool, as_json: bool) -> int:
-    report = examine(services, ports, pause=time.sleep, clock=time.monotonic)
-    breaches = (*report.breaches, *_unkept(services))
+def _examined(context: Context, ports: Ports, *, repairs: bool, as_json: bool) -> int:
+    report = examine(context, ports, pause=time.sleep, clock=time.monotonic)
+    breaches = (*report.breaches, *_unkept(context))
     findings = [
-        Finding(breach=breach, mend=_mended(services, ports, breach) if repairs else None)
+        Finding(breach=breach, mend=_mended(context, ports, breach) if repairs else None)
         for breach in breaches
     ]
     for line in (_documents if as_json else _lines)(report, findings):
@@ -81,15 +81,15 @@ def _examined(services: Services, ports: Ports, *, repairs: bool, as_json: bool)
     return COULD_NOT_LOOK if report.unseen else ALL_WELL
 
 
-def _mended(services: Services, ports: Ports, breach: Breach) -> Mend | None:
+def _mended(context: Context, ports: Ports, breach: Breach) -> Mend | None:
     if breach.rule is Rule.CLUSTER_WITHOUT_KEEPER:
-        return _swept(services, ports, breach)
-    return repair(services, ports, breach)
+        return _swept(context, ports, breach)
+    return repair(context, ports, breach)
 
 
-def _unkept(services: Services) -> tuple[Breach, ...]:
+def _unkept(context: Context) -> tuple[Breach, ...]:
     """Embedded clusters of this machine whose keepers were killed, and whose processes live on."""
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         clusters = [cluster for cluster in tx.clusters.list() if cluster.adapter == "local"]
     if not (first := _without_keeper(clusters)):
         return ()
@@ -109,8 +109,8 @@ def _without_keeper(clusters: Sequence[Cluster]) -> list[Breach]:
     return found
 
 
-def _swept(services: Services, ports: Ports, breach: Breach) -> Mend:
-    with services.store.read() as tx:
+def _swept(context: Context, ports: Ports, breach: Breach) -> Mend:
+    with context.store.read() as tx:
         cluster = next(each for each in tx.clusters.list() if each.id == breach.subject)
     adapter = ports.adapters.get(cluster.adapter)
     try:
@@ -118,7 +118,7 @@ def _swept(services: Services, ports: Ports, breach: Breach) -> Mend:
             adapter.shut_down(_ref(cluster), deadline=END_SECONDS)
     except PluginError as problem:
         return Mend(sentence=problem.message, is_done=False)
-    note(services, breach, "ended what was left of it")
+    note(context, breach, "ended what was left of it")
     return Mend(sentence="ended what was left of it", is_done=True)
 
 

@@ -30,10 +30,10 @@ def api(settings: Settings) -> int:
 
     from controlplane.api.app import create_app
 
-    services = bootstrap.services(settings)
-    services.store.migrate()
+    context = bootstrap.context(settings)
+    context.store.migrate()
     config = uvicorn.Config(
-        create_app(services),
+        create_app(context),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -42,7 +42,7 @@ def api(settings: Settings) -> int:
         timeout_graceful_shutdown=5,
     )
     uvicorn.Server(config).run()
-    services.store.close()
+    context.store.close()
     return 0
 
 
@@ -52,13 +52,13 @@ def loops(settings: Settings) -> int:
 
     set_the_pace()
     home = _alone_in(settings)
-    services, plugins = bootstrap.services(settings), bootstrap.plugins(settings)
-    services.store.migrate()
+    context, plugins = bootstrap.context(settings), bootstrap.plugins(settings)
+    context.store.migrate()
     holder = f"{socket.gethostname()}:{settings.home}"
     # Whoever claimed under this name held the lock before us, so it is dead and its claims are free.
-    services.store.write(lambda tx: tx.work.free(holder))
+    context.store.write(lambda tx: tx.work.free(holder))
     running = Loops(
-        services, adapters=plugins.adapters, executor=plugins.executor, policy=plugins.policy, holder=holder
+        context, adapters=plugins.adapters, executor=plugins.executor, policy=plugins.policy, holder=holder
     )
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -69,7 +69,7 @@ def loops(settings: Settings) -> int:
             logging.getLogger(__name__).error("loop.died")
             return 1
     running.stop(timeout_seconds=STOP_SECONDS)
-    services.store.close()
+    context.store.close()
     home.close()
     return 0
 
@@ -86,14 +86,14 @@ def clusters_down(settings: Settings) -> int:
     from cloud_adapters.base import Hosts
     from controlplane.operations.endpoints import ref_of
 
-    services, plugins = bootstrap.services(settings), bootstrap.plugins(settings)
-    with services.store.read() as tx:
+    context, plugins = bootstrap.context(settings), bootstrap.plugins(settings)
+    with context.store.read() as tx:
         clusters = tx.clusters.list(None, None)
     for cluster in clusters:
         adapter = plugins.adapters.get(cluster.adapter)
         if isinstance(adapter, Hosts):
-            adapter.shut_down(ref_of(services, cluster), deadline=STOP_SECONDS)
-    services.store.close()
+            adapter.shut_down(ref_of(context, cluster), deadline=STOP_SECONDS)
+    context.store.close()
     return 0
 
 

@@ -47,11 +47,11 @@ def init(settings: Settings) -> InitAnswer:
     store = Store.open(settings.database_url)
     store.migrate()
     store.close()
-    services = bootstrap.services(settings)
+    context = bootstrap.context(settings)
     try:
-        token = set_up(services)
+        token = set_up(context)
     finally:
-        services.store.close()
+        context.store.close()
     if token is not None:
         _write_client_file(settings, token)
     return InitAnswer(url=settings.url, home=settings.home, created=token is not None, admin_token=token)

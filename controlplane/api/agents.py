@@ -25,7 +25,7 @@ async def connect_agent(line: WebSocket) -> None:
     site: Site = line.app.state.site
     token = line.headers.get("authorization", "").removeprefix("Bearer ")
     try:
-        cluster_id, fresh = await run_sync(agents.admitted, site.services, token)
+        cluster_id, fresh = await run_sync(agents.admitted, site.context, token)
     except Unauthenticated:
         await line.close(POLICY_VIOLATION)  # before it is accepted: the agent is answered 403
         return
@@ -50,7 +50,7 @@ async def _watch(site: Site, line: WebSocket, tunnel: Tunnel, token: str) -> Non
     looks = 0
     while True:
         try:
-            _, fresh = await run_sync(agents.admitted, site.services, token)
+            _, fresh = await run_sync(agents.admitted, site.context, token)
         except Unauthenticated:
             await line.close(POLICY_VIOLATION)
             return

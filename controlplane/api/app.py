@@ -1,4 +1,4 @@
-"""The app: every route, over one set of services."""
+"""The app: every route, over one context."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,7 +38,7 @@ from controlplane.api.request_ids import RequestIds
 from controlplane.api.streams import Streams
 from controlplane.identity.agent_tokens import tunnel_password
 from controlplane.operations.authentication import Authenticator
-from controlplane.operations.services import Services
+from controlplane.operations.context import Context
 from controlplane.tunnels.hub import Hub
 
 ROUTERS: Final = (
@@ -77,16 +77,16 @@ ROUTERS: Final = (
 DESCRIPTION: Final = "One queue for AI jobs over private clusters and public clouds."
 
 
-def create_app(services: Services) -> FastAPI:
-    """Owns nothing: who made the services closes them."""
-    hub = Hub(lambda cluster: tunnel_password(services.server_key, cluster))
-    app = _bare_app(lambda _app: _proxy(hub, services.settings.tunnel_port))
+def create_app(context: Context) -> FastAPI:
+    """Owns nothing: who made the context closes it."""
+    hub = Hub(lambda cluster: tunnel_password(context.server_key, cluster))
+    app = _bare_app(lambda _app: _proxy(hub, context.settings.tunnel_port))
     app.state.site = Site(
         hub=hub,
-        services=services,
-        authenticator=Authenticator(services.store),
-        cursors=Cursors(services.server_key),
-        streams=Streams(services.store),
+        context=context,
+        authenticator=Authenticator(context.store),
+        cursors=Cursors(context.server_key),
+        streams=Streams(context.store),
     )
     return app
 
@@ -101,7 +101,7 @@ async def _proxy(hub: Hub, port: int) -> AsyncIterator[None]:
 
 
 def openapi_document() -> dict[str, Any]:  # JSON
-    """Needs no services: the routes alone say it all."""
+    """Needs no context: the routes alone say it all."""
     return openapi.document(_bare_app())
 
 

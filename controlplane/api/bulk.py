@@ -57,7 +57,7 @@ def submit_each(call: Whole) -> Response:
     Sent again with the same idempotency key after it broke off, it goes on where it stopped.
     """
     who, documents = call.principal(), call.parse_but_texts(Envelope).jobs
-    parts = bulk.submit_each(call.services, who, _entries(documents), _items, once=call.once(who, 200))
+    parts = bulk.submit_each(call.context, who, _entries(documents), _items, once=call.once(who, 200))
     body = ",".join(part[1:-1] for part in parts)
     return Response(f'{{"items":[{body}]}}', media_type="application/json")
 

@@ -22,8 +22,8 @@ from controlplane.api.streams import Streams
 from controlplane.domain.errors import Invalid, TooLarge
 from controlplane.identity.principals import Principal
 from controlplane.operations.authentication import Authenticator
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once
-from controlplane.operations.services import Services
 from controlplane.tunnels.hub import Hub
 from controlplane.wire.base import Answer
 from controlplane.wire.base import Request as Document
@@ -46,7 +46,7 @@ BEARER: Final = "Bearer "
 class Site:
     """What all requests of one app share."""
 
-    services: Services
+    context: Context
     authenticator: Authenticator
     cursors: Cursors
     streams: Streams
@@ -68,8 +68,8 @@ class Call:
     body: bytes
 
     @property
-    def services(self) -> Services:
-        return self.site.services
+    def context(self) -> Context:
+        return self.site.context
 
     @property
     def now(self) -> datetime:

@@ -38,7 +38,7 @@ def request_claim(call: Whole) -> Response:
     """Written down; the machines are bought by and by."""
     who, wanted = call.principal(), call.parse(ClaimCreate)
     deed = call.deed(who, 201, documents.claim_details)
-    return deed.answer(claims.request(call.services, who, _request(wanted), once=deed.once))
+    return deed.answer(claims.request(call.context, who, _request(wanted), once=deed.once))
 
 
 @router.get("/claims", response_model=Page[ClaimDocument])
@@ -52,7 +52,7 @@ def list_claims(
     """Oldest first."""
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("claims", after))
-    views = claims.listed(call.services, who, cluster=cluster, is_live=live, after=last, limit=limit + 1)
+    views = claims.listed(call.context, who, cluster=cluster, is_live=live, after=last, limit=limit + 1)
     return respond(
         page(views, limit, documents.claim, lambda view: cursors.write("claims", (view.claim.id,)))
     )
@@ -60,7 +60,7 @@ def list_claims(
 
 @router.get("/claims/{claim}", response_model=ClaimDetails)
 def get_claim(call: Read, claim: str) -> Response:
-    return respond(documents.claim_details(claims.get(call.services, call.principal(), claim)))
+    return respond(documents.claim_details(claims.get(call.context, call.principal(), claim)))
 
 
 @deeds.post("/claims/{claim}/release", response_model=ClaimDetails, openapi_extra=takes())
@@ -81,7 +81,7 @@ def list_orphans(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -
     who, cursors = call.principal(), call.site.cursors
     place = cursors.read("orphans", after)
     last = None if place is None else (str(place[0]), str(place[1]))
-    views = claims.orphans(call.services, who, after=last, limit=limit + 1)
+    views = claims.orphans(call.context, who, after=last, limit=limit + 1)
 
     def cursor(view: OrphanView) -> str:
         return cursors.write("orphans", (view.orphan.cluster_id, view.orphan.name))
@@ -95,7 +95,7 @@ def list_leftovers(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE)
     who, cursors = call.principal(), call.site.cursors
     place = cursors.read("leftovers", after)
     last = None if place is None else cast("Place", tuple(map(str, place)))
-    views = leftovers.listed(call.services, who, after=last, limit=limit + 1)
+    views = leftovers.listed(call.context, who, after=last, limit=limit + 1)
 
     def cursor(view: StrayView) -> str:
         found = view.stray
@@ -112,7 +112,7 @@ def list_offers(
     who, cursors = call.principal(), call.site.cursors
     place = cursors.read("offers", after)
     last = None if place is None else cast("Place", tuple(map(str, place)))
-    views = offers.listed(call.services, who, cluster=cluster, after=last, limit=limit + 1)
+    views = offers.listed(call.context, who, cluster=cluster, after=last, limit=limit + 1)
 
     def cursor(view: OfferView) -> str:
         found = view.offer
@@ -140,4 +140,4 @@ def _edited(call: Call, claim: str, edit: Callable[..., ClaimStory]) -> Response
     who = call.principal()
     call.parse_nothing()
     deed = call.deed(who, 200, documents.claim_details)
-    return deed.answer(edit(call.services, who, claim, once=deed.once))
+    return deed.answer(edit(call.context, who, claim, once=deed.once))

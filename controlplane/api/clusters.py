@@ -21,14 +21,14 @@ deeds = APIRouter(prefix="/v1", tags=["clusters"], responses=dict(PROBLEMS), rou
 def register_cluster(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(ClusterCreate)
     deed = call.deed(who, 201, documents.cluster)
-    return deed.answer(clusters.register(call.services, who, wanted, once=deed.once))
+    return deed.answer(clusters.register(call.context, who, wanted, once=deed.once))
 
 
 @router.get("/clusters", response_model=Page[ClusterDocument])
 def list_clusters(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -> Response:
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("clusters", after))
-    views = clusters.listed(call.services, who, after=last, limit=limit + 1)
+    views = clusters.listed(call.context, who, after=last, limit=limit + 1)
     return respond(
         page(
             views,
@@ -42,7 +42,7 @@ def list_clusters(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) 
 @router.get("/clusters/{cluster}", response_model=ClusterDocument)
 def get_cluster(call: Read, cluster: str) -> Response:
     """By id or name."""
-    return respond(documents.cluster(clusters.get(call.services, call.principal(), cluster)))
+    return respond(documents.cluster(clusters.get(call.context, call.principal(), cluster)))
 
 
 @deeds.post("/clusters/{cluster}/secret", response_model=ClusterDocument, openapi_extra=takes(ClusterSecret))
@@ -51,7 +51,7 @@ def change_secret_of_cluster(call: Whole, cluster: str) -> Response:
     who, given = call.principal(), call.parse(ClusterSecret)
     deed = call.deed(who, 200, documents.cluster)
     secret = given.secret.get_secret_value()
-    return deed.answer(clusters.change_secret(call.services, who, cluster, secret, once=deed.once))
+    return deed.answer(clusters.change_secret(call.context, who, cluster, secret, once=deed.once))
 
 
 @deeds.post("/clusters/{cluster}/refresh-offers", response_model=ClusterDocument, openapi_extra=takes())
@@ -104,13 +104,13 @@ def _edited(call: Call, cluster: str, edit: Callable[..., ClusterView]) -> Respo
     who = call.principal()
     call.parse_nothing()
     deed = call.deed(who, 200, documents.cluster)
-    return deed.answer(edit(call.services, who, cluster, once=deed.once))
+    return deed.answer(edit(call.context, who, cluster, once=deed.once))
 
 
 def _nodes(call: Call, cluster: str | None, after: str | None, limit: int) -> Response:
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("nodes", after))
-    views = clusters.nodes(call.services, who, cluster, after=last, limit=limit + 1)
+    views = clusters.nodes(call.context, who, cluster, after=last, limit=limit + 1)
 
     def cursor(view: NodeView) -> str:
         return cursors.write("nodes", (view.node.id,))

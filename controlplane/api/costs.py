@@ -55,7 +55,7 @@ def list_costs(
     # The pages of one report are of one window, also where that ends now.
     end = datetime.fromisoformat(str(place[1])) if place else until or call.now
     window = Span(since or window_at(Window.MONTH, end).start, end)
-    views = costs.costs(call.services, who, by=GroupBy(by), window=window, project=project)
+    views = costs.costs(call.context, who, by=GroupBy(by), window=window, project=project)
     last = str(place[0]) if place else ""
     found = [view for view in views if _cost_key(view) > last]
 
@@ -71,7 +71,7 @@ def set_rate(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(RateSet)
     deed = call.deed(who, 200, documents.rate)
     rate = documents.rate_of(wanted, call.now)
-    return deed.answer(costs.put_rate(call.services, who, rate, cluster=wanted.cluster, once=deed.once))
+    return deed.answer(costs.put_rate(call.context, who, rate, cluster=wanted.cluster, once=deed.once))
 
 
 @router.get("/rates", response_model=Page[RateDocument])
@@ -79,7 +79,7 @@ def list_rates(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -> 
     """By cluster, flavor, what they are for, and when they begin."""
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("rates", after)) or ""
-    views = sorted(costs.rates(call.services, who), key=_rate_key)
+    views = sorted(costs.rates(call.context, who), key=_rate_key)
     found = [view for view in views if _rate_key(view) > last]
     return respond(
         page(
@@ -97,7 +97,7 @@ def set_budget(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(BudgetSet)
     deed = call.deed(who, 200, documents.budget)
     name, budget = documents.node_of(wanted), documents.budget_of(wanted)
-    return deed.answer(budgets.put(call.services, who, name, budget, once=deed.once))
+    return deed.answer(budgets.put(call.context, who, name, budget, once=deed.once))
 
 
 @deeds.post("/budgets/remove", response_model=BudgetDocument, openapi_extra=takes(BudgetRemove))
@@ -106,7 +106,7 @@ def remove_budget(call: Whole) -> Response:
     deed = call.deed(who, 200, documents.budget)
     return deed.answer(
         budgets.remove(
-            call.services,
+            call.context,
             who,
             documents.node_of(wanted),
             currency=wanted.currency,
@@ -121,7 +121,7 @@ def list_budgets(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -
     """By queue, currency and window, with what is left."""
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("budgets", after)) or ""
-    found = [view for view in budgets.listed(call.services, who) if _budget_key(view) > last]
+    found = [view for view in budgets.listed(call.context, who) if _budget_key(view) > last]
     return respond(
         page(
             found[: limit + 1],

@@ -17,7 +17,7 @@ Name = Annotated[str | None, Query(max_length=63)]
 @router.get("", response_model=JobCounts)
 def count_jobs(call: Read, project: Name = None, queue: Name = None) -> Response:
     """By project, queue and state; exact, and as fast among millions as among few. `queue` needs `project`."""
-    found = counts.counts(call.services, call.principal(), project=project, queue=queue)
+    found = counts.counts(call.context, call.principal(), project=project, queue=queue)
     return respond(
         JobCounts(
             items=[

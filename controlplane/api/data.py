@@ -32,14 +32,14 @@ def add_store(call: Whole) -> Response:
     """Needs an admin token of all projects. The secret is stored encrypted."""
     who, wanted = call.principal(), call.parse(StoreCreate)
     deed = call.deed(who, 201, _store)
-    return deed.answer(object_stores.add(call.services, who, wanted, once=deed.once))
+    return deed.answer(object_stores.add(call.context, who, wanted, once=deed.once))
 
 
 @router.get("/stores", response_model=Page[StoreDocument])
 def list_stores(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -> Response:
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("stores", after)) or ""
-    found = [each for each in object_stores.listed(call.services, who) if each.name > last]
+    found = [each for each in object_stores.listed(call.context, who) if each.name > last]
     return respond(
         page(found[: limit + 1], limit, _store, lambda each: cursors.write("stores", (each.name,)))
     )
@@ -51,7 +51,7 @@ def remove_store(call: Whole, name: str) -> Response:
     who = call.principal()
     call.parse_nothing()
     deed = call.deed(who, 200, _store)
-    return deed.answer(object_stores.remove(call.services, who, name, once=deed.once))
+    return deed.answer(object_stores.remove(call.context, who, name, once=deed.once))
 
 
 @router.get("/data/ls", response_model=Page[ObjectDocument])
@@ -59,7 +59,7 @@ def list_objects(call: Read, uri: InUri, after: After = None, limit: Limit = DEF
     """Objects below a prefix, by key."""
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("objects", after)) or ""
-    found = object_stores.ls(call.services, who, uri, after=last, limit=limit + 1)
+    found = object_stores.ls(call.context, who, uri, after=last, limit=limit + 1)
     return respond(page(found, limit, _object, lambda info: cursors.write("objects", (info.key,))))
 
 
@@ -68,7 +68,7 @@ def request_copy(call: Whole) -> Response:
     """Accepted means stored: it goes on whatever happens to the server after that."""
     who, wanted = call.principal(), call.parse(CopyCreate)
     deed = call.deed(who, 201, _copy)
-    return deed.answer(copies.request(call.services, who, wanted, once=deed.once))
+    return deed.answer(copies.request(call.context, who, wanted, once=deed.once))
 
 
 @router.get("/copies", response_model=Page[CopyDocument])
@@ -76,13 +76,13 @@ def list_copies(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) ->
     """Newest first."""
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("copies", after))
-    views = copies.listed(call.services, who, before=last, limit=limit + 1)
+    views = copies.listed(call.context, who, before=last, limit=limit + 1)
     return respond(page(views, limit, _copy, lambda view: cursors.write("copies", (view.copy.id,))))
 
 
 @router.get("/copies/{copy}", response_model=CopyDocument)
 def get_copy(call: Read, copy: str) -> Response:
-    return respond(_copy(copies.get(call.services, call.principal(), copy)))
+    return respond(_copy(copies.get(call.context, call.principal(), copy)))
 
 
 @deeds.post("/copies/{copy}/cancel", response_model=CopyDocument, openapi_extra=takes())
@@ -91,7 +91,7 @@ def cancel_copy(call: Whole, copy: str) -> Response:
     who = call.principal()
     call.parse_nothing()
     deed = call.deed(who, 200, _copy)
-    return deed.answer(copies.cancel(call.services, who, copy, once=deed.once))
+    return deed.answer(copies.cancel(call.context, who, copy, once=deed.once))
 
 
 @router.get("/copies/{copy}/check", response_model=Page[CheckedDocument])
@@ -104,7 +104,7 @@ def _checked(call: Call, copy: str, after: str | None, limit: int) -> Response:
     who, cursors = call.principal(), call.site.cursors
     place = cursors.read("checked", after)
     last = 0 if place is None else int(place[0])
-    found = copies.check(call.services, who, copy, after=last, limit=limit + 1)
+    found = copies.check(call.context, who, copy, after=last, limit=limit + 1)
     return respond(page(found, limit, _check, lambda each: cursors.write("checked", (each.ordinal,))))
 
 

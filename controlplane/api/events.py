@@ -22,7 +22,7 @@ JobId = Annotated[str | None, Query(max_length=63, description="Of one job only.
 @router.get("", response_model=Page[EventDocument])
 def list_events(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE, job: JobId = None) -> Response:
     """Oldest first, from the beginning or from behind `after`, which may be any event's `cursor`."""
-    found, cursor = events.after(call.services, call.principal(), after, limit=limit, job_id=job)
+    found, cursor = events.after(call.context, call.principal(), after, limit=limit, job_id=job)
     items = [documents.event(each, event) for each, event in found]
     return respond(Page(items=items, next=cursor if len(found) == limit else None))
 

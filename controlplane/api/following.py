@@ -40,7 +40,7 @@ class LogFollower:
         if place is not None:
             self.number = place[0]
             self.offsets = dict(zip(place[1::2], place[2::2], strict=True))
-        with self.call.services.store.read() as tx:
+        with self.call.context.store.read() as tx:
             found = logs.attempts_for(tx, who, self.job_id)
             ask = tx.asks.of_job(JobId(self.job_id))
             if self.rank is None and ask is not None and ask.tasks > MOST_RANKS:
@@ -52,7 +52,7 @@ class LogFollower:
 
     def look(self) -> Told:
         who = self.call.principal()
-        with self.call.services.store.read() as tx:
+        with self.call.context.store.read() as tx:
             job = job_for(tx, who, self.job_id)
             attempt = self._current(tx.attempts.of_job(job.id))
             if attempt is None:
@@ -100,11 +100,11 @@ class EventFollower:
     cursor: str | None
 
     def begin(self) -> None:
-        events.after(self.call.services, self.call.principal(), self.cursor, limit=1, job_id=self.job_id)
+        events.after(self.call.context, self.call.principal(), self.cursor, limit=1, job_id=self.job_id)
 
     def look(self) -> Told:
         found, self.cursor = events.after(
-            self.call.services, self.call.principal(), self.cursor, limit=PIECE_EVENTS, job_id=self.job_id
+            self.call.context, self.call.principal(), self.cursor, limit=PIECE_EVENTS, job_id=self.job_id
         )
         messages = tuple(
             (cursor, documents.event(cursor, event).model_dump_json()) for cursor, event in found

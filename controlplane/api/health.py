@@ -23,6 +23,6 @@ async def healthz() -> Response:
 @router.get("/readyz", response_model=Readiness)
 def readyz(call: Read) -> Response:
     """503 while the database is away or no scheduling loop holds its lease."""
-    checks = readiness.checks(call.services)
+    checks = readiness.checks(call.context)
     ready = all(each == readiness.OK for each in checks.values())
     return respond(Readiness(ready=ready, checks=dict(checks)), code=200 if ready else 503)

@@ -30,7 +30,7 @@ Name = Annotated[str | None, Query(max_length=63)]
 def submit_job(call: Whole) -> Response:
     who, spec = call.principal(), call.parse(JobSpec)
     deed = _deed(call, who, 201)
-    return deed.answer(submission.submit(call.services, who, spec, call.text, once=deed.once))
+    return deed.answer(submission.submit(call.context, who, spec, call.text, once=deed.once))
 
 
 @deeds.post("/batch", status_code=201, response_model=JobList, openapi_extra=takes(JobBatch))
@@ -40,7 +40,7 @@ def submit_jobs(call: Whole) -> Response:
     texts = [to_json(each).decode() for each in from_json(call.body)["jobs"]]
     deed: Deed[list[JobView]] = call.deed(who, 201, lambda views: _job_list(views, call))
     batch = list(zip(specs, texts, strict=True))
-    return deed.answer(batches.submit_many(call.services, who, batch, once=deed.once))
+    return deed.answer(batches.submit_many(call.context, who, batch, once=deed.once))
 
 
 @router.get("", response_model=Page[JobDocument])
@@ -61,7 +61,7 @@ def list_jobs(
     query = JobQuery(
         project=project, queue=queue, states=state or (), kind=kind, name=name, label=_label(label)
     )
-    found = jobs.listed(call.services, who, query, after=_place(cursors.read("jobs", after)), limit=limit)
+    found = jobs.listed(call.context, who, query, after=_place(cursors.read("jobs", after)), limit=limit)
     items = [documents.job(view, call.now) for view in found.views]
     last = found.next
     following = None if last is None else cursors.write("jobs", (last.submitted_us, last.job_id))
@@ -70,7 +70,7 @@ def list_jobs(
 
 @router.get("/{job_id}", response_model=JobDocument)
 def get_job(call: Read, job_id: str) -> Response:
-    view = jobs.get(call.services, call.principal(), job_id)
+    view = jobs.get(call.context, call.principal(), job_id)
     return respond(documents.job(view, call.now))
 
 
@@ -80,7 +80,7 @@ def cancel_job(call: Whole, job_id: str) -> Response:
     who = call.principal()
     call.parse_nothing()
     deed = _deed(call, who, 200)
-    return deed.answer(jobs.cancel(call.services, who, job_id, once=deed.once))
+    return deed.answer(jobs.cancel(call.context, who, job_id, once=deed.once))
 
 
 @deeds.post("/{job_id}/retry", status_code=201, response_model=JobDocument, openapi_extra=takes())
@@ -89,7 +89,7 @@ def retry_job(call: Whole, job_id: str) -> Response:
     who = call.principal()
     call.parse_nothing()
     deed = _deed(call, who, 201)
-    return deed.answer(jobs.retry(call.services, who, job_id, once=deed.once))
+    return deed.answer(jobs.retry(call.context, who, job_id, once=deed.once))
 
 
 def _deed(call: Call, who: Principal, code: int) -> Deed[JobView]:

@@ -15,4 +15,4 @@ router = APIRouter(
 @router.post("/check-in", response_model=CheckInAnswer, openapi_extra=takes(CheckInRequest))
 def check_in(call: Whole) -> Response:
     """From the machine's boot program, with its launch's own token. 410: end at once."""
-    return respond(machines.check_in(call.services, call.bearer, call.parse(CheckInRequest)))
+    return respond(machines.check_in(call.context, call.bearer, call.parse(CheckInRequest)))

@@ -62,7 +62,7 @@ InProject = Annotated[str | None, Query(max_length=63, description="Default: all
 def create_model(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(ModelCreate)
     deed = call.deed(who, 201, documents.model)
-    return deed.answer(models.create(call.services, who, wanted, once=deed.once))
+    return deed.answer(models.create(call.context, who, wanted, once=deed.once))
 
 
 @router.get("", response_model=Page[ModelDocument])
@@ -72,7 +72,7 @@ def list_models(
     """In the order in which they were made."""
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("models", after)) or ""
-    views = models.listed(call.services, who, project=project, after=last, limit=limit + 1)
+    views = models.listed(call.context, who, project=project, after=last, limit=limit + 1)
     return respond(
         page(views, limit, documents.model, lambda view: cursors.write("models", (view.model.id,)))
     )
@@ -81,13 +81,13 @@ def list_models(
 @router.get("/key", response_model=PublicKeyDocument)
 def get_public_key(call: Read) -> Response:
     """The key that the signatures of all manifests are checked with."""
-    return respond(documents.public_key(signing.public_key(call.services, call.principal())))
+    return respond(documents.public_key(signing.public_key(call.context, call.principal())))
 
 
 @router.get("/{project}/{model}", response_model=ModelDocument)
 def get_model(call: Read, project: str, model: str) -> Response:
     name = ModelName(project=project, name=model)
-    return respond(documents.model(models.get(call.services, call.principal(), name)))
+    return respond(documents.model(models.get(call.context, call.principal(), name)))
 
 
 @deeds.post("/{project}/{model}/gates", response_model=ModelDocument, openapi_extra=takes(GateSet))
@@ -96,7 +96,7 @@ def set_gate(call: Whole, project: str, model: str) -> Response:
     who, wanted = call.principal(), call.parse(GateSet)
     deed = call.deed(who, 200, documents.model)
     name = ModelName(project=project, name=model)
-    return deed.answer(models.set_gate(call.services, who, name, wanted, once=deed.once))
+    return deed.answer(models.set_gate(call.context, who, name, wanted, once=deed.once))
 
 
 @deeds.post("/{project}/{model}/gates/remove", response_model=ModelDocument, openapi_extra=takes(GateRemove))
@@ -104,7 +104,7 @@ def remove_gate(call: Whole, project: str, model: str) -> Response:
     who, wanted = call.principal(), call.parse(GateRemove)
     deed = call.deed(who, 200, documents.model)
     name = ModelName(project=project, name=model)
-    return deed.answer(models.remove_gate(call.services, who, name, wanted.name, once=deed.once))
+    return deed.answer(models.remove_gate(call.context, who, name, wanted.name, once=deed.once))
 
 
 @slow.post(
@@ -118,7 +118,7 @@ def publish_version(call: Whole, project: str, model: str) -> Response:
     who, wanted = call.principal(), call.parse(VersionPublish)
     deed = call.deed(who, 201, documents.version)
     name = ModelName(project=project, name=model)
-    return deed.answer(publications.publish(call.services, who, name, wanted, once=deed.once))
+    return deed.answer(publications.publish(call.context, who, name, wanted, once=deed.once))
 
 
 @router.get("/{project}/{model}/versions", response_model=Page[VersionDocument])
@@ -131,7 +131,7 @@ def list_versions(
     noun = f"versions of {name}"
     place = cursors.read(noun, after)
     before = None if place is None else int(place[0])
-    views = model_versions.listed(call.services, who, name, before=before, limit=limit + 1)
+    views = model_versions.listed(call.context, who, name, before=before, limit=limit + 1)
     return respond(
         page(views, limit, documents.version, lambda view: cursors.write(noun, (view.version.number,)))
     )
@@ -141,14 +141,14 @@ def list_versions(
 def get_version(call: Read, project: str, model: str, version: str) -> Response:
     """By number, or `production` for the one that serves."""
     name = ModelName(project=project, name=model)
-    return respond(documents.version(model_versions.get(call.services, call.principal(), name, version)))
+    return respond(documents.version(model_versions.get(call.context, call.principal(), name, version)))
 
 
 @router.get("/{project}/{model}/versions/{version}/manifest", response_model=ManifestDocument)
 def get_manifest(call: Read, project: str, model: str, version: str) -> Response:
     """All facts of a version as one signed text."""
     name = ModelName(project=project, name=model)
-    return respond(documents.manifest(model_versions.get(call.services, call.principal(), name, version)))
+    return respond(documents.manifest(model_versions.get(call.context, call.principal(), name, version)))
 
 
 @deeds.post(
@@ -161,7 +161,7 @@ def promote_version(call: Whole, project: str, model: str, version: str) -> Resp
     who, wanted = call.principal(), call.parse(Promotion)
     deed = call.deed(who, 200, documents.version)
     name, stage = ModelName(project=project, name=model), Stage(wanted.stage)
-    return deed.answer(model_versions.promote(call.services, who, name, version, stage, once=deed.once))
+    return deed.answer(model_versions.promote(call.context, who, name, version, stage, once=deed.once))
 
 
 @deeds.post(
@@ -173,4 +173,4 @@ def archive_version(call: Whole, project: str, model: str, version: str) -> Resp
     call.parse_nothing()
     deed = call.deed(who, 200, documents.version)
     name = ModelName(project=project, name=model)
-    return deed.answer(model_versions.archive(call.services, who, name, version, once=deed.once))
+    return deed.answer(model_versions.archive(call.context, who, name, version, once=deed.once))

@@ -34,14 +34,14 @@ def set_quota(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(QuotaSet)
     deed = call.deed(who, 200, documents.quota)
     name, queue = documents.name_of(wanted), documents.queue_of(wanted)
-    return deed.answer(quotas.put(call.services, who, name, queue, parent=wanted.parent, once=deed.once))
+    return deed.answer(quotas.put(call.context, who, name, queue, parent=wanted.parent, once=deed.once))
 
 
 @deeds.post("/quotas/remove", response_model=QuotaDocument, openapi_extra=takes(QuotaRemove))
 def remove_quota(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(QuotaRemove)
     deed = call.deed(who, 200, documents.quota)
-    return deed.answer(quotas.remove(call.services, who, documents.name_of(wanted), once=deed.once))
+    return deed.answer(quotas.remove(call.context, who, documents.name_of(wanted), once=deed.once))
 
 
 @router.get("/quotas", response_model=Page[QuotaDocument])
@@ -49,7 +49,7 @@ def list_quotas(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) ->
     """Every node of the tree by id, with what is used now."""
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("quotas", after)) or ""
-    found = [view for view in quotas.listed(call.services, who) if view.node.queue.id > last]
+    found = [view for view in quotas.listed(call.context, who) if view.node.queue.id > last]
     return respond(
         page(
             found[: limit + 1],
@@ -66,7 +66,7 @@ def lint_quotas(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) ->
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("surprises", after)) or ""
     keyed = sorted(
-        (f"{each.queue_id} {each.code}", (name, each)) for name, each in quotas.lint(call.services, who)
+        (f"{each.queue_id} {each.code}", (name, each)) for name, each in quotas.lint(call.context, who)
     )
     found = [pair for pair in keyed if pair[0] > last]
     return respond(
@@ -81,7 +81,7 @@ def lint_quotas(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) ->
 
 @router.get("/quotas/explain", response_model=QuotaExplanation)
 def explain_quota(call: Read, queue: Queue, project: Project = "default") -> Response:
-    told = quotas.explain(call.services, call.principal(), project=project, queue=queue)
+    told = quotas.explain(call.context, call.principal(), project=project, queue=queue)
     return respond(documents.explanation(told))
 
 
@@ -89,14 +89,14 @@ def explain_quota(call: Read, queue: Queue, project: Project = "default") -> Res
 def set_flavor(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(FlavorSet)
     deed = call.deed(who, 200, documents.flavor)
-    return deed.answer(flavors.put(call.services, who, documents.flavor_of(wanted), once=deed.once))
+    return deed.answer(flavors.put(call.context, who, documents.flavor_of(wanted), once=deed.once))
 
 
 @deeds.post("/flavors/remove", response_model=FlavorDocument, openapi_extra=takes(FlavorRemove))
 def remove_flavor(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(FlavorRemove)
     deed = call.deed(who, 200, documents.flavor)
-    return deed.answer(flavors.remove(call.services, who, wanted.name, once=deed.once))
+    return deed.answer(flavors.remove(call.context, who, wanted.name, once=deed.once))
 
 
 @router.get("/flavors", response_model=Page[FlavorDocument])
@@ -104,7 +104,7 @@ def list_flavors(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -
     """By name."""
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("flavors", after)) or ""
-    found = [view for view in flavors.listed(call.services, who) if view.flavor.name > last]
+    found = [view for view in flavors.listed(call.context, who) if view.flavor.name > last]
     return respond(
         page(
             found[: limit + 1],

@@ -15,5 +15,5 @@ router = APIRouter(
 @router.post("/{attempt}/records", response_model=RecordAnswer, openapi_extra=takes(RecordBatch))
 def push_records(call: Whole, attempt: str) -> Response:
     """From the wrapper, with the attempt's own token. 410: end at once."""
-    records.admit(call.services, attempt, call.bearer)  # before a stranger's body is read
-    return respond(records.ingest(call.services, attempt, call.bearer, call.parse(RecordBatch)))
+    records.admit(call.context, attempt, call.bearer)  # before a stranger's body is read
+    return respond(records.ingest(call.context, attempt, call.bearer, call.parse(RecordBatch)))

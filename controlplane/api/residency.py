@@ -24,7 +24,7 @@ def set_residency(call: Whole) -> Response:
         providers=tuple(wanted.providers), regions=tuple(wanted.regions), clusters=tuple(wanted.clusters)
     )
     subject = Subject(wanted.subject)
-    return deed.answer(residency.put(call.services, who, subject, wanted.name, given, once=deed.once))
+    return deed.answer(residency.put(call.context, who, subject, wanted.name, given, once=deed.once))
 
 
 @router.get("/residency", response_model=Page[ResidencyDocument])
@@ -32,7 +32,7 @@ def list_residency(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE)
     """By subject and name; what is not listed may be anywhere."""
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("residency", after)) or ""
-    found = [view for view in residency.listed(call.services, who) if _key(view) > last]
+    found = [view for view in residency.listed(call.context, who) if _key(view) > last]
     return respond(
         page(
             found[: limit + 1],

@@ -32,7 +32,7 @@ def list_attempts(call: Read, job_id: str, after: After = None, limit: Limit = L
     """Oldest first."""
     who, cursors = call.principal(), call.site.cursors
     place = cursors.read("attempts", after)
-    rows = slice_of(attempts.of_job(call.services, who, job_id), place, limit)
+    rows = slice_of(attempts.of_job(call.context, who, job_id), place, limit)
     return respond(
         page(
             rows,
@@ -56,7 +56,7 @@ def read_logs(
     """A piece of one task's output, by byte offset."""
     who = call.principal()
     chunk = logs.read(
-        call.services, who, job_id, attempt_name=attempt, rank=rank, offset=offset, limit_bytes=limit
+        call.context, who, job_id, attempt_name=attempt, rank=rank, offset=offset, limit_bytes=limit
     )
     return respond(chunk)
 
@@ -81,7 +81,7 @@ def list_metrics(call: Read, job_id: str, after: After = None, limit: Limit = LA
     who, cursors = call.principal(), call.site.cursors
     place = cursors.read("metrics", after)
     last = None if place is None else (int(place[0]), int(place[1]), int(place[2]))
-    rows = attempts.metrics(call.services, who, job_id, after=last, limit=limit + 1)
+    rows = attempts.metrics(call.context, who, job_id, after=last, limit=limit + 1)
     return respond(
         page(
             rows,
@@ -97,7 +97,7 @@ def list_checkpoints(call: Read, job_id: str, after: After = None, limit: Limit 
     """Oldest first."""
     who, cursors = call.principal(), call.site.cursors
     place = cursors.read("checkpoints", after)
-    rows = slice_of(attempts.checkpoints(call.services, who, job_id), place, limit)
+    rows = slice_of(attempts.checkpoints(call.context, who, job_id), place, limit)
     return respond(
         page(
             rows,
@@ -111,4 +111,4 @@ def list_checkpoints(call: Read, job_id: str, after: After = None, limit: Limit 
 @router.get("/explain", response_model=Explanation)
 def explain_job(call: Read, job_id: str) -> Response:
     """Why it is where it is, and what would change that."""
-    return respond(explain.explain(call.services, call.principal(), job_id))
+    return respond(explain.explain(call.context, call.principal(), job_id))

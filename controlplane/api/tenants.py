@@ -33,14 +33,14 @@ ProjectName = Annotated[str | None, Query(max_length=63)]
 def get_me(call: Read) -> Response:
     """The token that asks."""
     who = call.principal()
-    return respond(documents.me(who, tokens.project_of(call.services, who)))
+    return respond(documents.me(who, tokens.project_of(call.context, who)))
 
 
 @deeds.post("/projects", status_code=201, response_model=ProjectDocument, openapi_extra=takes(ProjectCreate))
 def create_project(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(ProjectCreate)
     deed = call.deed(who, 201, documents.project)
-    return deed.answer(projects.create_project(call.services, who, wanted.name, once=deed.once))
+    return deed.answer(projects.create_project(call.context, who, wanted.name, once=deed.once))
 
 
 @router.get("/projects", response_model=Page[ProjectDocument])
@@ -48,7 +48,7 @@ def list_projects(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) 
     """By name."""
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("projects", after))
-    found = projects.projects(call.services, who, after=last, limit=limit + 1)
+    found = projects.projects(call.context, who, after=last, limit=limit + 1)
     return respond(
         page(found, limit, documents.project, lambda project: cursors.write("projects", (project.name,)))
     )
@@ -59,7 +59,7 @@ def create_queue(call: Whole) -> Response:
     who, wanted = call.principal(), call.parse(QueueCreate)
     deed = call.deed(who, 201, documents.queue)
     return deed.answer(
-        projects.create_queue(call.services, who, project=wanted.project, name=wanted.name, once=deed.once)
+        projects.create_queue(call.context, who, project=wanted.project, name=wanted.name, once=deed.once)
     )
 
 
@@ -69,7 +69,7 @@ def list_queues(
 ) -> Response:
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("queues", after))
-    found = projects.queues(call.services, who, project=project, after=last, limit=limit + 1)
+    found = projects.queues(call.context, who, project=project, after=last, limit=limit + 1)
     return respond(
         page(found, limit, documents.queue, lambda view: cursors.write("queues", (view.queue.id,)))
     )
@@ -82,7 +82,7 @@ def create_token(call: Whole) -> Response:
     # What is remembered has no secret.
     deed: Deed[NewToken] = call.deed(who, 201, lambda made: documents.token(made.view))
     made = tokens.create(
-        call.services,
+        call.context,
         who,
         name=wanted.name,
         role=Role(wanted.role),
@@ -97,7 +97,7 @@ def create_token(call: Whole) -> Response:
 def list_tokens(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -> Response:
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("tokens", after))
-    found = tokens.listed(call.services, who, after=last, limit=limit + 1)
+    found = tokens.listed(call.context, who, after=last, limit=limit + 1)
     return respond(page(found, limit, documents.token, lambda view: cursors.write("tokens", (view.row.id,))))
 
 
@@ -107,4 +107,4 @@ def revoke_token(call: Whole, token: str) -> Response:
     who = call.principal()
     call.parse_nothing()
     deed = call.deed(who, 200, documents.token)
-    return deed.answer(tokens.revoke(call.services, who, token, once=deed.once))
+    return deed.answer(tokens.revoke(call.context, who, token, once=deed.once))

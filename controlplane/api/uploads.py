@@ -29,10 +29,10 @@ router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=dict(PROBLE
 async def upload_archive(call: Read) -> Response:
     """A zip archive. The same content is kept once, so sending it again is safe."""
     who = await run_sync(_admit, call)
-    limit_bytes = call.services.settings.upload_limit_bytes
+    limit_bytes = call.context.settings.upload_limit_bytes
     async with _spooled(call.request, limit_bytes) as (file, sha256, size_bytes):
         row = await run_sync(
-            lambda: uploads.accept(call.services, who, file, sha256=sha256, size_bytes=size_bytes)
+            lambda: uploads.accept(call.context, who, file, sha256=sha256, size_bytes=size_bytes)
         )
     return respond(documents.upload(row), code=201)
 
@@ -40,7 +40,7 @@ async def upload_archive(call: Read) -> Response:
 @router.head("/{digest}", status_code=200)
 def look_for_upload(call: Read, digest: str) -> Response:
     """200 if the server holds it, else 404."""
-    uploads.get(call.services, call.principal(), digest)
+    uploads.get(call.context, call.principal(), digest)
     return Response()
 
 

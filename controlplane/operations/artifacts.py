@@ -8,8 +8,8 @@ from typing import BinaryIO, Final
 
 from controlplane.domain.errors import Invalid, NotFound, TooLarge, Transient
 from controlplane.domain.manifests import Artifact
+from controlplane.operations.context import Context
 from controlplane.operations.object_stores import Located, located
-from controlplane.operations.services import Services
 from controlplane.storage.base import ObjectInfo
 from controlplane.storage.uris import parse
 from controlplane.store import Tx
@@ -27,12 +27,12 @@ class Wanted:
     field: str
 
 
-def wanted_of(services: Services, tx: Tx, given: ArtifactGiven, field: str) -> Wanted:
+def wanted_of(context: Context, tx: Tx, given: ArtifactGiven, field: str) -> Wanted:
     """Raises `Invalid` for a prefix, `Forbidden` outside of all registered stores."""
     uri = parse(given.uri)
     if uri.is_prefix:
         raise Invalid(f"{given.uri} is a prefix: name one object", field=f"{field}.uri", value=given.uri)
-    return Wanted(given=given, place=located(services, tx, uri), field=field)
+    return Wanted(given=given, place=located(context, tx, uri), field=field)
 
 
 def read_all(wanted: Sequence[Wanted], limit_bytes: int) -> list[Artifact]:

@@ -7,8 +7,8 @@ from controlplane.domain.attempts import Attempt, Seat
 from controlplane.domain.clusters import Node
 from controlplane.domain.ids import NodeId
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.lookups import job_for
-from controlplane.operations.services import Services
 from controlplane.store import CheckpointRow, NumberedMetric, RankRow, Tx
 
 
@@ -22,24 +22,24 @@ class AttemptView:
     progress_message: str | None
 
 
-def of_job(services: Services, principal: Principal, job_id: str) -> list[AttemptView]:
+def of_job(context: Context, principal: Principal, job_id: str) -> list[AttemptView]:
     """Oldest first."""
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         job = job_for(tx, principal, job_id)
         return [_view(tx, attempt) for attempt in tx.attempts.of_job(job.id)]
 
 
 def metrics(
-    services: Services, principal: Principal, job_id: str, *, after: tuple[int, int, int] | None, limit: int
+    context: Context, principal: Principal, job_id: str, *, after: tuple[int, int, int] | None, limit: int
 ) -> list[NumberedMetric]:
     """By (attempt number, rank, seq), from behind `after`."""
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         return list(tx.records.metrics(job_for(tx, principal, job_id).id, after, limit))
 
 
-def checkpoints(services: Services, principal: Principal, job_id: str) -> list[CheckpointRow]:
+def checkpoints(context: Context, principal: Principal, job_id: str) -> list[CheckpointRow]:
     """Oldest first."""
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         return list(reversed(tx.records.checkpoints(job_for(tx, principal, job_id).id)))
 
 

@@ -8,8 +8,8 @@ from controlplane.domain.ids import JobId
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
 from controlplane.operations import dependencies
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
-from controlplane.operations.services import Services
 from controlplane.operations.submission import Draft, accept, draft_of, open_desk
 from controlplane.store import JobView, Tx
 from controlplane.wire.jobspec import JobSpec
@@ -19,7 +19,7 @@ Names = Mapping[str, Sequence[int]]
 
 
 def submit_many(
-    services: Services,
+    context: Context,
     principal: Principal,
     batch: Sequence[tuple[JobSpec, str]],
     *,
@@ -28,7 +28,7 @@ def submit_many(
     """Each spec comes with its JSON as it was sent. Answers in the order of the request."""
     authorize(principal, Action.SUBMIT)
     drafts = [
-        draft_of(services.ids, spec, spec_json, path=f"jobs.{position}.")
+        draft_of(context.ids, spec, spec_json, path=f"jobs.{position}.")
         for position, (spec, spec_json) in enumerate(batch)
     ]
     names = _names(drafts)
@@ -42,7 +42,7 @@ def submit_many(
         views = {position: accept(desk, resolved[position]) for position in order}
         return [views[position] for position in range(len(resolved))]
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def _names(drafts: Sequence[Draft]) -> Names:

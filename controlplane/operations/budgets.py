@@ -10,11 +10,11 @@ from controlplane.domain.errors import Invalid, NotFound
 from controlplane.domain.ids import QueueId
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.ledger import Ledger
 from controlplane.operations.lookups import project_for, queue_for
 from controlplane.operations.quotas import NodeName, queue_names
-from controlplane.operations.services import Services
 from controlplane.store import Tx
 
 ALWAYS: Final = window_at(Window.TOTAL, EPOCH)
@@ -28,7 +28,7 @@ class BudgetView:
 
 
 def put(
-    services: Services,
+    context: Context,
     principal: Principal,
     name: NodeName,
     wanted: Budget,
@@ -50,11 +50,11 @@ def put(
         tx.budgets.put(budget, by=principal.name)
         return next(view for view in _views(tx) if _key(view.standing.budget) == _key(budget))
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def remove(
-    services: Services,
+    context: Context,
     principal: Principal,
     name: NodeName,
     *,
@@ -75,13 +75,13 @@ def remove(
         tx.budgets.remove(found.standing.budget, by=principal.name)
         return found
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def listed(services: Services, principal: Principal) -> list[BudgetView]:
+def listed(context: Context, principal: Principal) -> list[BudgetView]:
     """By queue, currency and window. Who sees one project only sees those of its queues and of cohorts."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         own = None if principal.project_id is None else queue_names(tx, principal.project_id)
         cohorts = {node.queue.id for node in tx.quotas.nodes() if node.is_cohort}
         return [

@@ -17,8 +17,8 @@ from controlplane.domain.ids import JobId
 from controlplane.domain.jobs import Job
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, Replay, write_once
-from controlplane.operations.services import Services
 from controlplane.operations.submission import Desk, Draft, examine, ids_of, open_desk, write
 from controlplane.store import NewJob, NewRows, Store, Tx, rows_of
 from controlplane.wire.jobspec import JobSpec
@@ -49,7 +49,7 @@ class Part:
 
 
 def submit_each(
-    services: Services,
+    context: Context,
     principal: Principal,
     entries: Iterable[Entry],
     render: Render,
@@ -64,13 +64,13 @@ def submit_each(
     answers: list[str] = []
     under_way: Future[str] | None = None
     for number, unit in enumerate(_units(entries)):
-        examined = _examined(services, principal, unit)
+        examined = _examined(context, principal, unit)
         part = _part(examined, render)
         if under_way is not None:
             # Whatever stops one unit stops the call: what is written is always a beginning of it.
             answers.append(under_way.result())
-        deed = partial(_answered, services.store, examined, part, render, _of_unit(once, number))
-        under_way = services.pace.write(deed)
+        deed = partial(_answered, context.store, examined, part, render, _of_unit(once, number))
+        under_way = context.pace.write(deed)
     return answers if under_way is None else [*answers, under_way.result()]
 
 
@@ -85,11 +85,11 @@ def _of_unit(once: Once[str] | None, number: int) -> Once[str] | None:
     return replace(once, key=f"{once.key}{SEPARATOR}{number}") if once is not None and number else once
 
 
-def _examined(services: Services, principal: Principal, entries: Sequence[Entry]) -> Examined:
+def _examined(context: Context, principal: Principal, entries: Sequence[Entry]) -> Examined:
     """Outside the write, which then holds nobody up with arithmetic."""
     # Of jobs that come at the same moment the smaller id goes first: they keep the order of the request.
-    ids = sorted(services.ids.new("job") for _ in entries)
-    with services.store.read() as tx:
+    ids = sorted(context.ids.new("job") for _ in entries)
+    with context.store.read() as tx:
         desk = replace(open_desk(tx, principal), unknown_job_hint=HINT)
         desk.jobs([each for entry in entries if isinstance(entry, tuple) for each in ids_of(entry[0])])
         return [_verdict(desk, entry, JobId(id_)) for entry, id_ in zip(entries, ids, strict=True)]

@@ -14,10 +14,10 @@ from controlplane.domain.ids import ClaimId, ClusterId, ProjectId
 from controlplane.domain.sites import CheckIn, Site
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.cordons import nodes_of
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import cluster_for, project_for, project_names
-from controlplane.operations.services import Services
 from controlplane.store import Tx
 
 
@@ -79,12 +79,12 @@ ClaimOnce = Once[ClaimStory] | None
 
 
 def request(
-    services: Services, principal: Principal, wanted: ClaimRequest, *, once: ClaimOnce = None
+    context: Context, principal: Principal, wanted: ClaimRequest, *, once: ClaimOnce = None
 ) -> ClaimStory:
     """Raises `Invalid`, `NotFound`, or `Conflict` on a cluster that is being left."""
     authorize(principal, Action.EDIT_CLUSTERS)
     _check(wanted)
-    claim_id = ClaimId(services.ids.new("claim"))
+    claim_id = ClaimId(context.ids.new("claim"))
 
     def unit(tx: Tx) -> ClaimStory:
         cluster = _buying_cluster(tx, wanted.cluster)
@@ -111,10 +111,10 @@ def request(
         tx.work.poke("leftover", cluster.id)
         return _story(tx, claim)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def release(services: Services, principal: Principal, claim_id: str, *, once: ClaimOnce = None) -> ClaimStory:
+def release(context: Context, principal: Principal, claim_id: str, *, once: ClaimOnce = None) -> ClaimStory:
     """Lets what runs on its nodes finish, then ends them. Saying it again changes nothing."""
 
     def change(tx: Tx, old: Claim) -> Claim:
@@ -122,10 +122,10 @@ def release(services: Services, principal: Principal, claim_id: str, *, once: Cl
             return old
         return old.changed(release_requested_at=tx.now)
 
-    return _edit(services, principal, claim_id, change, kind="claim.release_requested", once=once)
+    return _edit(context, principal, claim_id, change, kind="claim.release_requested", once=once)
 
 
-def keep(services: Services, principal: Principal, claim_id: str, *, once: ClaimOnce = None) -> ClaimStory:
+def keep(context: Context, principal: Principal, claim_id: str, *, once: ClaimOnce = None) -> ClaimStory:
     """Takes a release back. Raises `Conflict` when its machines are being ended already."""
 
     def change(_: Tx, old: Claim) -> Claim:
@@ -133,17 +133,17 @@ def keep(services: Services, principal: Principal, claim_id: str, *, once: Claim
             raise Conflict(f"claim {old.id} is {old.state}", field="state", value=str(old.state))
         return old if old.release_requested_at is None else old.changed(release_requested_at=None)
 
-    return _edit(services, principal, claim_id, change, kind="claim.keep_requested", once=once)
+    return _edit(context, principal, claim_id, change, kind="claim.keep_requested", once=once)
 
 
-def get(services: Services, principal: Principal, claim_id: str) -> ClaimStory:
+def get(context: Context, principal: Principal, claim_id: str) -> ClaimStory:
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         return _story(tx, _claim_for(tx, principal, claim_id))
 
 
 def listed(
-    services: Services,
+    context: Context,
     principal: Principal,
     *,
     cluster: str | None = None,
@@ -153,7 +153,7 @@ def listed(
 ) -> list[ClaimView]:
     """By id, those that the token sees. `is_live` None: gone ones too."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         found = tx.claims.list(
             ClaimId(after) if after else None,
             limit,
@@ -174,18 +174,18 @@ def listed(
 
 
 def orphans(
-    services: Services, principal: Principal, *, after: tuple[str, str] | None, limit: int
+    context: Context, principal: Principal, *, after: tuple[str, str] | None, limit: int
 ) -> list[OrphanView]:
     """Machines that carry our tag and belong to no live claim, by cluster and name."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         found = tx.orphans.list(after, limit)
         names = _cluster_names(tx, [orphan.cluster_id for orphan in found])
         return [OrphanView(orphan=each, cluster_name=names[each.cluster_id]) for each in found]
 
 
 def _edit(
-    services: Services,
+    context: Context,
     principal: Principal,
     claim_id: str,
     change: Callable[[Tx, Claim], Claim],
@@ -204,7 +204,7 @@ def _edit(
             tx.work.poke("claim", old.id)
         return _story(tx, new)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def _claim_for(tx: Tx, principal: Principal, claim_id: str) -> Claim:

@@ -16,11 +16,11 @@ from controlplane.domain.offers import OfferList
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
 from controlplane.operations.agents import check_via
+from controlplane.operations.context import Context
 from controlplane.operations.dialable import check_setting, check_url
 from controlplane.operations.endpoints import seal
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import cluster_for
-from controlplane.operations.services import Services
 from controlplane.store import Tx
 from controlplane.wire.admin import ClusterCreate
 
@@ -58,12 +58,12 @@ ClusterOnce = Once[ClusterView] | None
 
 
 def register(
-    services: Services, principal: Principal, wanted: ClusterCreate, *, once: ClusterOnce = None
+    context: Context, principal: Principal, wanted: ClusterCreate, *, once: ClusterOnce = None
 ) -> ClusterView:
     """The reconcile loop takes it from here: the cluster is pending until it has been seen."""
     authorize(principal, Action.EDIT_CLUSTERS)
-    _check(services, wanted)
-    cluster_id = ClusterId(services.ids.new("cluster"))
+    _check(context, wanted)
+    cluster_id = ClusterId(context.ids.new("cluster"))
     given = wanted.token or wanted.secret
     secret = given.get_secret_value() if given is not None else None
 
@@ -78,9 +78,9 @@ def register(
             since=tx.now,
             created_at=tx.now,
             url=wanted.url,
-            secret_id=seal(services, tx, secret) if secret is not None else None,
+            secret_id=seal(context, tx, secret) if secret is not None else None,
             gpu_resource=wanted.gpu_resource,
-            settings=_settings(services, wanted, cluster_id),
+            settings=_settings(context, wanted, cluster_id),
         )
         tx.clusters.add(cluster)
         tx.work.poke("cluster", cluster.id)
@@ -89,11 +89,11 @@ def register(
         tx.work.poke("offer", cluster.id)
         return _view(tx, cluster)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def change_secret(
-    services: Services, principal: Principal, cluster: str, secret: str, *, once: ClusterOnce = None
+    context: Context, principal: Principal, cluster: str, secret: str, *, once: ClusterOnce = None
 ) -> ClusterView:
     """What opens it from now on: a token where it has a url, else a kubeconfig or keys. The old one is forgotten.
 
@@ -107,16 +107,16 @@ def change_secret(
             raise Conflict(
                 f"cluster {old.name} is embedded and makes its own token", field="adapter", value=LOCAL
             )
-        secret_id = seal(services, tx, secret, secret_id=old.secret_id)
+        secret_id = seal(context, tx, secret, secret_id=old.secret_id)
         new = replace(old, secret_id=secret_id, problem=None)
         tx.work.poke("offer", old.id)
         return _saved(tx, principal, new, kind="cluster.secret_changed")
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def refresh_offers(
-    services: Services, principal: Principal, cluster: str, *, once: ClusterOnce = None
+    context: Context, principal: Principal, cluster: str, *, once: ClusterOnce = None
 ) -> ClusterView:
     """Has the cluster's cloud asked soon what it sells. Where nothing is sold, nothing comes of it."""
     authorize(principal, Action.EDIT_CLUSTERS)
@@ -126,15 +126,13 @@ def refresh_offers(
         tx.work.poke("offer", found.id)
         return _view(tx, found)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def cordon(
-    services: Services, principal: Principal, cluster: str, *, once: ClusterOnce = None
-) -> ClusterView:
+def cordon(context: Context, principal: Principal, cluster: str, *, once: ClusterOnce = None) -> ClusterView:
     """No new tasks; what runs there runs on."""
     return _edit(
-        services,
+        context,
         principal,
         cluster,
         lambda tx, old: replace(old, cordoned_at=old.cordoned_at or tx.now),
@@ -144,10 +142,10 @@ def cordon(
 
 
 def uncordon(
-    services: Services, principal: Principal, cluster: str, *, once: ClusterOnce = None
+    context: Context, principal: Principal, cluster: str, *, once: ClusterOnce = None
 ) -> ClusterView:
     return _edit(
-        services,
+        context,
         principal,
         cluster,
         lambda _, old: replace(old, cordoned_at=None),
@@ -156,10 +154,10 @@ def uncordon(
     )
 
 
-def drain(services: Services, principal: Principal, cluster: str, *, once: ClusterOnce = None) -> ClusterView:
+def drain(context: Context, principal: Principal, cluster: str, *, once: ClusterOnce = None) -> ClusterView:
     """Moves its tasks off and keeps it empty."""
     return _edit(
-        services,
+        context,
         principal,
         cluster,
         lambda tx, old: replace(old, drain_requested_at=old.drain_requested_at or tx.now),
@@ -168,11 +166,9 @@ def drain(services: Services, principal: Principal, cluster: str, *, once: Clust
     )
 
 
-def undrain(
-    services: Services, principal: Principal, cluster: str, *, once: ClusterOnce = None
-) -> ClusterView:
+def undrain(context: Context, principal: Principal, cluster: str, *, once: ClusterOnce = None) -> ClusterView:
     return _edit(
-        services,
+        context,
         principal,
         cluster,
         lambda _, old: replace(old, drain_requested_at=None),
@@ -181,12 +177,10 @@ def undrain(
     )
 
 
-def detach(
-    services: Services, principal: Principal, cluster: str, *, once: ClusterOnce = None
-) -> ClusterView:
+def detach(context: Context, principal: Principal, cluster: str, *, once: ClusterOnce = None) -> ClusterView:
     """Takes it off our books. On one that does not answer, this is the operator's word that nothing runs there."""
     return _edit(
-        services,
+        context,
         principal,
         cluster,
         lambda tx, old: replace(old, detach_requested_at=old.detach_requested_at or tx.now),
@@ -195,24 +189,24 @@ def detach(
     )
 
 
-def get(services: Services, principal: Principal, id_or_name: str) -> ClusterView:
+def get(context: Context, principal: Principal, id_or_name: str) -> ClusterView:
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         return _view(tx, cluster_for(tx, id_or_name))
 
 
-def listed(services: Services, principal: Principal, *, after: str | None, limit: int) -> list[ClusterView]:
+def listed(context: Context, principal: Principal, *, after: str | None, limit: int) -> list[ClusterView]:
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         return [_view(tx, cluster) for cluster in tx.clusters.list(after, limit)]
 
 
 def nodes(
-    services: Services, principal: Principal, id_or_name: str | None, *, after: str | None, limit: int
+    context: Context, principal: Principal, id_or_name: str | None, *, after: str | None, limit: int
 ) -> list[NodeView]:
     """By id, from behind the node `after`; of one cluster or of all."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         cluster_id = cluster_for(tx, id_or_name).id if id_or_name is not None else None
         names = {cluster.id: cluster.name for cluster in tx.clusters.list()}
         booked = tx.nodes.booked(cluster_id)
@@ -229,7 +223,7 @@ def _node_view(node: Node, names: Mapping[ClusterId, str], booked: Mapping[NodeI
 
 
 def _edit(
-    services: Services,
+    context: Context,
     principal: Principal,
     id_or_name: str,
     change: Callable[[Tx, Cluster], Cluster],
@@ -245,7 +239,7 @@ def _edit(
         new = change(tx, old)
         return _view(tx, old) if new == old else _saved(tx, principal, new, kind=kind)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def _attached(tx: Tx, id_or_name: str) -> Cluster:
@@ -263,14 +257,10 @@ def _saved(tx: Tx, principal: Principal, changed: Cluster, *, kind: str) -> Clus
     return _view(tx, saved)
 
 
-def _settings(
-    services: Services, wanted: ClusterCreate, cluster_id: ClusterId
-) -> tuple[tuple[str, str], ...]:
+def _settings(context: Context, wanted: ClusterCreate, cluster_id: ClusterId) -> tuple[tuple[str, str], ...]:
     """An embedded cluster keeps its files in our home unless told otherwise."""
     own = (
-        {"directory": str(services.settings.home / "clusters" / cluster_id)}
-        if wanted.adapter == LOCAL
-        else {}
+        {"directory": str(context.settings.home / "clusters" / cluster_id)} if wanted.adapter == LOCAL else {}
     )
     return tuple(sorted((own | wanted.settings).items()))
 
@@ -287,13 +277,13 @@ def _view(tx: Tx, cluster: Cluster) -> ClusterView:
     )
 
 
-def _check(services: Services, wanted: ClusterCreate) -> None:
-    if wanted.adapter not in services.adapters:
-        known = ", ".join(sorted(services.adapters))
+def _check(context: Context, wanted: ClusterCreate) -> None:
+    if wanted.adapter not in context.adapters:
+        known = ", ".join(sorted(context.adapters))
         raise Invalid(
             "no such capacity plugin is installed", field="adapter", value=wanted.adapter, limit=known
         )
-    is_far = check_via(services, wanted.settings)
+    is_far = check_via(context, wanted.settings)
     if is_far and wanted.adapter not in BEHIND_AGENTS:
         limit = ", ".join(sorted(BEHIND_AGENTS))
         raise Invalid("needs no agent", field="adapter", value=wanted.adapter, limit=limit)
@@ -302,11 +292,11 @@ def _check(services: Services, wanted: ClusterCreate) -> None:
             raise Invalid(
                 f"{wanted.adapter} finds its own address; it takes no url", field="url", value=wanted.url
             )
-        check_url(services.settings, wanted.url, is_far=is_far)
+        check_url(context.settings, wanted.url, is_far=is_far)
     elif wanted.adapter == RAY:
         raise Invalid("is needed: the address of the cluster's Ray dashboard", field="url")
     for name, value in wanted.settings.items():
-        check_setting(services.settings, name, value)
+        check_setting(context.settings, name, value)
     _check_secrets(wanted)
 
 

@@ -9,10 +9,10 @@ from controlplane.domain.ids import CopyId
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
 from controlplane.operations import residency
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import project_for
 from controlplane.operations.object_stores import located, registered_for
-from controlplane.operations.services import Services
 from controlplane.storage.base import Objects
 from controlplane.storage.uris import ObjectUri, covers, parse
 from controlplane.store import Tx
@@ -43,7 +43,7 @@ class CheckedObject:
 
 
 def request(
-    services: Services, principal: Principal, wanted: CopyCreate, *, once: Once[CopyView] | None = None
+    context: Context, principal: Principal, wanted: CopyCreate, *, once: Once[CopyView] | None = None
 ) -> CopyView:
     """Raises `Forbidden` for a bucket that is not registered, or where the data may not be.
 
@@ -51,7 +51,7 @@ def request(
     """
     source, target = parse(wanted.source), _target(parse(wanted.source), parse(wanted.target))
     _check(source, target)
-    copy_id = CopyId(services.ids.new("copy"))
+    copy_id = CopyId(context.ids.new("copy"))
 
     def unit(tx: Tx) -> CopyView:
         project = project_for(tx, principal, wanted.project, Action.COPY)
@@ -71,23 +71,23 @@ def request(
         tx.work.poke("copy", copy.id)
         return _view(tx, copy)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def get(services: Services, principal: Principal, copy_id: str) -> CopyView:
-    with services.store.read() as tx:
+def get(context: Context, principal: Principal, copy_id: str) -> CopyView:
+    with context.store.read() as tx:
         return _view(tx, _copy_for(tx, principal, copy_id, Action.READ))
 
 
-def listed(services: Services, principal: Principal, *, before: str | None, limit: int) -> list[CopyView]:
+def listed(context: Context, principal: Principal, *, before: str | None, limit: int) -> list[CopyView]:
     """Newest first, of the projects that the token sees."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         return [_view(tx, copy) for copy in tx.copies.newest(principal.project_id, before, limit)]
 
 
 def cancel(
-    services: Services, principal: Principal, copy_id: str, *, once: Once[CopyView] | None = None
+    context: Context, principal: Principal, copy_id: str, *, once: Once[CopyView] | None = None
 ) -> CopyView:
     """Objects that are whole stay; the upload under way is aborted. Saying it again changes nothing."""
 
@@ -101,16 +101,16 @@ def cancel(
             tx.work.poke("copy", copy.id)
         return _view(tx, copy)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def check(
-    services: Services, principal: Principal, copy_id: str, *, after: int, limit: int
+    context: Context, principal: Principal, copy_id: str, *, after: int, limit: int
 ) -> list[CheckedObject]:
     """Asks the target about each finished object, from behind the ordinal `after`."""
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         copy = _copy_for(tx, principal, copy_id, Action.COPY)
-        target = located(services, tx, parse(copy.target)).store
+        target = located(context, tx, parse(copy.target)).store
         objects = tx.copies.objects(copy.id, after, limit)
     return [_checked(target, each) for each in objects if each.finished_at is not None]
 

@@ -9,10 +9,10 @@ from controlplane.domain.errors import Invalid
 from controlplane.domain.ids import ClusterId, JobId, ProjectId, QueueId
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.ledger import Ledger
 from controlplane.operations.lookups import cluster_for, project_for, project_names
-from controlplane.operations.services import Services
 from controlplane.store import Tx
 from schedulers.base import DEFAULT_FLAVOR
 
@@ -32,13 +32,13 @@ class RateView:
 
 
 def costs(
-    services: Services, principal: Principal, *, by: GroupBy, window: Span, project: str | None
+    context: Context, principal: Principal, *, by: GroupBy, window: Span, project: str | None
 ) -> list[CostView]:
     """By currency and key. Who sees one project only is shown what that one bears."""
     authorize(principal, Action.READ)
     if window.end <= window.start:
         raise Invalid("costs are of a window that ends after it begins", field="to", value=str(window.end))
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         owner = principal.project_id if project is None else project_for(tx, principal, project).id
         found = Ledger.open(tx).lines(window, is_by_job=by is GroupBy.JOB)
         entries = report([line for line in found if _is_of(line, owner)], by)
@@ -47,7 +47,7 @@ def costs(
 
 
 def put_rate(
-    services: Services,
+    context: Context,
     principal: Principal,
     rate: Rate,
     *,
@@ -80,13 +80,13 @@ def put_rate(
         tx.costs.put_rate(kept, by=principal.name)
         return RateView(rate=kept, cluster_name=None if place is None else place.name)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def rates(services: Services, principal: Principal) -> list[RateView]:
+def rates(context: Context, principal: Principal) -> list[RateView]:
     """By cluster, flavor, what they are for, and when they begin."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         names = {cluster.id: cluster.name for cluster in tx.clusters.list(None, None)}
         return [
             RateView(

@@ -7,8 +7,8 @@ from controlplane.domain.ids import QueueId
 from controlplane.domain.jobs import JobState
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.jobs import JobQuery, filter_of
-from controlplane.operations.services import Services
 from controlplane.store import Tx
 
 
@@ -21,11 +21,11 @@ class Count:
 
 
 def counts(
-    services: Services, principal: Principal, *, project: str | None = None, queue: str | None = None
+    context: Context, principal: Principal, *, project: str | None = None, queue: str | None = None
 ) -> list[Count]:
     """Of the projects that the token sees, by their names."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         buckets = tx.counts.buckets(filter_of(tx, principal, JobQuery(project=project, queue=queue)))
         jobs: Counter[tuple[QueueId, JobState]] = Counter()
         for bucket in buckets:

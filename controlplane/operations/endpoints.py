@@ -10,51 +10,51 @@ from controlplane.domain.clusters import Cluster, Endpoint, Route
 from controlplane.domain.ids import SecretId
 from controlplane.domain.sites import Site
 from controlplane.operations.agents import VIA, route_of
-from controlplane.operations.services import Services
+from controlplane.operations.context import Context
 from controlplane.secrets.sealer import Envelope
 from controlplane.store import Tx
 
 
-def endpoint_of(services: Services, cluster: Cluster) -> Endpoint | None:
+def endpoint_of(context: Context, cluster: Cluster) -> Endpoint | None:
     """None while nobody has said where the cluster listens, and where every claim has a site of its own."""
     if cluster.url is None:
         return None
-    with services.store.read() as tx:
-        token = unsealed(services, tx, cluster.secret_id)
+    with context.store.read() as tx:
+        token = unsealed(context, tx, cluster.secret_id)
     return Endpoint(
         url=cluster.url,
         token=token,
-        route=route_of(services, cluster),
+        route=route_of(context, cluster),
         gpu_resource=cluster.gpu_resource,
         session=cluster.session,
     )
 
 
-def ref_of(services: Services, cluster: Cluster, endpoint: Endpoint | None = None) -> ClusterRef:
+def ref_of(context: Context, cluster: Cluster, endpoint: Endpoint | None = None) -> ClusterRef:
     """What an adapter is told. A cluster that listens itself has a token; any other opens with its secret."""
     ref = ClusterRef(id=cluster.id, name=cluster.name, endpoint=endpoint, settings=cluster.settings)
     if cluster.url is not None:
-        return replace(ref, endpoint=endpoint or endpoint_of(services, cluster))
+        return replace(ref, endpoint=endpoint or endpoint_of(context, cluster))
     settings = tuple((name, value) for name, value in cluster.settings if name != VIA)
-    with services.store.read() as tx:
-        secret = unsealed(services, tx, cluster.secret_id)
-    return replace(ref, secret=secret, settings=settings, route=route_of(services, cluster))
+    with context.store.read() as tx:
+        secret = unsealed(context, tx, cluster.secret_id)
+    return replace(ref, secret=secret, settings=settings, route=route_of(context, cluster))
 
 
-def keep_endpoint(services: Services, tx: Tx, cluster: Cluster, endpoint: Endpoint) -> Cluster:
+def keep_endpoint(context: Context, tx: Tx, cluster: Cluster, endpoint: Endpoint) -> Cluster:
     """Stores the token when it is new, and returns the cluster as it should be saved."""
     known = replace(cluster, url=endpoint.url, gpu_resource=endpoint.gpu_resource)
-    if endpoint.token is None or endpoint.token == unsealed(services, tx, cluster.secret_id):
+    if endpoint.token is None or endpoint.token == unsealed(context, tx, cluster.secret_id):
         return known
-    return replace(known, secret_id=seal(services, tx, endpoint.token))
+    return replace(known, secret_id=seal(context, tx, endpoint.token))
 
 
-def site_endpoint(services: Services, cluster: Cluster, site: Site) -> Endpoint | None:
+def site_endpoint(context: Context, cluster: Cluster, site: Site) -> Endpoint | None:
     """None while its head is not up, and when it has ended since the site was read."""
     if site.url is None:
         return None
-    with services.store.read() as tx:
-        secret = site_secret(services, tx, site)
+    with context.store.read() as tx:
+        secret = site_secret(context, tx, site)
     if not secret:
         return None
     return Endpoint(
@@ -67,14 +67,14 @@ def site_endpoint(services: Services, cluster: Cluster, site: Site) -> Endpoint 
     )
 
 
-def site_with(services: Services, tx: Tx, site: Site, endpoint: Endpoint) -> Site:
+def site_with(context: Context, tx: Tx, site: Site, endpoint: Endpoint) -> Site:
     """As it should be kept, now that an adapter has said how it is dialled. Seals only what is new."""
     secret = {"token": endpoint.token, "token_header": endpoint.token_header, "route": asdict(endpoint.route)}
-    known = site.secret_id is not None and _plain(site_secret(services, tx, site)) == _plain(secret)
+    known = site.secret_id is not None and _plain(site_secret(context, tx, site)) == _plain(secret)
     if not known:
         if site.secret_id is not None:
             tx.secrets.delete(site.secret_id)
-        site = replace(site, secret_id=seal(services, tx, json.dumps(secret)))
+        site = replace(site, secret_id=seal(context, tx, json.dumps(secret)))
     return replace(site, url=endpoint.url)
 
 
@@ -85,15 +85,15 @@ def end_site(tx: Tx, site: Site) -> None:
         tx.secrets.delete(site.secret_id)
 
 
-def site_secret(services: Services, tx: Tx, site: Site) -> dict[str, Any]:  # JSON, as it was sealed
-    opened = unsealed(services, tx, site.secret_id)
+def site_secret(context: Context, tx: Tx, site: Site) -> dict[str, Any]:  # JSON, as it was sealed
+    opened = unsealed(context, tx, site.secret_id)
     return dict(json.loads(opened)) if opened is not None else {}
 
 
-def seal(services: Services, tx: Tx, text: str, *, secret_id: SecretId | None = None) -> SecretId:
+def seal(context: Context, tx: Tx, text: str, *, secret_id: SecretId | None = None) -> SecretId:
     """As a new secret, or in the place of one: who has read a row that names it finds the one or the other there."""
-    secret_id = secret_id or SecretId(services.ids.new("secret"))
-    envelope = services.sealer.seal(secret_id, text.encode())
+    secret_id = secret_id or SecretId(context.ids.new("secret"))
+    envelope = context.sealer.seal(secret_id, text.encode())
     tx.secrets.put(
         secret_id,
         key_id=envelope.key_id,
@@ -104,14 +104,14 @@ def seal(services: Services, tx: Tx, text: str, *, secret_id: SecretId | None = 
     return secret_id
 
 
-def unsealed(services: Services, tx: Tx, secret_id: SecretId | None) -> str | None:
+def unsealed(context: Context, tx: Tx, secret_id: SecretId | None) -> str | None:
     row = tx.secrets.get(secret_id) if secret_id else None
     if row is None:
         return None
     envelope = Envelope(
         key_id=row.key_id, wrapped_key=row.wrapped_key, nonce=row.nonce, ciphertext=row.ciphertext
     )
-    return services.sealer.unseal(row.id, envelope).decode()
+    return context.sealer.unseal(row.id, envelope).decode()
 
 
 def _route(fields: Mapping[str, Any]) -> Route:  # JSON, as it was sealed

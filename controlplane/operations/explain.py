@@ -9,9 +9,9 @@ from controlplane.domain.attempts import Attempt, AttemptState
 from controlplane.domain.jobs import Job, JobState
 from controlplane.domain.leases import LeaseState
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.freight import freights
 from controlplane.operations.lookups import job_for
-from controlplane.operations.services import Services
 from controlplane.operations.specs import unused_fields
 from controlplane.store import JobView, ReasonRow, Tx
 from controlplane.wire.jobs import Explanation
@@ -44,8 +44,8 @@ class Why:
     remedy: str = ""
 
 
-def explain(services: Services, principal: Principal, job_id: str) -> Explanation:
-    with services.store.read() as tx:
+def explain(context: Context, principal: Principal, job_id: str) -> Explanation:
+    with context.store.read() as tx:
         job = job_for(tx, principal, job_id)
         view = tx.jobs.view(job.id)
         why = _why(tx, job)

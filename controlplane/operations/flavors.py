@@ -10,8 +10,8 @@ from controlplane.domain.flavors import Capacity, Flavor, flavor_of
 from controlplane.domain.ids import ClaimId, ClusterId, NodeId
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
-from controlplane.operations.services import Services
 from controlplane.store import Tx
 from schedulers.base import DEFAULT_FLAVOR
 
@@ -64,7 +64,7 @@ def by_node(tx: Tx) -> dict[NodeId, str]:
 
 
 def put(
-    services: Services, principal: Principal, flavor: Flavor, *, once: Once[FlavorView] | None = None
+    context: Context, principal: Principal, flavor: Flavor, *, once: Once[FlavorView] | None = None
 ) -> FlavorView:
     """Adds or replaces it. What runs is counted under its new name from then on."""
     authorize(principal, Action.EDIT_QUOTAS)
@@ -73,11 +73,11 @@ def put(
         tx.quotas.put_flavor(flavor, by=principal.name)
         return _view(tx, flavor)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def remove(
-    services: Services, principal: Principal, name: str, *, once: Once[FlavorView] | None = None
+    context: Context, principal: Principal, name: str, *, once: Once[FlavorView] | None = None
 ) -> FlavorView:
     """Raises `Conflict` while a quota names it."""
     authorize(principal, Action.EDIT_QUOTAS)
@@ -98,13 +98,13 @@ def remove(
         tx.quotas.remove_flavor(name, by=principal.name)
         return FlavorView(flavor=known, nodes=0)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def listed(services: Services, principal: Principal) -> list[FlavorView]:
+def listed(context: Context, principal: Principal) -> list[FlavorView]:
     """By name."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         return [_view(tx, flavor) for flavor in sorted(tx.quotas.flavors(), key=lambda each: each.name)]
 
 

@@ -9,9 +9,9 @@ from controlplane.domain.ids import JobId
 from controlplane.domain.jobs import Job, JobKind, JobState
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import job_for, project_for, queue_for
-from controlplane.operations.services import Services
 from controlplane.operations.specs import stored
 from controlplane.operations.submission import accept, draft_of, open_desk
 from controlplane.store import JobFilter, JobPage, JobPlace, JobView, Tx
@@ -30,17 +30,17 @@ class JobQuery:
     label: tuple[str, str] | None = None
 
 
-def get(services: Services, principal: Principal, job_id: str) -> JobView:
-    with services.store.read() as tx:
+def get(context: Context, principal: Principal, job_id: str) -> JobView:
+    with context.store.read() as tx:
         return _view(tx, job_for(tx, principal, job_id))
 
 
 def listed(
-    services: Services, principal: Principal, query: JobQuery, *, after: JobPlace | None, limit: int
+    context: Context, principal: Principal, query: JobQuery, *, after: JobPlace | None, limit: int
 ) -> JobPage:
     """Newest first, from behind `after`."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         return tx.jobs.list(filter_of(tx, principal, query), after, limit)
 
 
@@ -62,7 +62,7 @@ def filter_of(tx: Tx, principal: Principal, query: JobQuery) -> JobFilter:
 
 
 def cancel(
-    services: Services, principal: Principal, job_id: str, *, once: Once[JobView] | None = None
+    context: Context, principal: Principal, job_id: str, *, once: Once[JobView] | None = None
 ) -> JobView:
     """Cancels at once what has not started; asks what runs to stop. Asking again changes nothing."""
 
@@ -76,14 +76,14 @@ def cancel(
             _cancel_now(tx, job, principal)
         return _view(tx, job)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def retry(
-    services: Services, principal: Principal, job_id: str, *, once: Once[JobView] | None = None
+    context: Context, principal: Principal, job_id: str, *, once: Once[JobView] | None = None
 ) -> JobView:
     """Submits the spec of a finished job again, as a new job."""
-    ids = services.ids
+    ids = context.ids
 
     def unit(tx: Tx) -> JobView:
         old = job_for(tx, principal, job_id, Action.RETRY)
@@ -97,7 +97,7 @@ def retry(
         again = replace(draft, depends_on=old.depends_on, retry_of=old.id, schema_version=schema_version)
         return accept(open_desk(tx, principal), again)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def _ask_to_stop(tx: Tx, job: Job) -> None:

@@ -7,8 +7,8 @@ from controlplane.domain.ids import ProjectId
 from controlplane.domain.leftovers import Stray
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.lookups import project_names
-from controlplane.operations.services import Services
 from controlplane.store import StrayPlace
 
 
@@ -21,11 +21,11 @@ class StrayView:
 
 
 def listed(
-    services: Services, principal: Principal, *, after: StrayPlace | None, limit: int
+    context: Context, principal: Principal, *, after: StrayPlace | None, limit: int
 ) -> list[StrayView]:
     """By cluster, kind, zone and name. They are of the fleet: who sees one project only may not see them."""
     authorize(principal, Action.EDIT_CLUSTERS)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         found = tx.strays.list(after, limit)
         clusters = {each: tx.clusters.get(each) for each in {stray.cluster_id for stray in found}}
         claims = {stray.claim_id: tx.claims.get(stray.claim_id) for stray in found if stray.claim_id}

@@ -7,14 +7,14 @@ from controlplane.domain.attempts import Attempt
 from controlplane.domain.errors import NotFound
 from controlplane.domain.ids import AttemptId
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.lookups import job_for
-from controlplane.operations.services import Services
 from controlplane.store import Tx
 from controlplane.wire.jobs import LogChunk
 
 
 def read(
-    services: Services,
+    context: Context,
     principal: Principal,
     job_id: str,
     *,
@@ -24,7 +24,7 @@ def read(
     limit_bytes: int,
 ) -> LogChunk:
     """A piece of the log of one task, of the newest attempt unless another is named."""
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         attempt = chosen(attempts_for(tx, principal, job_id), job_id, attempt_name)
         return chunk(tx, attempt, rank, offset, limit_bytes)
 

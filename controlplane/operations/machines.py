@@ -12,10 +12,10 @@ from controlplane.domain.errors import Gone, Unauthenticated
 from controlplane.domain.ids import ClaimId, LaunchId
 from controlplane.domain.sites import CheckIn, Phase, Site
 from controlplane.identity import launch_tokens
+from controlplane.operations.context import Context
 from controlplane.operations.cordons import nodes_of
 from controlplane.operations.endpoints import seal, site_secret
 from controlplane.operations.idempotency import write_once
-from controlplane.operations.services import Services
 from controlplane.secrets.certificates import claim_authority
 from controlplane.store import Tx
 from controlplane.wire.machines import CheckInAnswer, CheckInRequest, HeadTls, Role
@@ -30,22 +30,22 @@ WAITING_SECONDS: Final = 3.0
 """Between two words of a machine that is not up yet."""
 
 
-def check_in(services: Services, token: str | None, said: CheckInRequest) -> CheckInAnswer:
+def check_in(context: Context, token: str | None, said: CheckInRequest) -> CheckInAnswer:
     """Raises `Unauthenticated`, or `Gone` when the machine must end itself. Idempotent."""
     launch_id = LaunchId(said.launch_id)
-    if token is None or not launch_tokens.opens(services.server_key, launch_id, token):
+    if token is None or not launch_tokens.opens(context.server_key, launch_id, token):
         raise Unauthenticated("this token does not open the launch", field="launch_id", value=said.launch_id)
 
     def unit(tx: Tx) -> CheckInAnswer:
         claim = _claim_for(tx, said)
-        site = tx.sites.get(claim.id) or _founded(services, tx, claim, said)
+        site = tx.sites.get(claim.id) or _founded(context, tx, claim, said)
         before = tx.sites.check_in(_word(tx, said))
         if said.notice is not None and (before is None or before.notice is None):
             _let_go(tx, claim, site, said.machine)
         site = _followed(tx, claim, site, said)
-        return _answer(services, tx, site, said)
+        return _answer(context, tx, site, said)
 
-    return write_once(services.store, unit, None)
+    return write_once(context.store, unit, None)
 
 
 def _claim_for(tx: Tx, said: CheckInRequest) -> Claim:
@@ -59,7 +59,7 @@ def _claim_for(tx: Tx, said: CheckInRequest) -> Claim:
     return claim
 
 
-def _founded(services: Services, tx: Tx, claim: Claim, said: CheckInRequest) -> Site:
+def _founded(context: Context, tx: Tx, claim: Claim, said: CheckInRequest) -> Site:
     """The first machine to come is the head: its token and certificates are made for this claim alone."""
     name = f"{claim.id.replace('_', '-')}.crossdock.internal"
     authority = claim_authority(name, now=tx.now, validity=VALIDITY)
@@ -71,7 +71,7 @@ def _founded(services: Services, tx: Tx, claim: Claim, said: CheckInRequest) -> 
     }
     site = Site(
         claim_id=claim.id,
-        secret_id=seal(services, tx, json.dumps(secret)),
+        secret_id=seal(context, tx, json.dumps(secret)),
         head=said.machine,
         head_host=said.host,
     )
@@ -107,11 +107,11 @@ def _let_go(tx: Tx, claim: Claim, site: Site, machine: str) -> None:
         tx.work.poke("claim", claim.id)
 
 
-def _answer(services: Services, tx: Tx, site: Site, said: CheckInRequest) -> CheckInAnswer:
-    secret = site_secret(services, tx, site)
+def _answer(context: Context, tx: Tx, site: Site, said: CheckInRequest) -> CheckInAnswer:
+    secret = site_secret(context, tx, site)
     is_head = said.machine == site.head
     role: Role = "head" if is_head else "node" if site.is_up else "wait"
-    settings = services.settings
+    settings = context.settings
     return CheckInAnswer(
         role=role,
         head_host=site.head_host,

@@ -9,9 +9,9 @@ from controlplane.domain.manifests import Facts, facts_of
 from controlplane.domain.models import MODEL_VERSION, Model, ModelVersion, Stage
 from controlplane.identity.policy import Action
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.models import ModelName, model_for
-from controlplane.operations.services import Services
 from controlplane.store import Tx
 
 MOST_DIGITS: Final = 18
@@ -23,23 +23,23 @@ class VersionView:
     facts: Facts
 
 
-def get(services: Services, principal: Principal, name: ModelName, which: str) -> VersionView:
+def get(context: Context, principal: Principal, name: ModelName, which: str) -> VersionView:
     """`which` is a number, or `production` for the one that serves."""
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         return view(_version_for(tx, model_for(tx, principal, name), name, which))
 
 
 def listed(
-    services: Services, principal: Principal, name: ModelName, *, before: int | None, limit: int
+    context: Context, principal: Principal, name: ModelName, *, before: int | None, limit: int
 ) -> list[VersionView]:
     """Newest first."""
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         model = model_for(tx, principal, name)
         return [view(each) for each in tx.model_versions.newest(model.id, before, limit)]
 
 
 def promote(
-    services: Services,
+    context: Context,
     principal: Principal,
     name: ModelName,
     which: str,
@@ -64,11 +64,11 @@ def promote(
             _make_room(tx, model, version, principal)
         return _moved(tx, model, version, stage, principal)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def archive(
-    services: Services,
+    context: Context,
     principal: Principal,
     name: ModelName,
     which: str,
@@ -85,7 +85,7 @@ def archive(
         tx.models.save(model.changed())
         return _moved(tx, model, version, Stage.ARCHIVED, principal)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def view(version: ModelVersion) -> VersionView:

@@ -9,9 +9,9 @@ from controlplane.domain.ids import ModelId
 from controlplane.domain.models import Model
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import project_for, project_names
-from controlplane.operations.services import Services
 from controlplane.store import Tx
 from controlplane.wire.models import GateSet, ModelCreate
 
@@ -37,9 +37,9 @@ class ModelView:
 
 
 def create(
-    services: Services, principal: Principal, wanted: ModelCreate, *, once: Once[ModelView] | None = None
+    context: Context, principal: Principal, wanted: ModelCreate, *, once: Once[ModelView] | None = None
 ) -> ModelView:
-    model_id = ModelId(services.ids.new("model"))
+    model_id = ModelId(context.ids.new("model"))
 
     def unit(tx: Tx) -> ModelView:
         project = project_for(tx, principal, wanted.project, Action.PUBLISH)
@@ -60,20 +60,20 @@ def create(
         _tell(tx, model, "model.created", principal)
         return _view(tx, model, project.name)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def get(services: Services, principal: Principal, name: ModelName) -> ModelView:
-    with services.store.read() as tx:
+def get(context: Context, principal: Principal, name: ModelName) -> ModelView:
+    with context.store.read() as tx:
         return _view(tx, model_for(tx, principal, name), name.project)
 
 
 def listed(
-    services: Services, principal: Principal, *, project: str | None, after: str, limit: int
+    context: Context, principal: Principal, *, project: str | None, after: str, limit: int
 ) -> list[ModelView]:
     """By id, from behind the id `after`."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         owner = principal.project_id if project is None else project_for(tx, principal, project).id
         found = tx.models.list(owner, after, limit)
         names = project_names(tx, frozenset(model.project_id for model in found))
@@ -81,7 +81,7 @@ def listed(
 
 
 def set_gate(
-    services: Services,
+    context: Context,
     principal: Principal,
     name: ModelName,
     wanted: GateSet,
@@ -105,11 +105,11 @@ def set_gate(
         _tell(tx, model, "model.gate_set", principal, gate=gate.name)
         return _view(tx, model, name.project)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def remove_gate(
-    services: Services,
+    context: Context,
     principal: Principal,
     name: ModelName,
     gate: str,
@@ -125,7 +125,7 @@ def remove_gate(
         _tell(tx, model, "model.gate_removed", principal, gate=gate)
         return _view(tx, model, name.project)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def model_for(tx: Tx, principal: Principal, name: ModelName, action: Action = Action.READ) -> Model:

@@ -9,10 +9,10 @@ from controlplane.domain.errors import Conflict, Forbidden, Invalid, NotFound, U
 from controlplane.domain.events import Event
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.dialable import check_url
 from controlplane.operations.endpoints import seal, unsealed
 from controlplane.operations.idempotency import Once, write_once
-from controlplane.operations.services import Services
 from controlplane.storage.base import Credentials, ObjectInfo, ObjectStore, Place
 from controlplane.storage.uris import Kind, ObjectUri, covers, parse
 from controlplane.store import Tx
@@ -30,7 +30,7 @@ class Located:
 
 
 def add(
-    services: Services,
+    context: Context,
     principal: Principal,
     wanted: StoreCreate,
     *,
@@ -39,7 +39,7 @@ def add(
     """Raises `Invalid` for an endpoint that nobody may dial, `Conflict` for what is registered already."""
     authorize(principal, Action.EDIT_STORES)
     uri = parse(wanted.uri)
-    _check(services, wanted, uri)
+    _check(context, wanted, uri)
 
     def unit(tx: Tx) -> RegisteredStore:
         known = tx.object_stores.all()
@@ -54,7 +54,7 @@ def add(
             region=wanted.region or DEFAULT_REGIONS[uri.kind],
             endpoint=wanted.endpoint,
             access_key_id=wanted.access_key_id,
-            secret_id=seal(services, tx, secret) if secret is not None else None,
+            secret_id=seal(context, tx, secret) if secret is not None else None,
             created_at=tx.now,
             near=_near(tx, wanted),
         )
@@ -69,18 +69,18 @@ def add(
         )
         return store
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def listed(services: Services, principal: Principal) -> list[RegisteredStore]:
+def listed(context: Context, principal: Principal) -> list[RegisteredStore]:
     """By name."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         return tx.object_stores.all()
 
 
 def remove(
-    services: Services, principal: Principal, name: str, *, once: Once[RegisteredStore] | None = None
+    context: Context, principal: Principal, name: str, *, once: Once[RegisteredStore] | None = None
 ) -> RegisteredStore:
     """With its secret. Copies that still need it fail, and say so."""
     authorize(principal, Action.EDIT_STORES)
@@ -95,7 +95,7 @@ def remove(
         tx.events.add(Event(kind="store.removed", subject=name, at=tx.now, data={"by": principal.name}))
         return found
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def registered_for(tx: Tx, uri: ObjectUri) -> RegisteredStore:
@@ -112,20 +112,20 @@ def registered_for(tx: Tx, uri: ObjectUri) -> RegisteredStore:
     return max(found, key=lambda each: len(each.uri))
 
 
-def located(services: Services, tx: Tx, uri: ObjectUri) -> Located:
+def located(context: Context, tx: Tx, uri: ObjectUri) -> Located:
     """Opens the store that holds it. Raises `Forbidden`, or `Unsealable` under another master key."""
     registered = registered_for(tx, uri)
     top = parse(registered.uri)
     key = uri.key.removeprefix(top.key).lstrip("/") if top.kind is Kind.FILE else uri.key
-    return Located(store=_opened(services, tx, registered, top), key=key)
+    return Located(store=_opened(context, tx, registered, top), key=key)
 
 
-def ls(services: Services, principal: Principal, text: str, *, after: str, limit: int) -> list[ObjectInfo]:
+def ls(context: Context, principal: Principal, text: str, *, after: str, limit: int) -> list[ObjectInfo]:
     """What is below a prefix, by key, from behind the key `after`."""
     authorize(principal, Action.COPY)
     uri = parse(text)
-    with services.store.read() as tx:
-        place = located(services, tx, uri)
+    with context.store.read() as tx:
+        place = located(context, tx, uri)
     found = []
     for info in place.store.entries(place.key, after=after):
         found.append(info)
@@ -134,10 +134,10 @@ def ls(services: Services, principal: Principal, text: str, *, after: str, limit
     return found
 
 
-def _opened(services: Services, tx: Tx, registered: RegisteredStore, top: ObjectUri) -> ObjectStore:
-    if services.object_stores is None:
+def _opened(context: Context, tx: Tx, registered: RegisteredStore, top: ObjectUri) -> ObjectStore:
+    if context.object_stores is None:
         raise Unavailable("this process opens no object stores")
-    secret = unsealed(services, tx, registered.secret_id)
+    secret = unsealed(context, tx, registered.secret_id)
     credentials = (
         Credentials(access_key_id=registered.access_key_id, secret=secret)
         if registered.access_key_id is not None and secret is not None
@@ -146,7 +146,7 @@ def _opened(services: Services, tx: Tx, registered: RegisteredStore, top: Object
     place = Place(
         bucket=top.bucket, region=registered.region, endpoint=registered.endpoint, credentials=credentials
     )
-    return services.object_stores(top.kind, place, Path("/") / top.key)
+    return context.object_stores(top.kind, place, Path("/") / top.key)
 
 
 def _near(tx: Tx, wanted: StoreCreate) -> tuple[str, ...]:
@@ -160,26 +160,26 @@ def _near(tx: Tx, wanted: StoreCreate) -> tuple[str, ...]:
     return tuple(sorted(set(wanted.near)))
 
 
-def _check(services: Services, wanted: StoreCreate, uri: ObjectUri) -> None:
+def _check(context: Context, wanted: StoreCreate, uri: ObjectUri) -> None:
     if (wanted.access_key_id is None) != (wanted.secret is None):
         raise Invalid("an access key id and its secret come together", field="secret")
     if uri.kind is Kind.FILE:
-        _check_folder(services, wanted, uri)
+        _check_folder(context, wanted, uri)
     elif wanted.endpoint is not None:
-        _check_endpoint(services, wanted.endpoint)
+        _check_endpoint(context, wanted.endpoint)
 
 
-def _check_folder(services: Services, wanted: StoreCreate, uri: ObjectUri) -> None:
+def _check_folder(context: Context, wanted: StoreCreate, uri: ObjectUri) -> None:
     """Our own keys and database lie in the home."""
     if wanted.endpoint is not None or wanted.secret is not None:
         raise Invalid("a folder has neither endpoint nor secret", field="endpoint", value=wanted.endpoint)
-    folder, home = (Path("/") / uri.key).resolve(), services.settings.home.resolve()
+    folder, home = (Path("/") / uri.key).resolve(), context.settings.home.resolve()
     if folder.is_relative_to(home) or home.is_relative_to(folder):
         raise Invalid("the server's own folder is no object store", field="uri", value=wanted.uri)
 
 
-def _check_endpoint(services: Services, endpoint: str) -> None:
-    check_url(services.settings, endpoint, field="endpoint")
+def _check_endpoint(context: Context, endpoint: str) -> None:
+    check_url(context.settings, endpoint, field="endpoint")
     parts = urlsplit(endpoint)
     if parts.scheme not in {"http", "https"} or parts.path.strip("/") or parts.query or parts.fragment:
         raise Invalid("is https://host or https://host:port", field="endpoint", value=endpoint)

@@ -6,8 +6,8 @@ from controlplane.domain.ids import ClusterId
 from controlplane.domain.offers import KnownOffer
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.lookups import cluster_for
-from controlplane.operations.services import Services
 
 Place = tuple[str, str, str, str]
 """Cluster id, machine type, zone, capacity type."""
@@ -20,11 +20,11 @@ class OfferView:
 
 
 def listed(
-    services: Services, principal: Principal, *, cluster: str | None, after: Place | None, limit: int
+    context: Context, principal: Principal, *, cluster: str | None, after: Place | None, limit: int
 ) -> list[OfferView]:
     """By cluster, machine type, zone and capacity type."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         cluster_id = cluster_for(tx, cluster).id if cluster is not None else None
         found = tx.offers.list(cluster_id, after=after, limit=limit)
         names = {each.id: each.name for each in tx.clusters.list()}

@@ -14,8 +14,8 @@ from controlplane.domain.residency import Rules
 from controlplane.domain.sites import Site
 from controlplane.executors.base import Launch, Order, OrderSeat
 from controlplane.identity.attempt_tokens import attempt_token
+from controlplane.operations.context import Context
 from controlplane.operations.freight import near
-from controlplane.operations.services import Services
 from controlplane.operations.uploads import upload_key
 from controlplane.store import Tx
 from controlplane.wire.jobspec import JobSpec
@@ -71,9 +71,9 @@ def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
     }
 
 
-def order_for(services: Services, papers: Papers, endpoint: Endpoint) -> Order:
+def order_for(context: Context, papers: Papers, endpoint: Endpoint) -> Order:
     """Raises `Rejected` when the upload that the spec names, or a member of its Ray cluster, is gone."""
-    attempt, settings = papers.attempt, services.settings
+    attempt, settings = papers.attempt, context.settings
     _check_members(papers)
     spec = _spec(papers.spec_json)
     return Order(
@@ -89,9 +89,9 @@ def order_for(services: Services, papers: Papers, endpoint: Endpoint) -> Order:
         command=None if spec.is_function else spec.entrypoint,
         function=spec.entrypoint if spec.is_function else None,
         environment=dict(spec.environment),
-        working_dir=_working_dir(services, spec),
+        working_dir=_working_dir(context, spec),
         urls=(settings.url,),
-        token=attempt_token(services.server_key, attempt.id),
+        token=attempt_token(context.server_key, attempt.id),
         lease_seconds=settings.lease_seconds,
         grace_seconds=spec.grace_seconds,
         start_timeout_seconds=settings.start_timeout_seconds,
@@ -128,11 +128,11 @@ def _spec(spec_json: str) -> JobSpec:
     return JobSpec.model_validate_json(spec_json)
 
 
-def _working_dir(services: Services, spec: JobSpec) -> bytes | None:
+def _working_dir(context: Context, spec: JobSpec) -> bytes | None:
     if spec.working_dir is None:
         return None
     try:
-        with services.objects.get(upload_key(spec.working_dir)) as archive:
+        with context.objects.get(upload_key(spec.working_dir)) as archive:
             return archive.read()
     except NotFound as gone:
         raise Rejected(f"working_dir {spec.working_dir} is no longer stored") from gone

@@ -8,9 +8,9 @@ from controlplane.domain.ids import ProjectId, QueueId
 from controlplane.domain.projects import DEFAULT_QUEUE, Project, Queue
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import project_for, project_names
-from controlplane.operations.services import Services
 from controlplane.store import Tx
 
 
@@ -21,11 +21,11 @@ class QueueView:
 
 
 def create_project(
-    services: Services, principal: Principal, name: str, *, once: Once[Project] | None = None
+    context: Context, principal: Principal, name: str, *, once: Once[Project] | None = None
 ) -> Project:
     """Comes with a queue named `default`."""
     authorize(principal, Action.EDIT_PROJECTS)
-    project_id, queue_id = ProjectId(services.ids.new("project")), QueueId(services.ids.new("queue"))
+    project_id, queue_id = ProjectId(context.ids.new("project")), QueueId(context.ids.new("queue"))
 
     def unit(tx: Tx) -> Project:
         if tx.projects.by_name(name) is not None:
@@ -36,13 +36,13 @@ def create_project(
         tx.events.add(Event(kind="project.created", subject=project_id, at=tx.now, project_id=project_id))
         return project
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def projects(services: Services, principal: Principal, *, after: str | None, limit: int) -> list[Project]:
+def projects(context: Context, principal: Principal, *, after: str | None, limit: int) -> list[Project]:
     """By name, from behind the name `after`."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         if principal.project_id is None:
             return list(tx.projects.list(after, limit))
         own = tx.projects.get(principal.project_id)
@@ -50,14 +50,14 @@ def projects(services: Services, principal: Principal, *, after: str | None, lim
 
 
 def create_queue(
-    services: Services,
+    context: Context,
     principal: Principal,
     *,
     project: str,
     name: str,
     once: Once[QueueView] | None = None,
 ) -> QueueView:
-    queue_id = QueueId(services.ids.new("queue"))
+    queue_id = QueueId(context.ids.new("queue"))
 
     def unit(tx: Tx) -> QueueView:
         owner = project_for(tx, principal, project, Action.EDIT_QUEUES)
@@ -68,15 +68,15 @@ def create_queue(
         tx.events.add(Event(kind="queue.created", subject=queue_id, at=tx.now, project_id=owner.id))
         return QueueView(queue=queue, project_name=project)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def queues(
-    services: Services, principal: Principal, *, project: str | None, after: str | None, limit: int
+    context: Context, principal: Principal, *, project: str | None, after: str | None, limit: int
 ) -> list[QueueView]:
     """By id, from behind the queue `after`."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         owner = principal.project_id if project is None else project_for(tx, principal, project).id
         found = tx.queues.list(owner, QueueId(after) if after else None, limit)
         names = project_names(tx, frozenset(queue.project_id for queue in found))

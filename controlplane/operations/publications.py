@@ -9,6 +9,7 @@ from controlplane.domain.models import Model, ModelVersion, Stage
 from controlplane.identity.policy import Action
 from controlplane.identity.principals import Principal
 from controlplane.operations.artifacts import Wanted, read_all, wanted_of
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.model_versions import VersionView, view
 from controlplane.operations.models import ModelName, model_for
@@ -24,7 +25,6 @@ from controlplane.operations.origins import (
     source_of,
 )
 from controlplane.operations.residency import check_copy
-from controlplane.operations.services import Services
 from controlplane.operations.signing import signing_key
 from controlplane.secrets.signing import SigningKey
 from controlplane.storage.uris import parse
@@ -43,7 +43,7 @@ class Draft:
 
 
 def publish(
-    services: Services,
+    context: Context,
     principal: Principal,
     name: ModelName,
     wanted: VersionPublish,
@@ -51,12 +51,12 @@ def publish(
     once: Once[VersionView] | None = None,
 ) -> VersionView:
     """Reads every object once. Raises `NotFound`, `Conflict` or `Invalid` for what is not as it was said to be."""
-    with services.store.read() as tx:
-        draft = _draft(services, tx, principal, name, wanted)
-    objects = read_all(draft.objects, services.settings.publish_limit_bytes)
+    with context.store.read() as tx:
+        draft = _draft(context, tx, principal, name, wanted)
+    objects = read_all(draft.objects, context.settings.publish_limit_bytes)
     data = objects.pop() if wanted.data is not None else None
     source = source_of(draft.origin, objects)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         metrics = metrics_of(tx, draft.origin, source) | draft.evaluation
     lineage = replace(
         lineage_of(draft.origin, source),
@@ -65,7 +65,7 @@ def publish(
         data_sha256=None if data is None else data.sha256,
         parent=wanted.parent,
     )
-    key, version_id = signing_key(services), ModelVersionId(services.ids.new("version"))
+    key, version_id = signing_key(context), ModelVersionId(context.ids.new("version"))
 
     def unit(tx: Tx) -> VersionView:
         model = model_for(tx, principal, name, Action.PUBLISH).with_another()
@@ -84,7 +84,7 @@ def publish(
         tx.model_versions.add(model, version, by=principal.name)
         return view(version)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
 def _signed(version_id: ModelVersionId, model: Model, facts: Facts, key: SigningKey) -> ModelVersion:
@@ -102,9 +102,7 @@ def _signed(version_id: ModelVersionId, model: Model, facts: Facts, key: Signing
     )
 
 
-def _draft(
-    services: Services, tx: Tx, principal: Principal, name: ModelName, wanted: VersionPublish
-) -> Draft:
+def _draft(context: Context, tx: Tx, principal: Principal, name: ModelName, wanted: VersionPublish) -> Draft:
     model = model_for(tx, principal, name, Action.PUBLISH)
     if wanted.parent is not None and tx.model_versions.by_number(model.id, wanted.parent) is None:
         raise NotFound(
@@ -115,7 +113,7 @@ def _draft(
         )
     origin = None if wanted.job is None else origin_of(tx, principal, model, wanted.job)
     objects = [
-        wanted_of(services, tx, given, f"artifacts.{position}")
+        wanted_of(context, tx, given, f"artifacts.{position}")
         for position, given in enumerate(_given(origin, wanted))
     ]
     for each in objects:
@@ -123,7 +121,7 @@ def _draft(
         store = registered_for(tx, parse(each.given.uri))
         check_copy(tx, model.project_id, store, store)
     if wanted.data is not None:
-        objects.append(wanted_of(services, tx, ArtifactGiven(name="data", uri=wanted.data), "data"))
+        objects.append(wanted_of(context, tx, ArtifactGiven(name="data", uri=wanted.data), "data"))
     return Draft(
         origin=origin,
         evaluation=evaluation_of(tx, principal, model, wanted.evaluated_by),

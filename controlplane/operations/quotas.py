@@ -13,10 +13,10 @@ from controlplane.domain.quota_lint import Surprise, surprises
 from controlplane.domain.quotas import ONE_SHARE, QuotaTree
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.flavors import by_node
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import project_for, project_names, queue_for
-from controlplane.operations.services import Services
 from controlplane.store import QuotaNode, Tx
 from schedulers.base import DEFAULT_FLAVOR
 
@@ -56,7 +56,7 @@ QuotaOnce = Once[QuotaView] | None
 
 
 def put(
-    services: Services,
+    context: Context,
     principal: Principal,
     name: NodeName,
     wanted: Queue,
@@ -66,7 +66,7 @@ def put(
 ) -> QuotaView:
     """Sets all of a node. `wanted` has everything but id, name and parent. The whole tree is checked first."""
     authorize(principal, Action.EDIT_QUOTAS)
-    fresh = QueueId(services.ids.new("cohort"))
+    fresh = QueueId(context.ids.new("cohort"))
 
     def unit(tx: Tx) -> QuotaView:
         known = _found(tx, principal, name)
@@ -87,10 +87,10 @@ def put(
         tx.quotas.put(node, by=principal.name)
         return next(each for each in _views(tx) if each.node.queue.id == queue.id)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def remove(services: Services, principal: Principal, name: NodeName, *, once: QuotaOnce = None) -> QuotaView:
+def remove(context: Context, principal: Principal, name: NodeName, *, once: QuotaOnce = None) -> QuotaView:
     """A queue then has no limits. Raises `Conflict` for a cohort that has members."""
     authorize(principal, Action.EDIT_QUOTAS)
 
@@ -109,29 +109,29 @@ def remove(services: Services, principal: Principal, name: NodeName, *, once: Qu
         tx.quotas.remove(known.queue.id, by=principal.name)
         return view
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def listed(services: Services, principal: Principal) -> list[QuotaView]:
+def listed(context: Context, principal: Principal) -> list[QuotaView]:
     """By id. Who sees one project only sees its queues, and every cohort."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         seen = _seen_queues(tx, principal.project_id)
         return [view for view in _views(tx) if view.node.is_cohort or view.node.queue.id in seen]
 
 
-def lint(services: Services, principal: Principal) -> list[tuple[str, Surprise]]:
+def lint(context: Context, principal: Principal) -> list[tuple[str, Surprise]]:
     """With the name of each node."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         nodes = [each.queue for each in tx.quotas.nodes()]
         names = {queue.id: queue.name for queue in nodes}
         return [(names[each.queue_id], each) for each in surprises(nodes, _capacity(tx))]
 
 
-def explain(services: Services, principal: Principal, *, project: str, queue: str) -> Told:
+def explain(context: Context, principal: Principal, *, project: str, queue: str) -> Told:
     """What a queue may use, and which node of its tree says so."""
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         owner = project_for(tx, principal, project)
         found = queue_for(tx, owner, queue)
         nodes = tx.quotas.nodes()

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 
 from controlplane.domain.errors import Unavailable
+from controlplane.operations.context import Context
 from controlplane.operations.explain import scheduler_is_away
-from controlplane.operations.services import Services
 
 OK = "ok"
 
 
-def checks(services: Services) -> Mapping[str, str]:
+def checks(context: Context) -> Mapping[str, str]:
     """Part -> `ok`, or what is wrong with it."""
     try:
-        with services.store.read() as tx:
+        with context.store.read() as tx:
             scheduler = "no scheduling loop is running" if scheduler_is_away(tx) else OK
     except Unavailable as error:
         return {"database": error.message}

@@ -20,7 +20,7 @@ from controlplane.domain.errors import Gone, Invalid, NotFound, Unauthenticated
 from controlplane.domain.events import Event
 from controlplane.domain.ids import AttemptId
 from controlplane.identity import attempt_tokens
-from controlplane.operations.services import Services
+from controlplane.operations.context import Context
 from controlplane.operations.specs import grace_seconds
 from controlplane.store import CheckpointRow, MetricRow, RankRow, Reporter, Tx
 from controlplane.wire.protocol import (
@@ -77,22 +77,22 @@ class Batch:
         return repeats and end <= row.log_offset and all(each.seq <= row.acked_seq for each in self.said)
 
 
-def ingest(services: Services, attempt_id: str, token: str | None, batch: RecordBatch) -> RecordAnswer:
+def ingest(context: Context, attempt_id: str, token: str | None, batch: RecordBatch) -> RecordAnswer:
     """Raises `Gone` when the task must end at once."""
-    own_id = admit(services, attempt_id, token)
+    own_id = admit(context, attempt_id, token)
     checked = _checked(batch)
-    return services.store.write(lambda tx: _take(tx, services, own_id, checked))
+    return context.store.write(lambda tx: _take(tx, context, own_id, checked))
 
 
-def admit(services: Services, attempt_id: str, token: str | None) -> AttemptId:
+def admit(context: Context, attempt_id: str, token: str | None) -> AttemptId:
     """Raises `Unauthenticated` unless the token is this attempt's own. Asks no database."""
     own_id = AttemptId(attempt_id)
-    if token is None or not attempt_tokens.opens(services.server_key, own_id, token):
+    if token is None or not attempt_tokens.opens(context.server_key, own_id, token):
         raise Unauthenticated
     return own_id
 
 
-def _take(tx: Tx, services: Services, attempt_id: AttemptId, batch: Batch) -> RecordAnswer:
+def _take(tx: Tx, context: Context, attempt_id: AttemptId, batch: Batch) -> RecordAnswer:
     reporter = tx.records.reporter(attempt_id, batch.rank)
     if reporter is None:
         raise NotFound(f"there is no attempt {attempt_id!r}")
@@ -102,7 +102,7 @@ def _take(tx: Tx, services: Services, attempt_id: AttemptId, batch: Batch) -> Re
         if not batch.is_known(row):
             raise Gone
         return _answer(row, LAST_WORDS_SECONDS, stop=True, grace=grace)
-    lease_seconds = _lease_seconds(services, tx, attempt, batch, grace)
+    lease_seconds = _lease_seconds(context, tx, attempt, batch, grace)
     row = _keep(tx, attempt, batch, row)
     # Before a task has said hello it has no code to run, and no right to it.
     if row.acked_seq and not tx.attempts.extend_lease(attempt_id, tx.now + timedelta(seconds=lease_seconds)):
@@ -112,20 +112,20 @@ def _take(tx: Tx, services: Services, attempt_id: AttemptId, batch: Batch) -> Re
     return _answer(row, lease_seconds, stop=attempt.state is AttemptState.STOPPING, grace=grace)
 
 
-def _lease_seconds(services: Services, tx: Tx, attempt: Attempt, batch: Batch, grace: float) -> float:
+def _lease_seconds(context: Context, tx: Tx, attempt: Attempt, batch: Batch, grace: float) -> float:
     """A task that is being stopped gets no more time than its stop was promised."""
     if attempt.state is not AttemptState.STOPPING:
-        return services.settings.lease_seconds
+        return context.settings.lease_seconds
     if batch.says_hello:
         raise Gone
     since = attempt.stop_requested_at or attempt.since
     left = grace + KILL_SECONDS - (tx.now - since).total_seconds()
     if batch.says_exit:
         # Late evidence is better than none.
-        return max(LAST_WORDS_SECONDS, min(services.settings.lease_seconds, left))
+        return max(LAST_WORDS_SECONDS, min(context.settings.lease_seconds, left))
     if left <= 0:
         raise Gone
-    return min(services.settings.lease_seconds, left)
+    return min(context.settings.lease_seconds, left)
 
 
 def _keep(tx: Tx, attempt: Attempt, batch: Batch, row: RankRow) -> RankRow:

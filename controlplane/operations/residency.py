@@ -11,9 +11,9 @@ from controlplane.domain.projects import Project
 from controlplane.domain.residency import ANYWHERE, Residency, Rules, Subject, Whereabouts, refusal
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import cluster_for, project_for
-from controlplane.operations.services import Services
 from controlplane.storage.uris import Kind, parse
 from controlplane.store import Tx
 
@@ -32,7 +32,7 @@ class ResidencyView:
 
 
 def put(
-    services: Services,
+    context: Context,
     principal: Principal,
     subject: Subject,
     name: str,
@@ -54,13 +54,13 @@ def put(
         tx.residencies.put(subject, _id(tx, principal, subject, name), kept, by=principal.name)
         return ResidencyView(subject=subject, name=name, residency=kept)
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def listed(services: Services, principal: Principal) -> list[ResidencyView]:
+def listed(context: Context, principal: Principal) -> list[ResidencyView]:
     """By subject and name. Who sees one project only sees its own rule, and where clusters and stores are."""
     authorize(principal, Action.READ)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         views = []
         for subject, id_, residency in tx.residencies.all():
             name: str | None = id_

@@ -16,8 +16,8 @@ from typing import BinaryIO, Final, cast
 
 from controlplane.domain.ids import JobId
 from controlplane.domain.leases import Lease
+from controlplane.operations.context import Context
 from controlplane.operations.ledger import Ledger
-from controlplane.operations.services import Services
 from controlplane.settings import Settings
 from controlplane.store import JobPlace, OldJob, Store, Tx
 
@@ -39,11 +39,11 @@ class Walk:
     without_logs: int = 0
 
 
-def step(services: Services, lease: Lease, walk: Walk) -> Walk:
+def step(context: Context, lease: Lease, walk: Walk) -> Walk:
     """Looks at the next jobs, the oldest first. Raises `StaleWrite` when the lease was lost, with nothing removed."""
-    settings = services.settings
+    settings = context.settings
     days = min(settings.retention_days, settings.log_days)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         now = tx.now
         jobs = tx.retention.walk(walk.after, now - timedelta(days=days), BATCH)
         old = [job.place.job_id for job in _finished_before(jobs, _expiry(settings, now))]
@@ -51,10 +51,10 @@ def step(services: Services, lease: Lease, walk: Walk) -> Walk:
         silent_since = now - timedelta(days=settings.log_days)
         logged = tx.retention.logged([job.place.job_id for job in _finished_before(jobs, silent_since)])
     going = {job.place.job_id: job for job in jobs if job.place.job_id in set(old) - needed}
-    archived = _archive(services, lease, list(going.values()))
+    archived = _archive(context, lease, list(going.values()))
     silenced = sorted(set(logged) - going.keys())
     if silenced:
-        services.store.write(partial(_drop_logs, lease=lease, job_ids=silenced))
+        context.store.write(partial(_drop_logs, lease=lease, job_ids=silenced))
     return Walk(
         after=jobs[-1].place if jobs else walk.after,
         is_over=len(jobs) < BATCH,
@@ -63,9 +63,9 @@ def step(services: Services, lease: Lease, walk: Walk) -> Walk:
     )
 
 
-def prune(services: Services, lease: Lease) -> int:
+def prune(context: Context, lease: Lease) -> int:
     """Takes a bounded number of old events, ended leases and departed nodes away; says how many."""
-    event_days, days = services.settings.event_days, services.settings.retention_days
+    event_days, days = context.settings.event_days, context.settings.retention_days
 
     def unit(tx: Tx) -> int:
         tx.leases.fence(lease)
@@ -75,7 +75,7 @@ def prune(services: Services, lease: Lease) -> int:
             + tx.retention.prune_nodes(tx.now - timedelta(days=days), BATCH)
         )
 
-    return services.store.write(unit)
+    return context.store.write(unit)
 
 
 def archive_key(jobs: Sequence[OldJob], first_at: datetime) -> str:
@@ -85,14 +85,14 @@ def archive_key(jobs: Sequence[OldJob], first_at: datetime) -> str:
     return f"archive/jobs/{first_at:%Y-%m-%d}/{jobs[0].place.job_id}-{digest}.jsonl.gz"
 
 
-def _archive(services: Services, lease: Lease, jobs: Sequence[OldJob]) -> list[JobId]:
+def _archive(context: Context, lease: Lease, jobs: Sequence[OldJob]) -> list[JobId]:
     """Says which were removed."""
     if not jobs:
         return []
     with tempfile.TemporaryFile() as file:
-        _write(services.store, [job.place.job_id for job in jobs], cast("BinaryIO", file))
+        _write(context.store, [job.place.job_id for job in jobs], cast("BinaryIO", file))
         file.seek(0)
-        services.objects.put(archive_key(jobs, jobs[0].since), cast("BinaryIO", file))
+        context.objects.put(archive_key(jobs, jobs[0].since), cast("BinaryIO", file))
     versions = {job.place.job_id: job.version for job in jobs}
 
     def unit(tx: Tx) -> list[JobId]:
@@ -102,7 +102,7 @@ def _archive(services: Services, lease: Lease, jobs: Sequence[OldJob]) -> list[J
         tx.costs.charge([each for each in charges if each.owner.job_id in set(gone)])
         return gone
 
-    return services.store.write(unit)
+    return context.store.write(unit)
 
 
 def _write(store: Store, job_ids: Sequence[JobId], file: BinaryIO) -> None:

@@ -5,26 +5,26 @@ from controlplane.domain.ids import ClusterId, ProjectId, QueueId, TokenId
 from controlplane.domain.projects import DEFAULT_PROJECT, DEFAULT_QUEUE, Project, Queue
 from controlplane.identity.principals import Role
 from controlplane.identity.tokens import hash_of, new_secret
-from controlplane.operations.services import Services
+from controlplane.operations.context import Context
 from controlplane.store import TokenRow, Tx
 
 LOCAL_CLUSTER = "local"
 FIRST_ADMIN = "first-admin"
 
 
-def set_up(services: Services) -> str | None:
+def set_up(context: Context) -> str | None:
     """Makes the default project with its queue, the embedded cluster and the first admin token, all or nothing.
 
     Returns the token, or None when the control plane was set up before.
     """
     secret = new_secret()
-    return secret if services.store.write(lambda tx: _found(services, tx, secret)) else None
+    return secret if context.store.write(lambda tx: _found(context, tx, secret)) else None
 
 
-def _found(services: Services, tx: Tx, secret: str) -> bool:
+def _found(context: Context, tx: Tx, secret: str) -> bool:
     if tx.tokens.list(None, 1):
         return False
-    ids = services.ids
+    ids = context.ids
     project = Project(id=ProjectId(ids.new("project")), name=DEFAULT_PROJECT, created_at=tx.now)
     tx.projects.add(project)
     tx.queues.add(
@@ -40,13 +40,13 @@ def _found(services: Services, tx: Tx, secret: str) -> bool:
             created_at=tx.now,
         )
     )
-    if services.settings.local_cluster:
-        _register_local(services, tx)
+    if context.settings.local_cluster:
+        _register_local(context, tx)
     return True
 
 
-def _register_local(services: Services, tx: Tx) -> None:
-    cluster_id = ClusterId(services.ids.new("cluster"))
+def _register_local(context: Context, tx: Tx) -> None:
+    cluster_id = ClusterId(context.ids.new("cluster"))
     cluster = Cluster(
         id=cluster_id,
         name=LOCAL_CLUSTER,
@@ -54,7 +54,7 @@ def _register_local(services: Services, tx: Tx) -> None:
         state=ClusterState.PENDING,
         since=tx.now,
         created_at=tx.now,
-        settings=(("directory", str(services.settings.home / "clusters" / cluster_id)),),
+        settings=(("directory", str(context.settings.home / "clusters" / cluster_id)),),
     )
     tx.clusters.add(cluster)
     tx.work.poke("cluster", cluster.id)

@@ -6,8 +6,8 @@ from typing import Final
 from controlplane.domain.errors import Bug, Conflict
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations.context import Context
 from controlplane.operations.endpoints import seal, unsealed
-from controlplane.operations.services import Services
 from controlplane.secrets.signing import SigningKey
 from controlplane.store import SigningKeyRow, Tx
 
@@ -20,43 +20,43 @@ class PublicKey:
     pem: str
 
 
-def public_key(services: Services, principal: Principal) -> PublicKey:
+def public_key(context: Context, principal: Principal) -> PublicKey:
     authorize(principal, Action.READ)
-    row = _row(services)
+    row = _row(context)
     return PublicKey(key_id=row.key_id, pem=row.public_pem)
 
 
-def signing_key(services: Services) -> SigningKey:
+def signing_key(context: Context) -> SigningKey:
     """Raises `Unsealable` under another master key."""
-    row = _row(services)
-    with services.store.read() as tx:
-        seed = unsealed(services, tx, row.secret_id)
+    row = _row(context)
+    with context.store.read() as tx:
+        seed = unsealed(context, tx, row.secret_id)
     if seed is None:
         raise Bug(f"the secret of signing key {row.key_id} is gone")
     return SigningKey.of(bytes.fromhex(seed))
 
 
-def _row(services: Services) -> SigningKeyRow:
-    found = _known(services)
+def _row(context: Context) -> SigningKeyRow:
+    found = _known(context)
     if found is not None:
         return found
     key = SigningKey.new()
 
     def unit(tx: Tx) -> SigningKeyRow:
-        secret_id = seal(services, tx, key.seed.hex())
+        secret_id = seal(context, tx, key.seed.hex())
         row = SigningKeyRow(key_id=key.key_id, public_pem=key.public_pem, secret_id=secret_id)
         tx.signing_keys.add(MANIFESTS, row, tx.now)
         return row
 
     try:
-        return services.store.write(unit)
+        return context.store.write(unit)
     except Conflict:  # another replica was first, and its key counts
-        row = _known(services)
+        row = _known(context)
         if row is None:
             raise
         return row
 
 
-def _known(services: Services) -> SigningKeyRow | None:
-    with services.store.read() as tx:
+def _known(context: Context) -> SigningKeyRow | None:
+    with context.store.read() as tx:
         return tx.signing_keys.get(MANIFESTS)

@@ -11,10 +11,10 @@ from controlplane.domain.residency import Rules
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
 from controlplane.operations import dependencies, feasibility, residency
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.ids import Ids
 from controlplane.operations.lookups import project_for, queue_for
-from controlplane.operations.services import Services
 from controlplane.operations.translation import ask_of, held_job
 from controlplane.store import JobView, NewJob, NewRows, Tx, rows_of
 from controlplane.wire.jobspec import SCHEMA_VERSION, JobSpec
@@ -77,7 +77,7 @@ class Desk:
 
 
 def submit(
-    services: Services,
+    context: Context,
     principal: Principal,
     spec: JobSpec,
     spec_json: str,
@@ -86,8 +86,8 @@ def submit(
 ) -> JobView:
     """Accepts one job: queued when the call returns, or held if it waits for others."""
     authorize(principal, Action.SUBMIT)
-    draft = replace(draft_of(services.ids, spec, spec_json), depends_on=ids_of(spec))
-    return write_once(services.store, lambda tx: accept(open_desk(tx, principal), draft), once)
+    draft = replace(draft_of(context.ids, spec, spec_json), depends_on=ids_of(spec))
+    return write_once(context.store, lambda tx: accept(open_desk(tx, principal), draft), once)
 
 
 def draft_of(ids: Ids, spec: JobSpec, spec_json: str, *, path: str = "") -> Draft:

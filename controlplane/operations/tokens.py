@@ -10,9 +10,9 @@ from controlplane.domain.ids import ProjectId, TokenId
 from controlplane.identity import tokens
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal, Role
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, Replay, write_once
 from controlplane.operations.lookups import project_for, project_names
-from controlplane.operations.services import Services
 from controlplane.store import TokenRow, Tx
 
 
@@ -30,7 +30,7 @@ class NewToken:
 
 
 def create(
-    services: Services,
+    context: Context,
     principal: Principal,
     *,
     name: str,
@@ -41,7 +41,7 @@ def create(
 ) -> NewToken:
     """Raises `Conflict` when the same request was done before: its secret was in that answer and nowhere else."""
     authorize(principal, Action.EDIT_TOKENS)
-    secret, token_id = tokens.new_secret(), TokenId(services.ids.new("token"))
+    secret, token_id = tokens.new_secret(), TokenId(context.ids.new("token"))
 
     def unit(tx: Tx) -> NewToken:
         owner = project_for(tx, principal, project, Action.EDIT_TOKENS).id if project is not None else None
@@ -62,7 +62,7 @@ def create(
         return NewToken(view=TokenView(row=row, project_name=project), secret=secret)
 
     try:
-        return write_once(services.store, unit, once)
+        return write_once(context.store, unit, once)
     except Replay as before:
         made = json.loads(before.remembered.body)["id"]
         raise Conflict(
@@ -72,15 +72,15 @@ def create(
         ) from None
 
 
-def listed(services: Services, principal: Principal, *, after: str | None, limit: int) -> list[TokenView]:
+def listed(context: Context, principal: Principal, *, after: str | None, limit: int) -> list[TokenView]:
     """By id, from behind the token `after`; an admin of one project sees the tokens of that project."""
     authorize(principal, Action.EDIT_TOKENS)
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         return _named(tx, _visible_rows(tx, principal, after, limit))
 
 
 def revoke(
-    services: Services, principal: Principal, token_id: str, *, once: Once[TokenView] | None = None
+    context: Context, principal: Principal, token_id: str, *, once: Once[TokenView] | None = None
 ) -> TokenView:
     """Refused within seconds from now on (see `authentication`). Revoking again changes nothing."""
     authorize(principal, Action.EDIT_TOKENS)
@@ -92,14 +92,14 @@ def revoke(
             _record(tx, principal, row, "token.revoked")
         return _named(tx, [_row_for(tx, principal, token_id)])[0]
 
-    return write_once(services.store, unit, once)
+    return write_once(context.store, unit, once)
 
 
-def project_of(services: Services, principal: Principal) -> str | None:
+def project_of(context: Context, principal: Principal) -> str | None:
     """Name of the project that the token is bound to."""
     if principal.project_id is None:
         return None
-    with services.store.read() as tx:
+    with context.store.read() as tx:
         return project_names(tx, frozenset({principal.project_id}))[principal.project_id]
 
 

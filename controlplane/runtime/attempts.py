@@ -11,10 +11,10 @@ from controlplane.domain.copies import replace
 from controlplane.domain.errors import Ambiguous, AuthFailed, PluginError, Transient
 from controlplane.domain.ids import AttemptId, ClusterId
 from controlplane.executors.base import Executor
+from controlplane.operations.context import Context
 from controlplane.operations.endpoints import endpoint_of, site_endpoint
 from controlplane.operations.freight import freights, send
 from controlplane.operations.orders import Papers, order_for, papers_for
-from controlplane.operations.services import Services
 from controlplane.reconcilers import attempts
 from controlplane.runtime.attempt_views import Picture
 from controlplane.store import Tx, WorkItem
@@ -65,15 +65,15 @@ class AttemptTurn:
 
 
 class AttemptStep:
-    def __init__(self, services: Services, executor: Executor) -> None:
-        self._services = services
+    def __init__(self, context: Context, executor: Executor) -> None:
+        self._context = context
         self._executor = executor
 
     def begin(self, items: Sequence[WorkItem], under_way: Sequence[AttemptTurn]) -> Sequence[AttemptTurn]:
         starts = Counter(turn.starts_on for turn in under_way if turn.starts_on is not None)
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             picture = Picture.load(tx, [AttemptId(item.id) for item in items])
-            views = picture.views(self._services.settings, starts_under_way=starts)
+            views = picture.views(self._context.settings, starts_under_way=starts)
             decisions = {each: attempts.decide(view) for each, view in views.items()}
             starting = [
                 views[each].attempt
@@ -117,7 +117,7 @@ class AttemptStep:
         for attempt in waiting:
             freight = freights(tx, [attempt]).get(attempt.id)
             if freight is not None and freight.copy is None:  # nobody was faster
-                send(tx, self._services.ids, attempt, freight)
+                send(tx, self._context.ids, attempt, freight)
 
     def _endpoint(self, turns: Sequence[AttemptTurn]) -> Endpoint | None:
         """They are all on one Ray."""
@@ -125,10 +125,10 @@ class AttemptStep:
         if view is None:
             return None
         if view.attempt.claim_id is None:
-            return endpoint_of(self._services, view.cluster)
-        with self._services.store.read() as tx:
+            return endpoint_of(self._context, view.cluster)
+        with self._context.store.read() as tx:
             site = tx.sites.get(view.attempt.claim_id)
-        return None if site is None else site_endpoint(self._services, view.cluster, site)
+        return None if site is None else site_endpoint(self._context, view.cluster, site)
 
     def _ask(self, turns: Sequence[AttemptTurn], endpoint: Endpoint | None) -> Mapping[str, attempts.Heard]:
         """What each that wants to know something hears, by the item's id."""
@@ -161,7 +161,7 @@ class AttemptStep:
         if turn.papers is None:
             return attempts.StartDelayed(message="it was not to be started when it was loaded")
         try:
-            order = order_for(self._services, turn.papers, endpoint)
+            order = order_for(self._context, turn.papers, endpoint)
             return attempts.Started(session=self._executor.start(order, deadline=START_SECONDS))
         except (Transient, Ambiguous, AuthFailed) as problem:
             return attempts.StartDelayed(message=problem.message)

@@ -24,10 +24,10 @@ from controlplane.domain.clusters import Cluster
 from controlplane.domain.ids import ClaimId, LaunchId
 from controlplane.domain.sites import Site
 from controlplane.identity.launch_tokens import launch_token
+from controlplane.operations.context import Context
 from controlplane.operations.cordons import follow_claim, nodes_of
 from controlplane.operations.endpoints import end_site, ref_of, site_with
 from controlplane.operations.inventories import retire
-from controlplane.operations.services import Services
 from controlplane.reconcilers import claims
 from controlplane.runtime.budgets import Budgets
 from controlplane.runtime.offers import follow_launch
@@ -53,8 +53,8 @@ class ClaimTurn:
 
 
 class ClaimStep:
-    def __init__(self, services: Services, adapters: Mapping[str, Lends], budgets: Budgets) -> None:
-        self._services = services
+    def __init__(self, context: Context, adapters: Mapping[str, Lends], budgets: Budgets) -> None:
+        self._context = context
         self._budgets = budgets
         self._sellers = {name: each for name, each in adapters.items() if isinstance(each, Sells)}
         # Asking a protocol whether something is one takes longer than a query.
@@ -63,7 +63,7 @@ class ClaimStep:
 
     def begin(self, items: Sequence[WorkItem], under_way: Sequence[ClaimTurn]) -> Sequence[ClaimTurn]:
         del under_way
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             return [self._turn(tx, item, None) for item in items]
 
     def act(self, turns: Sequence[ClaimTurn]) -> Sequence[ClaimTurn]:
@@ -105,12 +105,12 @@ class ClaimStep:
             joined=len(nodes),
             head=None if site is None else site.head,
             spoke=frozenset(() if site is None else (each.machine for each in tx.sites.check_ins(claim_id))),
-            boot_timeout=timedelta(seconds=self._services.settings.boot_timeout_seconds),
+            boot_timeout=timedelta(seconds=self._context.settings.boot_timeout_seconds),
             renews=cluster.adapter in self._renewers,
-            dead_man=timedelta(seconds=self._services.settings.dead_man_seconds),
+            dead_man=timedelta(seconds=self._context.settings.dead_man_seconds),
             sells=seller is not None,
             list_lag=seller.list_lag if seller is not None else timedelta(),
-            poll=timedelta(seconds=self._services.settings.poll_seconds),
+            poll=timedelta(seconds=self._context.settings.poll_seconds),
             now=tx.now,
             heard=heard,
         )
@@ -125,10 +125,10 @@ class ClaimStep:
         answer = listed if isinstance(turn.decision.call, claims.ListOwned) else None
         while turn.view is not None and turn.decision.call is not None:
             if turn.decision.save is not None:  # first: whoever comes after a crash must know of the call
-                self._services.store.write(partial(_mark, item=turn.item, claim=turn.decision.save))
+                self._context.store.write(partial(_mark, item=turn.item, claim=turn.decision.save))
             heard = answer or self._heard(turn.view, turn.decision.call)
             answer = None
-            with self._services.store.read() as tx:
+            with self._context.store.read() as tx:
                 turn = self._turn(tx, turn.item, heard)
         return turn
 
@@ -138,7 +138,7 @@ class ClaimStep:
         if wait:
             waits = view.claim.problem or f"waits for its turn at the cloud of cluster {view.cluster.name!r}"
             return claims.Delayed(message=waits, retry_after=wait)
-        ref = ref_of(self._services, view.cluster)
+        ref = ref_of(self._context, view.cluster)
         try:
             if isinstance(call, claims.Ensure):
                 return _bought(seller, self._order(view, ref, call))
@@ -167,10 +167,10 @@ class ClaimStep:
         )
 
     def _boot(self, launch_id: LaunchId) -> Boot:
-        settings = self._services.settings
+        settings = self._context.settings
         return Boot(
             urls=(settings.url,),
-            token=launch_token(self._services.server_key, launch_id),
+            token=launch_token(self._context.server_key, launch_id),
             dead_man_seconds=settings.dead_man_seconds,
         )
 
@@ -193,7 +193,7 @@ class ClaimStep:
         if decision.stands is not None:
             built = decision.stands
             members = tuple(sorted((each.node_name, each.ray_node_id) for each in built.members))
-            known = site_with(self._services, tx, site or Site(claim_id=claim.id), built.endpoint)
+            known = site_with(self._context, tx, site or Site(claim_id=claim.id), built.endpoint)
             stands = replace(known, members=members, session=built.endpoint.session)
             if stands != site:
                 tx.sites.put(stands)

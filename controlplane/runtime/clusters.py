@@ -7,9 +7,9 @@ from datetime import timedelta
 from cloud_adapters.base import ClusterRef, Hosts, Lends, PluginError
 from controlplane.domain.clusters import Cluster, ClusterState, Endpoint
 from controlplane.domain.ids import ClusterId
+from controlplane.operations.context import Context
 from controlplane.operations.endpoints import keep_endpoint, ref_of
 from controlplane.operations.inventories import fold, retire
-from controlplane.operations.services import Services
 from controlplane.reconcilers import clusters
 from controlplane.store import Tx, WorkItem
 
@@ -36,14 +36,14 @@ class ClusterTurn:
 
 
 class ClusterStep:
-    def __init__(self, services: Services, adapters: Mapping[str, Lends]) -> None:
-        self._services = services
+    def __init__(self, context: Context, adapters: Mapping[str, Lends]) -> None:
+        self._context = context
         self._adapters = adapters
         self._hosts = {name: each for name, each in adapters.items() if isinstance(each, Hosts)}
 
     def begin(self, items: Sequence[WorkItem], under_way: Sequence[ClusterTurn]) -> Sequence[ClusterTurn]:
         del under_way
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             return [_begun(item, self._load(tx, ClusterId(item.id))) for item in items]
 
     def act(self, turns: Sequence[ClusterTurn]) -> Sequence[ClusterTurn]:
@@ -64,7 +64,7 @@ class ClusterStep:
         return replace(turn, decision=decision, endpoint=endpoint)
 
     def _load(self, tx: Tx, cluster_id: ClusterId) -> clusters.ClusterView | None:
-        settings = self._services.settings
+        settings = self._context.settings
         cluster = tx.clusters.get(cluster_id)
         if cluster is None:
             return None
@@ -101,7 +101,7 @@ class ClusterStep:
             return clusters.Unseen(message=problem.message)
 
     def _ref(self, cluster: Cluster, endpoint: Endpoint | None) -> ClusterRef:
-        return ref_of(self._services, cluster, endpoint)
+        return ref_of(self._context, cluster, endpoint)
 
     def _save(
         self,
@@ -112,13 +112,13 @@ class ClusterStep:
     ) -> None:
         saved = decision.save
         if endpoint is not None:
-            saved = keep_endpoint(self._services, tx, saved or view.cluster, endpoint)
+            saved = keep_endpoint(self._context, tx, saved or view.cluster, endpoint)
         if saved is not None and saved != view.cluster:
             tx.clusters.save(
                 saved if saved.version > view.cluster.version else replace(saved, version=saved.version + 1)
             )
         if decision.inventory is not None:
-            fold(tx, view.cluster, decision.inventory, ids=self._services.ids, ours_alone=view.is_hosted)
+            fold(tx, view.cluster, decision.inventory, ids=self._context.ids, ours_alone=view.is_hosted)
         if saved is not None and saved.state is not view.cluster.state:
             _wake(tx, saved)
 

@@ -10,8 +10,8 @@ from typing import Final
 from controlplane.domain.data_copies import Copy, CopyState
 from controlplane.domain.errors import Ambiguous, PluginError, Throttled, Transient, UserError
 from controlplane.domain.ids import CopyId
+from controlplane.operations.context import Context
 from controlplane.operations.object_stores import Located, located
-from controlplane.operations.services import Services
 from controlplane.runtime.copying import Way, bring, call_off
 from controlplane.storage.pace import Pace
 from controlplane.storage.uris import parse
@@ -44,13 +44,13 @@ class CopyTurn:
 class CopyStep:
     """Its loop has one thread, so that all copies of a process together keep to the memory of one."""
 
-    def __init__(self, services: Services, *, stint_seconds: float = STINT_SECONDS) -> None:
-        self._services = services
+    def __init__(self, context: Context, *, stint_seconds: float = STINT_SECONDS) -> None:
+        self._context = context
         self._stint_seconds = stint_seconds
 
     def begin(self, items: Sequence[WorkItem], under_way: Sequence[CopyTurn]) -> Sequence[CopyTurn]:
         busy = {turn.item.id for turn in under_way}
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             return [self._begun(tx, item, is_busy=item.id in busy) for item in items]
 
     def act(self, turns: Sequence[CopyTurn]) -> Sequence[CopyTurn]:
@@ -100,19 +100,19 @@ class CopyStep:
         until = time.monotonic() + self._stint_seconds
         source, target = self._located(copy)
         return Way(
-            store=self._services.store,
+            store=self._context.store,
             copy=copy,
             source=source,
             target=target,
-            part_bytes=self._services.settings.copy_part_bytes,
+            part_bytes=self._context.settings.copy_part_bytes,
             pace=Pace(copy.bytes_per_second, clock=time.monotonic, sleep=time.sleep),
             goes_on=lambda: time.monotonic() < until,
         )
 
     def _located(self, copy: Copy) -> tuple[Located, Located]:
-        with self._services.store.read() as tx:
-            source = located(self._services, tx, parse(copy.source))
-            return source, located(self._services, tx, parse(copy.target))
+        with self._context.store.read() as tx:
+            source = located(self._context, tx, parse(copy.source))
+            return source, located(self._context, tx, parse(copy.target))
 
     def _tidy(self, copy: Copy) -> None:
         """An upload that cannot be aborted now is left to the bucket's own rule for incomplete ones."""

@@ -10,8 +10,8 @@ from cloud_adapters.base import Leftover, Lends, PluginError, Rejected, Sells, S
 from controlplane.domain.clusters import Cluster
 from controlplane.domain.ids import ClusterId
 from controlplane.domain.leftovers import Stray
+from controlplane.operations.context import Context
 from controlplane.operations.endpoints import ref_of
-from controlplane.operations.services import Services
 from controlplane.reconcilers import leftovers
 from controlplane.runtime.budgets import Budgets
 from controlplane.runtime.claims import END_SECONDS, LIST_SECONDS
@@ -38,15 +38,15 @@ class LeftoverTurn:
 
 
 class LeftoverStep:
-    def __init__(self, services: Services, adapters: Mapping[str, Lends], budgets: Budgets) -> None:
-        self._services = services
+    def __init__(self, context: Context, adapters: Mapping[str, Lends], budgets: Budgets) -> None:
+        self._context = context
         self._budgets = budgets
         self._sweepers = {name: each for name, each in adapters.items() if isinstance(each, Sweeps)}
         self._lags = {name: each.list_lag for name, each in adapters.items() if isinstance(each, Sells)}
 
     def begin(self, items: Sequence[WorkItem], under_way: Sequence[LeftoverTurn]) -> Sequence[LeftoverTurn]:
         del under_way
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             return [
                 LeftoverTurn(item=item, cluster=self._cluster(tx, item), begun_at=tx.now) for item in items
             ]
@@ -69,7 +69,7 @@ class LeftoverStep:
 
     def _acted(self, turn: LeftoverTurn, cluster: Cluster) -> LeftoverTurn:
         things = self._listed(cluster, turn.begun_at)
-        with self._services.store.read() as tx:  # after the list: a claim is written down before it buys
+        with self._context.store.read() as tx:  # after the list: a claim is written down before it buys
             view = leftovers.LeftoverView(
                 cluster=tx.clusters.get(cluster.id) or cluster,
                 things=things,
@@ -87,7 +87,7 @@ class LeftoverStep:
         if self._budgets.take(cluster.id, now):
             return None
         try:
-            ref = ref_of(self._services, cluster)
+            ref = ref_of(self._context, cluster)
             return self._sweepers[cluster.adapter].leftovers(ref, deadline=LIST_SECONDS)
         except PluginError as problem:
             log.info("leftovers.unseen", extra={"cluster": cluster.id, "problem": problem.message})
@@ -100,7 +100,7 @@ class LeftoverStep:
         if self._budgets.take(cluster.id, view.now):
             return None
         try:
-            ref = ref_of(self._services, cluster)
+            ref = ref_of(self._context, cluster)
             self._sweepers[cluster.adapter].remove(ref, thing, deadline=END_SECONDS)
         except Rejected as refused:
             return stray.refused(refused.message, at=view.now)

@@ -10,8 +10,8 @@ from controlplane.domain.claims import Claim, ClaimState, Launch, LaunchOutcome
 from controlplane.domain.clusters import Cluster
 from controlplane.domain.events import Event
 from controlplane.domain.ids import ClusterId
+from controlplane.operations.context import Context
 from controlplane.operations.endpoints import ref_of
-from controlplane.operations.services import Services
 from controlplane.reconcilers import offers
 from controlplane.runtime.budgets import Budgets
 from controlplane.store import Tx, WorkItem
@@ -37,14 +37,14 @@ class OfferTurn:
 
 
 class OfferStep:
-    def __init__(self, services: Services, adapters: Mapping[str, Lends], budgets: Budgets) -> None:
-        self._services = services
+    def __init__(self, context: Context, adapters: Mapping[str, Lends], budgets: Budgets) -> None:
+        self._context = context
         self._budgets = budgets
         self._sellers = {name: each for name, each in adapters.items() if isinstance(each, Sells)}
 
     def begin(self, items: Sequence[WorkItem], under_way: Sequence[OfferTurn]) -> Sequence[OfferTurn]:
         del under_way
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             return [OfferTurn(item=item, cluster=self._cluster(tx, item)) for item in items]
 
     def act(self, turns: Sequence[OfferTurn]) -> Sequence[OfferTurn]:
@@ -61,12 +61,12 @@ class OfferStep:
         return cluster if cluster is not None and cluster.adapter in self._sellers else None
 
     def _listed(self, cluster: Cluster) -> tuple[Offer, ...] | str:
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             now = tx.now
         if self._budgets.take(cluster.id, now):
             return "waits for its turn at the cloud"
         try:
-            ref = ref_of(self._services, cluster)
+            ref = ref_of(self._context, cluster)
             return self._sellers[cluster.adapter].offers(ref, deadline=OFFER_SECONDS)
         except PluginError as problem:
             log.info("offers.unseen", extra={"cluster": cluster.id, "problem": problem.message})

@@ -10,8 +10,8 @@ from cloud_adapters.base import Lends, OwnedMachine, PluginError, Sells
 from controlplane.domain.claims import Orphan
 from controlplane.domain.clusters import Cluster
 from controlplane.domain.ids import ClaimId, ClusterId
+from controlplane.operations.context import Context
 from controlplane.operations.endpoints import ref_of
-from controlplane.operations.services import Services
 from controlplane.reconcilers import orphans
 from controlplane.runtime.budgets import Budgets
 from controlplane.runtime.claims import END_SECONDS, LIST_SECONDS
@@ -37,14 +37,14 @@ class OrphanTurn:
 
 
 class OrphanStep:
-    def __init__(self, services: Services, adapters: Mapping[str, Lends], budgets: Budgets) -> None:
-        self._services = services
+    def __init__(self, context: Context, adapters: Mapping[str, Lends], budgets: Budgets) -> None:
+        self._context = context
         self._budgets = budgets
         self._sellers = {name: each for name, each in adapters.items() if isinstance(each, Sells)}
 
     def begin(self, items: Sequence[WorkItem], under_way: Sequence[OrphanTurn]) -> Sequence[OrphanTurn]:
         del under_way
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             return [OrphanTurn(item=item, cluster=self._cluster(tx, item), begun_at=tx.now) for item in items]
 
     def act(self, turns: Sequence[OrphanTurn]) -> Sequence[OrphanTurn]:
@@ -64,7 +64,7 @@ class OrphanStep:
 
     def _acted(self, turn: OrphanTurn, cluster: Cluster) -> OrphanTurn:
         machines = self._listed(cluster, turn.begun_at)
-        with self._services.store.read() as tx:  # after the list: a claim is written down before it buys
+        with self._context.store.read() as tx:  # after the list: a claim is written down before it buys
             view = orphans.OrphanView(
                 cluster=tx.clusters.get(cluster.id) or cluster,
                 machines=machines,
@@ -81,7 +81,7 @@ class OrphanStep:
         if self._budgets.take(cluster.id, now):
             return None
         seller = self._sellers[cluster.adapter]
-        ref = ref_of(self._services, cluster)
+        ref = ref_of(self._context, cluster)
         try:
             return seller.list_owned(ref, deadline=LIST_SECONDS)
         except PluginError as problem:
@@ -91,7 +91,7 @@ class OrphanStep:
     def _end(self, cluster: Cluster, orphaned: Sequence[Orphan], now: datetime) -> None:
         """Until they are no longer listed they are told again at every look."""
         seller = self._sellers[cluster.adapter]
-        ref = ref_of(self._services, cluster)
+        ref = ref_of(self._context, cluster)
         by_claim: dict[ClaimId, list[str]] = {}
         for orphan in orphaned:
             by_claim.setdefault(orphan.claim_id, []).append(orphan.name)

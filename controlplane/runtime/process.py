@@ -10,8 +10,8 @@ from typing import Protocol
 
 from cloud_adapters.base import Builds, Lends
 from controlplane.executors.base import Executor
+from controlplane.operations.context import Context
 from controlplane.operations.purchases import Purchasing
-from controlplane.operations.services import Services
 from controlplane.runtime.attempts import AttemptStep
 from controlplane.runtime.bell import Bell
 from controlplane.runtime.budgets import Budgets
@@ -68,17 +68,17 @@ class Loops:
 
     def __init__(
         self,
-        services: Services,
+        context: Context,
         *,
         adapters: Mapping[str, Lends],
         executor: Executor,
         policy: Policy,
         holder: str,
     ) -> None:
-        store = services.store
+        store = context.store
         self._bell = bell = Bell(store.change_marker)
 
-        rate = services.settings.cloud_calls_per_second
+        rate = context.settings.cloud_calls_per_second
         budgets = Budgets(calls_per_second=rate, burst=max(1, round(BURST_SECONDS * rate)))
 
         def reconciles(name: str, step: Step[T], threads: int) -> Reconciles:
@@ -90,27 +90,27 @@ class Loops:
             policy=policy,
             bell=bell,
             holder=holder,
-            leader_seconds=services.settings.leader_seconds,
-            min_runtime=timedelta(seconds=services.settings.min_runtime_seconds),
+            leader_seconds=context.settings.leader_seconds,
+            min_runtime=timedelta(seconds=context.settings.min_runtime_seconds),
             means=Purchasing(
-                ids=services.ids,
-                idle=timedelta(seconds=services.settings.idle_seconds),
-                on_unverified_prices=services.settings.burst_on_unverified_prices,
-                rates=rates_of(services.settings.exchange_rates),
+                ids=context.ids,
+                idle=timedelta(seconds=context.settings.idle_seconds),
+                on_unverified_prices=context.settings.burst_on_unverified_prices,
+                rates=rates_of(context.settings.exchange_rates),
             ),
             builders={name for name, each in adapters.items() if isinstance(each, Builds)},
         )
         self.sweep = Sweep(store=store, bell=bell)
-        self.retention = RetentionLoop(services, bell=bell, holder=holder)
+        self.retention = RetentionLoop(context, bell=bell, holder=holder)
         self.reconciling: Mapping[str, Reconciles] = {
-            "cluster": reconciles("cluster", ClusterStep(services, adapters), CLUSTER_THREADS),
-            "claim": reconciles("claim", ClaimStep(services, adapters, budgets), CLUSTER_THREADS),
-            "site": reconciles("site", SiteStep(services, adapters.get(RAY)), CLUSTER_THREADS),
-            "orphan": reconciles("orphan", OrphanStep(services, adapters, budgets), CLUSTER_THREADS),
-            "offer": reconciles("offer", OfferStep(services, adapters, budgets), CLUSTER_THREADS),
-            "leftover": reconciles("leftover", LeftoverStep(services, adapters, budgets), CLUSTER_THREADS),
-            "copy": reconciles("copy", CopyStep(services), 1),
-            "attempt": reconciles("attempt", AttemptStep(services, executor), ATTEMPT_THREADS),
+            "cluster": reconciles("cluster", ClusterStep(context, adapters), CLUSTER_THREADS),
+            "claim": reconciles("claim", ClaimStep(context, adapters, budgets), CLUSTER_THREADS),
+            "site": reconciles("site", SiteStep(context, adapters.get(RAY)), CLUSTER_THREADS),
+            "orphan": reconciles("orphan", OrphanStep(context, adapters, budgets), CLUSTER_THREADS),
+            "offer": reconciles("offer", OfferStep(context, adapters, budgets), CLUSTER_THREADS),
+            "leftover": reconciles("leftover", LeftoverStep(context, adapters, budgets), CLUSTER_THREADS),
+            "copy": reconciles("copy", CopyStep(context), 1),
+            "attempt": reconciles("attempt", AttemptStep(context, executor), ATTEMPT_THREADS),
             "job": reconciles("job", JobStep(), 1),
         }
         self._runs: Sequence[tuple[str, Callable[[], None]]] = (

@@ -7,8 +7,8 @@ from time import monotonic
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.leases import Lease
 from controlplane.operations import retention
+from controlplane.operations.context import Context
 from controlplane.operations.retention import Walk
-from controlplane.operations.services import Services
 from controlplane.runtime.bell import Bell
 
 FOLD_SECONDS = 5.0
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class RetentionLoop:
     def __init__(
         self,
-        services: Services,
+        context: Context,
         *,
         bell: Bell,
         holder: str,
@@ -35,7 +35,7 @@ class RetentionLoop:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """`pause` takes the place of a sleep that ends when everything stops."""
-        self._services = services
+        self._context = context
         self._bell = bell
         self._holder = holder
         self._pause = pause or bell.sleep
@@ -56,7 +56,7 @@ class RetentionLoop:
             self._bell.sleep(FOLD_SECONDS)
 
     def fold(self) -> None:
-        store = self._services.store
+        store = self._context.store
         with store.read() as tx:
             has_many = tx.counts.changes(FOLD_AT) == FOLD_AT
         if has_many:
@@ -64,7 +64,7 @@ class RetentionLoop:
 
     def round(self) -> None:
         """One pass over all that is old, unless another replica is at it. Rests after each step as long as it took."""
-        store = self._services.store
+        store = self._context.store
         lease = store.write(lambda tx: tx.leases.take(RETENTION_LEASE, self._holder, LEASE_SECONDS))
         if lease is None:
             return
@@ -74,19 +74,19 @@ class RetentionLoop:
             store.write(lambda tx: tx.leases.release(lease))
 
     def _pass(self, lease: Lease) -> None:
-        self._services.store.write(lambda tx: tx.memories.prune())
+        self._context.store.write(lambda tx: tx.memories.prune())
         walk, archived, pruned = Walk(), 0, 1
         while not (walk.is_over and not pruned) and not self._bell.is_stopping:
             started_at = self._clock()
             lease = self._renewed(lease)
             if not walk.is_over:
-                walk = retention.step(self._services, lease, walk)
+                walk = retention.step(self._context, lease, walk)
                 archived += walk.archived
             if pruned:
-                pruned = retention.prune(self._services, lease)
+                pruned = retention.prune(self._context, lease)
             self._pause(self._clock() - started_at)
         if archived:
             log.info("retention.archived", extra={"jobs": archived})
 
     def _renewed(self, lease: Lease) -> Lease:
-        return self._services.store.write(lambda tx: tx.leases.renew(lease, LEASE_SECONDS))
+        return self._context.store.write(lambda tx: tx.leases.renew(lease, LEASE_SECONDS))

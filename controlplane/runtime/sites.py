@@ -9,10 +9,10 @@ from controlplane.domain.claims import Claim, ClaimState
 from controlplane.domain.clusters import Cluster
 from controlplane.domain.ids import ClaimId
 from controlplane.domain.sites import Site
+from controlplane.operations.context import Context
 from controlplane.operations.cordons import nodes_of
 from controlplane.operations.endpoints import site_endpoint
 from controlplane.operations.inventories import fold_site
-from controlplane.operations.services import Services
 from controlplane.store import Tx, WorkItem
 
 LOOK_SECONDS = 10.0
@@ -34,14 +34,14 @@ class SiteTurn:
 
 
 class SiteStep:
-    def __init__(self, services: Services, reader: Lends | None) -> None:
+    def __init__(self, context: Context, reader: Lends | None) -> None:
         """`reader` takes the inventory of any Ray cluster; None: no plugin can."""
-        self._services = services
+        self._context = context
         self._reader = reader
 
     def begin(self, items: Sequence[WorkItem], under_way: Sequence[SiteTurn]) -> Sequence[SiteTurn]:
         del under_way
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             return [_begun(tx, item) for item in items]
 
     def act(self, turns: Sequence[SiteTurn]) -> Sequence[SiteTurn]:
@@ -52,7 +52,7 @@ class SiteStep:
 
     def _looked(self, turn: SiteTurn, cluster: Cluster, site: Site) -> SiteTurn:
         try:
-            endpoint = site_endpoint(self._services, cluster, site)
+            endpoint = site_endpoint(self._context, cluster, site)
             if endpoint is None or self._reader is None:
                 return replace(turn, cluster=None, problem="its Ray cannot be asked yet")
             ref = ClusterRef(id=cluster.id, name=cluster.name, endpoint=endpoint)
@@ -68,19 +68,19 @@ class SiteStep:
         if claim is None or site is None or cluster is None or not _is_followed(claim):
             return None
         if turn.inventory is not None:
-            fold_site(tx, cluster, claim, turn.inventory, ids=self._services.ids)
+            fold_site(tx, cluster, claim, turn.inventory, ids=self._context.ids)
             _put(tx, replace(site, session=turn.inventory.session, seen_at=tx.now, problem=None), site)
             if claim.state is ClaimState.LAUNCHING:
                 tx.work.poke("claim", claim.id)
         elif turn.problem is not None:
             _put(tx, replace(site, problem=turn.problem), site)
             self._shut_if_silent(tx, claim, site)
-        return tx.now + timedelta(seconds=self._services.settings.poll_seconds)
+        return tx.now + timedelta(seconds=self._context.settings.poll_seconds)
 
     def _shut_if_silent(self, tx: Tx, claim: Claim, site: Site) -> None:
         """Nothing new is placed where nobody answers; nothing that runs there is touched."""
         silent = site.seen_at is not None and tx.now - site.seen_at > timedelta(
-            seconds=self._services.settings.unreachable_after_seconds
+            seconds=self._context.settings.unreachable_after_seconds
         )
         for node in nodes_of(tx, claim) if silent else ():
             if node.cordoned_at is None:

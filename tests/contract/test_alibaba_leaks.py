@@ -21,9 +21,9 @@ from controlplane.domain.ids import ClusterId, TokenId
 from controlplane.executors.fake import FakeExecutor
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations import claims
+from controlplane.operations.context import Context
 from controlplane.operations.endpoints import seal
 from controlplane.operations.ids import RandomIds
-from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
 from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
@@ -84,7 +84,7 @@ class Mortal(Account):
 @dataclass(slots=True)
 class World:
     scene: Scene
-    services: Services
+    context: Context
     chance: random.Random
     account: Mortal
     loops: Loops = field(init=False)
@@ -93,7 +93,7 @@ class World:
     def restart(self) -> None:
         self.replicas += 1
         self.loops = Loops(
-            self.services,
+            self.context,
             adapters={"alibaba": self.scene.adapter},
             executor=FakeExecutor(),
             policy=Priority(),
@@ -109,12 +109,12 @@ class World:
                     loop.drain(InlinePool())
             except Crash:
                 self.restart()
-            with self.services.store.read() as tx:
+            with self.context.store.read() as tx:
                 dues = [tx.work.next_due(noun) for noun in self.loops.reconciling]
             is_due = any(due is not None and due <= self.scene.clock.at for due in dues)
 
     def claims(self) -> list[Claim]:
-        return [view.claim for view in claims.listed(self.services, ADMIN, after=None, limit=1000)]
+        return [view.claim for view in claims.listed(self.context, ADMIN, after=None, limit=1000)]
 
     def request(self) -> None:
         zones = [HERE, ELSEWHERE]
@@ -128,13 +128,13 @@ class World:
             machines_min=size,
             machines_want=size + self.chance.randint(0, 1),
         )
-        claims.request(self.services, ADMIN, wanted)
+        claims.request(self.context, ADMIN, wanted)
 
     def release(self) -> None:
         live = [claim for claim in self.claims() if claim.is_live]
         if live:
             try:
-                claims.release(self.services, ADMIN, self.chance.choice(live).id)
+                claims.release(self.context, ADMIN, self.chance.choice(live).id)
             except Conflict:
                 return  # it is being ended already
 
@@ -177,10 +177,10 @@ class World:
         self.account.is_safe = True
         for claim in self.claims():
             if claim.state not in (ClaimState.TERMINATING, ClaimState.GONE):
-                claims.release(self.services, ADMIN, claim.id)
+                claims.release(self.context, ADMIN, claim.id)
 
 
-def register(services: Services, tx: Tx, scene: Scene) -> None:
+def register(context: Context, tx: Tx, scene: Scene) -> None:
     assert scene.cluster.secret is not None
     cluster = Cluster(
         id=ClusterId(scene.cluster.id),
@@ -189,7 +189,7 @@ def register(services: Services, tx: Tx, scene: Scene) -> None:
         state=ClusterState.PENDING,
         since=tx.now,
         created_at=tx.now,
-        secret_id=seal(services, tx, scene.cluster.secret),
+        secret_id=seal(context, tx, scene.cluster.secret),
         settings=scene.cluster.settings,
     )
     tx.clusters.add(cluster)
@@ -201,20 +201,20 @@ def opened(scene: Scene, folder: Path, chance: random.Random) -> World:
     here = {"CROSSDOCK_HOME": str(folder), "CROSSDOCK_DATABASE_URL": f"sqlite:///{folder}/plane.db"}
     settings = replace(Settings.read(here), local_cluster=False)
     upgrade(settings.database_url)
-    services = Services(
+    context = Context(
         store=Store.open(settings.database_url, now=scene.clock),
         objects=FileStore(folder / "objects"),
         ids=RandomIds(),
         sealer=Sealer(b"k" * 32),
         settings=settings,
     )
-    set_up(services)
-    services.store.write(lambda tx: register(services, tx, scene))
+    set_up(context)
+    context.store.write(lambda tx: register(context, tx, scene))
     access = settings_of(scene.cluster).access
     account = Mortal(access)
     account.chance = chance
     scene.adapter._accounts[access] = account
-    world = World(scene=scene, services=services, chance=chance, account=account)
+    world = World(scene=scene, context=context, chance=chance, account=account)
     world.restart()
     return world
 
@@ -231,7 +231,7 @@ def live(seed: int, folder: Path) -> World:
                 world.pass_time(LAST_STEP_SECONDS)
             judge(world)
         finally:
-            world.services.store.close()
+            world.context.store.close()
     return world
 
 
@@ -242,7 +242,7 @@ def judge(world: World) -> None:
     assert list(served.things) == []
     bought = Counter(dict(machine.tags)["crossdock.io/launch"] for machine in served.bill.values())
     for claim in world.claims():
-        for launch in claims.get(world.services, ADMIN, claim.id).launches:
+        for launch in claims.get(world.context, ADMIN, claim.id).launches:
             assert bought.pop(launch.id, 0) <= launch.machines
     assert not bought
 

@@ -126,7 +126,7 @@ def live(seed: int, folder: Path) -> tuple[int, int]:
             world.live()
             world.judge()
         finally:
-            world.services.store.close()
+            world.context.store.close()
         return len(aws.cloud.bill), world.replicas - 1
 
 

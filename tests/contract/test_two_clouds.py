@@ -38,12 +38,12 @@ class TwoClouds:
     alibaba: Alibaba
 
     def claims(self) -> list[Claim]:
-        with self.world.services.store.read() as tx:
+        with self.world.context.store.read() as tx:
             return tx.claims.list(None, 100)
 
     def asked(self) -> list[tuple[str, str]]:
         """Plugin and zone of each purchase that was tried, without repeating one."""
-        with self.world.services.store.read() as tx:
+        with self.world.context.store.read() as tx:
             tried = [
                 (claim.cluster_id, launch.zone)
                 for claim in self.claims()
@@ -75,7 +75,7 @@ def two(tmp_path: Path) -> Iterator[TwoClouds]:
         with clouds.aws(now) as aws, clouds.alibaba(now) as alibaba:
             world.reader.node = MACHINE
             world.loops = Loops(
-                world.services,
+                world.context,
                 adapters={
                     "ray": world.reader,
                     "aws": AwsAdapter(now=now),
@@ -86,8 +86,8 @@ def two(tmp_path: Path) -> Iterator[TwoClouds]:
                 holder="me",
             )
             for account in (aws, alibaba):
-                world.services.store.write(partial(_register, world=world, account=account))
-            world.services.store.write(_be_impatient)
+                world.context.store.write(partial(_register, world=world, account=account))
+            world.context.store.write(_be_impatient)
             world.settle()
             yield TwoClouds(world=world, aws=aws, alibaba=alibaba)
 
@@ -100,7 +100,7 @@ def _register(tx: Tx, *, world: World, account: Account) -> None:
         state=ClusterState.PENDING,
         since=START,
         created_at=START,
-        secret_id=seal(world.services, tx, account.secret),
+        secret_id=seal(world.context, tx, account.secret),
         settings=tuple(sorted(account.settings().items())),
     )
     tx.clusters.add(cluster)

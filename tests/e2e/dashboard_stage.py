@@ -52,13 +52,13 @@ def running_stage(home: Path) -> Iterator[Stage]:
         raise LookupError(f"{home} was set up before")
     server = RunningServer(settings=settings, admin_token=token)
     server.start("api")
-    services = bootstrap.services(settings)
+    context = bootstrap.context(settings)
     try:
         server.wait_until_ready()
         with server.client() as client:
-            yield Stage(server=server, client=client, store=services.store)
+            yield Stage(server=server, client=client, store=context.store)
     finally:
-        services.store.close()
+        context.store.close()
         server.stop()
 
 

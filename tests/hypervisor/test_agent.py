@@ -64,9 +64,9 @@ class Site:
     def password(self) -> str:
         from controlplane import bootstrap  # noqa: PLC0415 - as above
 
-        services = bootstrap.services(self.server.settings)
-        services.store.close()
-        return tunnel_password(services.server_key, self.cluster_id)
+        context = bootstrap.context(self.server.settings)
+        context.store.close()
+        return tunnel_password(context.server_key, self.cluster_id)
 
 
 @contextmanager
@@ -83,8 +83,8 @@ def test_a_service_is_reached_through_the_tunnel_and_nothing_beside_it(tmp_path:
     with far_site(tmp_path / "home", url) as site:
         assert site.get(url).status_code == 503
         first = site.token()
-        services = SERVICE.format(port=9001) + SERVICE.format(port=9002)
-        guest = site.agent(first, before=services, targets="--target 127.0.0.1:9001")
+        context = SERVICE.format(port=9001) + SERVICE.format(port=9002)
+        guest = site.agent(first, before=context, targets="--target 127.0.0.1:9001")
         reached(site, guest, url)
         assert site.get(url).text == "inside\n"
         assert site.get(beside).status_code == 502

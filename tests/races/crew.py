@@ -23,8 +23,8 @@ from controlplane.executors.fake import FakeExecutor
 from controlplane.identity.attempt_tokens import attempt_token
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations import jobs, records, submission
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, Replay
-from controlplane.operations.services import Services
 from controlplane.runtime.process import Loops
 from controlplane.wire.jobspec import JobSpec
 from controlplane.wire.protocol import RecordBatch
@@ -51,7 +51,7 @@ class Lab:
 
 @dataclass(slots=True)
 class Crew:
-    services: Services
+    context: Context
     executor: FakeExecutor = field(default_factory=FakeExecutor)
     accepted: list[tuple[int, JobId]] = field(default_factory=list)
     """(request, job) for every answer that a submitter got."""
@@ -77,7 +77,7 @@ class Crew:
                 each.result(timeout=timeout_seconds)
 
     def all_jobs(self) -> list[JobId]:
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             return tx.audits.job_ids(None, 10_000)
 
     def _wait(self, running: list[Future[None]], timeout_seconds: float) -> None:
@@ -89,7 +89,7 @@ class Crew:
         while not until.is_set():
             if any(each.done() for each in running):
                 return  # it raised
-            with self.services.store.read() as tx:
+            with self.context.store.read() as tx:
                 found = tx.jobs.many(tx.audits.job_ids(None, 10_000))
             unfinished = [job for job in found if not job.is_finished]
             if not unfinished:
@@ -109,7 +109,7 @@ class Crew:
             )
             try:
                 view = submission.submit(
-                    self.services,
+                    self.context,
                     ADMIN,
                     spec,
                     spec.model_dump_json(),
@@ -120,9 +120,9 @@ class Crew:
                 self.accepted.append((request, JobId(replay.remembered.body)))
 
     def _replicate(self, name: str) -> None:
-        settings = replace(self.services.settings, leader_seconds=LEADER_SECONDS)
+        settings = replace(self.context.settings, leader_seconds=LEADER_SECONDS)
         loops = Loops(
-            replace(self.services, settings=settings),
+            replace(self.context, settings=settings),
             adapters={"ray": Lab()},
             executor=self.executor,
             policy=Priority(),
@@ -158,8 +158,8 @@ class Crew:
 
     def _say(self, attempt_id: AttemptId, rank: int, record: dict[str, object]) -> None:
         batch = RecordBatch.model_validate({"rank": rank, "records": [record | {"at": STAMP}]})
-        token = attempt_token(self.services.server_key, attempt_id)
-        records.ingest(self.services, attempt_id, token, batch)
+        token = attempt_token(self.context.server_key, attempt_id)
+        records.ingest(self.context, attempt_id, token, batch)
 
     def _cancel(self) -> None:
         """Every ninth job, whatever it is doing."""
@@ -169,7 +169,7 @@ class Crew:
                 if request % 9 == 0 and job_id not in cancelled:
                     cancelled.add(job_id)
                     with suppress(Conflict):  # it was over
-                        jobs.cancel(self.services, ADMIN, job_id)
+                        jobs.cancel(self.context, ADMIN, job_id)
             self._is_over.wait(0.02)  # poll
 
     def _follow(self) -> None:
@@ -177,7 +177,7 @@ class Crew:
         cursor = None
         while True:
             was_over = self._is_over.is_set()
-            with self.services.store.read() as tx:
+            with self.context.store.read() as tx:
                 rows, cursor = tx.events.after(cursor, 17)
             self.followed += [event for _, event in rows]
             if was_over and not rows:

@@ -11,8 +11,8 @@ from controlplane.domain import invariants
 from controlplane.domain.attempts import Outcome
 from controlplane.domain.jobs import JobState
 from controlplane.operations import clusters
+from controlplane.operations.context import Context
 from controlplane.operations.ids import RandomIds
-from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
@@ -28,16 +28,16 @@ SECONDS = 90.0
 def crew(tmp_path: Path, database_url: str) -> Iterator[Crew]:
     here = {"CROSSDOCK_HOME": str(tmp_path), "CROSSDOCK_DATABASE_URL": database_url}
     store = Store.open(database_url)
-    services = Services(
+    context = Context(
         store=store,
         objects=FileStore(tmp_path / "objects"),
         ids=RandomIds(),
         sealer=Sealer(b"k" * 32),
         settings=replace(Settings.read(here), local_cluster=False, poll_seconds=0.2),
     )
-    set_up(services)
-    clusters.register(services, ADMIN, ClusterCreate(name="lab", adapter="ray", url="http://127.0.0.1:1"))
-    yield Crew(services)
+    set_up(context)
+    clusters.register(context, ADMIN, ClusterCreate(name="lab", adapter="ray", url="http://127.0.0.1:1"))
+    yield Crew(context)
     store.close()
 
 
@@ -46,7 +46,7 @@ def test_sixteen_threads_break_no_promise(crew: Crew) -> None:
     crew.work(timeout_seconds=SECONDS)
 
     breaches = []
-    with crew.services.store.read() as tx:
+    with crew.context.store.read() as tx:
         job_ids = tx.audits.job_ids(None, 10_000)
         dossiers = [found for job_id in job_ids if (found := tx.audits.dossier(job_id)) is not None]
         breaches += [breach for dossier in dossiers for breach in invariants.of_job(dossier)]

@@ -16,7 +16,7 @@ from tests.sim.database import NoFaults
 from tests.sim.follower import Follower, seen
 from tests.sim.promises import Promises
 from tests.sim.purchases import Purchases
-from tests.sim.replicas import ROOT, services_of
+from tests.sim.replicas import ROOT, context_of
 from tests.sim.truth import Violation
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ CODES: Final = frozenset(str(code) for code in (*ReasonCode, *explain.Code))
 class Judge:
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._services = services_of(world, NoFaults(), world.objects)
-        self.purchases = Purchases(world, self._services)
+        self._context = context_of(world, NoFaults(), world.objects)
+        self.purchases = Purchases(world, self._context)
         self._cursor: str | None = None
         self._clusters: dict[ClusterId, str] = {}
         self._found_well: dict[JobId, invariants.Dossier] = {}
@@ -55,7 +55,7 @@ class Judge:
 
     def look(self) -> None:
         """What was touched since the last look."""
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             found, self._cursor = tx.events.after(self._cursor, MOST_EVENTS)
             events = [event for _, event in found]
             if not events:
@@ -76,7 +76,7 @@ class Judge:
 
     def look_at_all(self) -> None:
         self.look()
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             known = tx.audits.job_ids(None, MOST_EVENTS)
             missing = set(self._world.truth.acknowledged) - set(known)
             if missing and (lost := sorted(missing - self._archived())):
@@ -98,7 +98,7 @@ class Judge:
 
     def look_at_who_waits(self) -> None:
         """Nothing has happened for a while: what could be placed was, and all others are told the true reason."""
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             policy = self._world.admins.choice.policy
             plan = policy.plan(seen(tx, policy))
             self.promises.look_at_who_was_preempted(tx)
@@ -115,7 +115,7 @@ class Judge:
         """Faults stopped long ago: everything has ended, or waits for a reason that is true."""
         self.look_at_all()
         self.look_at_who_waits()
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             for job in tx.jobs.many(tx.audits.job_ids(None, MOST_EVENTS)):
                 if job.state is JobState.ACTIVE:
                     raise Violation(f"job {job.id} is active for ever: {tx.attempts.of_job(job.id)[-1:]}")
@@ -128,11 +128,11 @@ class Judge:
             raise Violation(f"user code runs for ever: {sorted(self._world.truth.running)}")
 
     def project_of(self, job_id: JobId) -> str:
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             return tx.jobs.many([job_id])[0].project_id
 
     def live_claims(self) -> int:
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             return len(tx.claims.live())
 
     def is_all_ended(self) -> bool:
@@ -199,7 +199,7 @@ class Judge:
                 raise Violation(f"attempt {event.subject} was ended while its code runs: {event.data}")
 
     def _explained(self, job_id: JobId) -> None:
-        why = explain.explain(self._services, ROOT, job_id)
+        why = explain.explain(self._context, ROOT, job_id)
         if why.code not in CODES:
             raise Violation(f"job {job_id} waits for {why.code!r}, which is not in the closed list")
 

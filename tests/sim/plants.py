@@ -252,9 +252,9 @@ PLANTS: Final = (
     plant(
         "the row before the bytes",
         "controlplane/operations/uploads.py",
-        "    services.objects.put(upload_key(digest), file)\n",
-        "    services.store.write(lambda tx: tx.uploads.add(digest, size_bytes, tx.now))\n"
-        "    services.objects.put(upload_key(digest), file)\n",
+        "    context.objects.put(upload_key(digest), file)\n",
+        "    context.store.write(lambda tx: tx.uploads.add(digest, size_bytes, tx.now))\n"
+        "    context.objects.put(upload_key(digest), file)\n",
     ),
     plant(
         "launch before its row is durable",

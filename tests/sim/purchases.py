@@ -10,7 +10,7 @@ from cloud_adapters.fake_cloud import FakeCloud, Sold
 from controlplane.domain.claims import Claim, ClaimState, LaunchOutcome
 from controlplane.domain.events import Event
 from controlplane.domain.ids import ClaimId, ClusterId
-from controlplane.operations.services import Services
+from controlplane.operations.context import Context
 from controlplane.store import Tx
 from controlplane.wire.machines import CheckInRequest
 from tests.sim.truth import Violation
@@ -25,9 +25,9 @@ ENDING: Final = (ClaimState.TERMINATING, ClaimState.GONE)
 class Purchases:
     """A part of the judge."""
 
-    def __init__(self, world: "World", services: Services) -> None:
+    def __init__(self, world: "World", context: Context) -> None:
         self._world = world
-        self._services = services
+        self._context = context
 
     @property
     def count(self) -> int:
@@ -37,7 +37,7 @@ class Purchases:
     def ordered(self, launch: LaunchOrder) -> None:
         """Somebody is about to buy."""
         claim_id = ClaimId(launch.claim_id)
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             known = any(each.id == launch.launch_id for each in tx.launches.of_claim(claim_id))
         if not known:
             raise Violation(f"launch {launch.launch_id} was ordered before it was written down")
@@ -57,7 +57,7 @@ class Purchases:
 
     def removed(self, cluster_id: str, name: str, list_lag: timedelta) -> None:
         """Somebody is about to remove a leftover."""
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             known = {each.name: each for each in tx.strays.of_cluster(ClusterId(cluster_id))}
             claim_id = known[name].claim_id if name in known else None
             claim = tx.claims.get(claim_id) if claim_id is not None else None
@@ -209,5 +209,5 @@ class Purchases:
         return (sold for cloud in self._clouds for sold in cloud.bill)
 
     def _claim(self, claim_id: str) -> Claim | None:
-        with self._services.store.read() as tx:
+        with self._context.store.read() as tx:
             return tx.claims.get(ClaimId(claim_id))

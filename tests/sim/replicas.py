@@ -7,7 +7,7 @@ from cloud_adapters.base import Lends
 from controlplane.domain.errors import ControlPlaneError, Unavailable
 from controlplane.domain.ids import TokenId
 from controlplane.identity.principals import Principal, Role
-from controlplane.operations.services import Services
+from controlplane.operations.context import Context
 from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
 from controlplane.storage.base import Blobs
@@ -36,8 +36,8 @@ class CountingIds:
         return f"{prefix}_{self._count:05d}"
 
 
-def services_of(world: "World", gate: Gate, objects: Blobs) -> Services:
-    return Services(
+def context_of(world: "World", gate: Gate, objects: Blobs) -> Context:
+    return Context(
         store=Store(URL, world.database.doors(lambda: world.timeline.now_us, gate)),
         objects=objects,
         ids=world.ids,
@@ -53,7 +53,7 @@ class ApiReplica:
     def __init__(self, world: "World", name: str) -> None:
         self.name = name
         self.way = way = Way(world, name)
-        self.services = services_of(world, way, SimObjects(world, way))
+        self.context = context_of(world, way, SimObjects(world, way))
 
 
 class LoopsReplica:
@@ -65,8 +65,8 @@ class LoopsReplica:
     def boot(self) -> None:
         """A new process: nothing is remembered but its name, and the claims of its dead predecessor are freed."""
         self._way = way = Way(self._world, self.name)
-        services = services_of(self._world, way, SimObjects(self._world, way))
-        services.store.write(lambda tx: tx.work.free(self.name))
+        context = context_of(self._world, way, SimObjects(self._world, way))
+        context.store.write(lambda tx: tx.work.free(self.name))
         adapters: dict[str, Lends] = {
             "ray": SimLender(self._world, way),
             "cloud": SimSeller(self._world, way),
@@ -74,7 +74,7 @@ class LoopsReplica:
         if self._world.ground is not None:
             adapters["kube"] = SimBuilder(self._world, way, self._world.ground)
         self._loops = Loops(
-            services,
+            context,
             adapters=adapters,
             executor=SimExecutor(self._world, way),
             policy=self._world.admins.choice.policy,

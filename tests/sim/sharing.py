@@ -10,8 +10,8 @@ from controlplane.domain.flavors import Flavor
 from controlplane.domain.ids import QueueId
 from controlplane.domain.queues import Appetite, Cell, PreemptionRules, Queue, Quota, Reclaim, WithinQueue
 from controlplane.operations import flavors, projects, quotas
+from controlplane.operations.context import Context
 from controlplane.operations.quotas import NodeName
-from controlplane.operations.services import Services
 from schedulers.base import DEFAULT_FLAVOR, Policy
 from schedulers.fair.policy import Fair
 from schedulers.priority import Priority
@@ -57,25 +57,25 @@ class Admins:
         self._chance = world.chance
         self.choice = self._choose()
 
-    def plant(self, services: Services) -> None:
+    def plant(self, context: Context) -> None:
         """At the beginning, before anybody works."""
         for name in self.choice.flavors:
-            flavors.put(services, ROOT, SHAPES[name])
+            flavors.put(context, ROOT, SHAPES[name])
         for name in self.choice.queues:
-            projects.create_queue(services, ROOT, project=PROJECT, name=name)
+            projects.create_queue(context, ROOT, project=PROJECT, name=name)
         for name in self.choice.cohorts:
-            self._put_cohort(services, name)
+            self._put_cohort(context, name)
         for name in self.choice.queues:
-            self._put_queue(services, name)
+            self._put_queue(context, name)
 
     def word(self) -> None:
         if not self.choice.queues:
             return
         kind = self._chance.weighted("admin", WORDS)
         name = self._chance.pick("admin queue", self.choice.queues)
-        services = self._world.some_api("admin").services
+        context = self._world.some_api("admin").context
         try:
-            self._say(kind, name, services)
+            self._say(kind, name, context)
         except (Unavailable, Crash, UserError) as problem:
             self._world.tell(f"admin: {kind} {name}: {type(problem).__name__}")
         else:
@@ -83,13 +83,13 @@ class Admins:
 
     def repair(self) -> None:
         """Everything admits work again and, more often than not, no limit is left."""
-        services = self._world.some_api("admin").services
+        context = self._world.some_api("admin").context
         lifts = self._chance.is_so("limits are lifted", LIFTS)
         for name in self.choice.queues:
             if lifts:
-                self._unlimit(services, name)
+                self._unlimit(context, name)
             else:
-                self._put_queue(services, name)
+                self._put_queue(context, name)
 
     def _choose(self) -> Choice:
         chance = self._chance
@@ -103,20 +103,20 @@ class Admins:
             queues=("a", "b", "c")[: chance.whole("queues", 2, MOST_QUEUES)],
         )
 
-    def _say(self, kind: str, name: str, services: Services) -> None:
+    def _say(self, kind: str, name: str, context: Context) -> None:
         match kind:
             case "stop" | "open":
-                self._put_queue(services, name, stopped=kind == "stop")
+                self._put_queue(context, name, stopped=kind == "stop")
             case "unlimit":
-                self._unlimit(services, name)
+                self._unlimit(context, name)
             case "cohort":
-                self._put_cohort(services, self._chance.pick("admin cohort", self.choice.cohorts))
+                self._put_cohort(context, self._chance.pick("admin cohort", self.choice.cohorts))
             case "flavor" if self.choice.flavors:
-                self._rank(services)
+                self._rank(context)
             case _:
-                self._put_queue(services, name)
+                self._put_queue(context, name)
 
-    def _put_queue(self, services: Services, name: str, *, stopped: bool = False) -> None:
+    def _put_queue(self, context: Context, name: str, *, stopped: bool = False) -> None:
         """Everything about it is drawn anew, also where it stands."""
         chance = self._chance
         rules = PreemptionRules(
@@ -137,29 +137,29 @@ class Admins:
             stopped=stopped,
         )
         quotas.put(
-            services,
+            context,
             ROOT,
             NodeName(cohort=None, project=PROJECT, queue=name),
             wanted,
             parent=chance.pick("parent", self.choice.cohorts),
         )
 
-    def _put_cohort(self, services: Services, name: str) -> None:
+    def _put_cohort(self, context: Context, name: str) -> None:
         is_root = name == self.choice.cohorts[0]
         limits = () if is_root else (self._quota(DEFAULT_FLAVOR, most=2),)
         wanted = Queue(id=QueueId(""), name="", quotas=limits)
         parent = None if is_root else self.choice.cohorts[0]
-        quotas.put(services, ROOT, NodeName(cohort=name, project="", queue=None), wanted, parent=parent)
+        quotas.put(context, ROOT, NodeName(cohort=name, project="", queue=None), wanted, parent=parent)
 
-    def _unlimit(self, services: Services, name: str) -> None:
+    def _unlimit(self, context: Context, name: str) -> None:
         with suppress(NotFound):  # it had no limits
-            quotas.remove(services, ROOT, NodeName(cohort=None, project=PROJECT, queue=name))
+            quotas.remove(context, ROOT, NodeName(cohort=None, project=PROJECT, queue=name))
 
-    def _rank(self, services: Services) -> None:
+    def _rank(self, context: Context) -> None:
         """A machine that two flavors describe may be counted as the other one from now on."""
         shape = SHAPES[self._chance.pick("admin flavor", self.choice.flavors)]
         rank = self._chance.whole("rank", 0, 2)
-        flavors.put(services, ROOT, replace(shape, rank=rank))
+        flavors.put(context, ROOT, replace(shape, rank=rank))
 
     def _quota(self, flavor: str, *, most: int) -> Quota:
         """Of GPUs, in halves."""

@@ -93,7 +93,7 @@ class Users:
 
         def request(api: ApiReplica) -> None:
             try:
-                answered(submission.submit(api.services, ROOT, spec, text, once=once).job.id)
+                answered(submission.submit(api.context, ROOT, spec, text, once=once).job.id)
             except Replay as replay:
                 answered(JobId(replay.remembered.body))
 
@@ -107,7 +107,7 @@ class Users:
 
         def request(api: ApiReplica) -> None:
             row = uploads.accept(
-                api.services, ROOT, io.BytesIO(archive), sha256=sha256, size_bytes=len(archive)
+                api.context, ROOT, io.BytesIO(archive), sha256=sha256, size_bytes=len(archive)
             )
             self._uploads.append(row.digest)
 
@@ -125,7 +125,7 @@ class Users:
 
         def request(api: ApiReplica) -> None:
             try:
-                ids = [view.job.id for view in batches.submit_many(api.services, ROOT, batch, once=once)]
+                ids = [view.job.id for view in batches.submit_many(api.context, ROOT, batch, once=once)]
             except Replay as replay:
                 ids = [JobId(each) for each in replay.remembered.body.split()]
             for job_id in ids:
@@ -149,7 +149,7 @@ class Users:
             return " ".join("-" if isinstance(each, UserError) else each.id for each in verdicts)
 
         def request(api: ApiReplica) -> None:
-            for part in bulk.submit_each(api.services, ROOT, entries, render, once=once):
+            for part in bulk.submit_each(api.context, ROOT, entries, render, once=once):
                 for job_id in part.split():
                     if job_id != "-":
                         self._acknowledge(JobId(job_id))
@@ -164,7 +164,7 @@ class Users:
 
         def request(api: ApiReplica) -> None:
             try:
-                answered = operation(api.services, ROOT, job_id, once=once).job.id
+                answered = operation(api.context, ROOT, job_id, once=once).job.id
             except Replay as replay:
                 answered = JobId(replay.remembered.body)
             if answered != job_id:
@@ -279,7 +279,7 @@ class Operators:
     def attach(self, name: str) -> None:
         site = next(site for site in self._world.registered if site.name == name)
         wanted = ClusterCreate(name=name, adapter=site.adapter, url=site.address)
-        clusters.register(self._world.some_api("operator").services, ROOT, wanted)
+        clusters.register(self._world.some_api("operator").context, ROOT, wanted)
 
     def _say(self, kind: str, name: str, api: ApiReplica) -> None:
         match kind:
@@ -292,7 +292,7 @@ class Operators:
             case "detach":
                 self._detach(name, api)
             case _:
-                getattr(clusters, kind)(api.services, ROOT, name)
+                getattr(clusters, kind)(api.context, ROOT, name)
 
     def _request(self, api: ApiReplica) -> None:
         chance = self._world.chance
@@ -310,19 +310,19 @@ class Operators:
             project=chance.pick("whose", OWNERS),
             tries_again=chance.is_so("tries again", 0.7),
         )
-        self._claims.append(claims.request(api.services, ROOT, wanted).claim.id)
+        self._claims.append(claims.request(api.context, ROOT, wanted).claim.id)
 
     def _about_a_claim(self, kind: str, api: ApiReplica) -> None:
         if self._claims:
             operation = claims.release if kind == "release" else claims.keep
-            operation(api.services, ROOT, self._world.chance.pick(kind, self._claims))
+            operation(api.context, ROOT, self._world.chance.pick(kind, self._claims))
 
     def _detach(self, name: str, api: ApiReplica) -> None:
         """On a cluster that does not answer this is the operator's oath that nothing runs there: he keeps it."""
-        view = clusters.get(api.services, ROOT, name)
+        view = clusters.get(api.context, ROOT, name)
         if view.cluster.state in (ClusterState.PENDING, ClusterState.UNREACHABLE):
             next(site for site in self._world.registered if site.name == name).restart()
-        clusters.detach(api.services, ROOT, name)
+        clusters.detach(api.context, ROOT, name)
 
 
 def zip_of(code: str) -> bytes:

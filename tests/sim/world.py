@@ -18,7 +18,7 @@ from tests.sim.database import Crash, NoFaults, SimDatabase
 from tests.sim.fleet import Fleet
 from tests.sim.judge import Judge
 from tests.sim.mishaps import heal, strike
-from tests.sim.replicas import ROOT, ApiReplica, CountingIds, LoopsReplica, services_of
+from tests.sim.replicas import ROOT, ApiReplica, CountingIds, LoopsReplica, context_of
 from tests.sim.settings import SETTINGS
 from tests.sim.sharing import Admins
 from tests.sim.site import Site, Sites, Surroundings
@@ -189,7 +189,7 @@ class World:
         """A request of a wrapper that arrived at one of the api replicas."""
         api = self.some_api("wrapper")
         try:
-            answer = records.ingest(api.services, order.attempt_id, order.token, batch)
+            answer = records.ingest(api.context, order.attempt_id, order.token, batch)
         except Gone:
             return Silence.GONE
         except (Unavailable, NotFound, Crash):
@@ -203,7 +203,7 @@ class World:
         """A word of a bought machine that arrived at one of the api replicas."""
         api = self.some_api("machine")
         try:
-            answer = machines.check_in(api.services, token, said)
+            answer = machines.check_in(api.context, token, said)
         except Gone:
             return Silence.GONE
         except (Unavailable, Crash):
@@ -249,10 +249,10 @@ class World:
 
     def _begin(self) -> None:
         self.chance.is_calm = True
-        services = services_of(self, NoFaults(), self.objects)
-        set_up(services)
-        projects.create_project(services, ROOT, "other")
-        self.admins.plant(services)
+        context = context_of(self, NoFaults(), self.objects)
+        set_up(context)
+        projects.create_project(context, ROOT, "other")
+        self.admins.plant(context)
         for site in self.registered:
             self.operators.attach(site.name)
         for replica in self.loops:

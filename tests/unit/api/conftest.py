@@ -22,4 +22,4 @@ def plane(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def api(plane: World) -> Api:
     """As an admin of all projects."""
-    return Api(create_app(plane.services), plane.secret(Role.ADMIN))
+    return Api(create_app(plane.context), plane.secret(Role.ADMIN))

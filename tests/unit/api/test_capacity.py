@@ -138,7 +138,7 @@ def test_a_claim_tells_of_its_launches_machines_and_ray_and_of_no_secret(plane: 
         phase=Phase.UP,
         at=plane.clock.at,
     )
-    with_secret = plane.store.write(lambda tx: seal(plane.services, tx, '{"token": "hunter2"}'))
+    with_secret = plane.store.write(lambda tx: seal(plane.context, tx, '{"token": "hunter2"}'))
     site = Site(claim_id=claim_id, url="https://10.0.0.1:8443", secret_id=with_secret, head="i-1")
     plane.store.write(lambda tx: tx.launches.add(launch))
     plane.store.write(lambda tx: tx.sites.put(site))

@@ -79,7 +79,7 @@ class Registry:
         stamped = [{"seq": seq, "at": START.isoformat(), **each} for seq, each in enumerate(said, 1)]
         batch = RecordBatch.model_validate({"rank": 0, "records": stamped})
         records.ingest(
-            self.plane.services, attempt.id, attempt_token(self.plane.services.server_key, attempt.id), batch
+            self.plane.context, attempt.id, attempt_token(self.plane.context.server_key, attempt.id), batch
         )
 
 
@@ -87,9 +87,9 @@ class Registry:
 def registry(plane: World, tmp_path_factory: pytest.TempPathFactory) -> Registry:
     """With a store of files and a model without versions."""
     folder = tmp_path_factory.mktemp("shared").resolve()
-    plane.services = replace(plane.services, object_stores=lambda _kind, _place, folder: FileStore(folder))
-    object_stores.add(plane.services, plane.root, StoreCreate(name="shared", uri=f"file://{folder}"))
-    api = Api(create_app(plane.services), plane.secret(Role.ADMIN))
+    plane.context = replace(plane.context, object_stores=lambda _kind, _place, folder: FileStore(folder))
+    object_stores.add(plane.context, plane.root, StoreCreate(name="shared", uri=f"file://{folder}"))
+    api = Api(create_app(plane.context), plane.secret(Role.ADMIN))
     assert api.post("/v1/models", {"name": "digits", "description": "by hand"}).status_code == 201
     return Registry(plane=plane, api=api, folder=folder)
 
@@ -200,10 +200,10 @@ def test_a_checkpoint_that_was_changed_since_it_was_reported_is_refused(registry
 
 
 def test_artifacts_beyond_the_limit_are_refused_before_they_are_read(registry: Registry) -> None:
-    services = registry.plane.services
+    context = registry.plane.context
     registry.api.app.state.site = replace(
         registry.api.app.state.site,
-        services=replace(services, settings=replace(services.settings, publish_limit_bytes=8)),
+        context=replace(context, settings=replace(context.settings, publish_limit_bytes=8)),
     )
     artifacts = [{"name": name, "uri": registry.write(name, b"12345")} for name in ("a", "b")]
     refused = problem(registry.api.post(VERSIONS, {"artifacts": artifacts}), 413, "too_large")
@@ -329,7 +329,7 @@ def test_a_version_keeps_its_facts_when_its_job_is_archived(registry: Registry) 
     plane.clock.pass_seconds(YEAR_SECONDS)
     lease = plane.store.write(lambda tx: tx.leases.take("retention", "test", 60))
     assert lease is not None
-    assert step(plane.services, lease, Walk()).archived == 1
+    assert step(plane.context, lease, Walk()).archived == 1
     problem(registry.api.get(f"/v1/jobs/{made['lineage']['job_id']}"), 404, "not_found")
     assert registry.api.get(f"{VERSIONS}/1").json() == made
 

@@ -29,7 +29,7 @@ def push(api: Api, plane: World, attempt_id: str, *said: dict[str, Any], log: st
     body = {"rank": 0, "records": [{"at": AT, **each} for each in said]}
     if log is not None:
         body["log"] = {"offset": 0, "data": log}
-    speaker = api.as_token(attempt_token(plane.services.server_key, plane.attempt(attempt_id).id))
+    speaker = api.as_token(attempt_token(plane.context.server_key, plane.attempt(attempt_id).id))
     response = speaker.post(f"/v1/attempts/{attempt_id}/records", body)
     assert response.status_code == 200, response.text
     return response.json()
@@ -209,7 +209,7 @@ def test_an_attempt_that_is_over_is_told_so(plane: World, api: Api) -> None:
     attempt = plane.running()
     push(api, plane, attempt.id, {"seq": 1, "kind": "hello", "host": "h", "pid": 1})
     plane.end(plane.attempt(attempt.id))
-    token = attempt_token(plane.services.server_key, attempt.id)
+    token = attempt_token(plane.context.server_key, attempt.id)
     response = api.as_token(token).post(f"/v1/attempts/{attempt.id}/records", {"rank": 0})
     problem(response, 410, "gone")
 
@@ -220,7 +220,7 @@ def test_an_api_token_opens_no_attempt_and_an_attempts_token_opens_nothing_else(
     attempt = plane.running()
     for body in ({"rank": 0}, {"nonsense": 1}):
         problem(api.post(f"/v1/attempts/{attempt.id}/records", body), 401, "unauthenticated")
-    own = api.as_token(attempt_token(plane.services.server_key, attempt.id))
+    own = api.as_token(attempt_token(plane.context.server_key, attempt.id))
     problem(own.get("/v1/jobs"), 401, "unauthenticated")
 
 
@@ -260,7 +260,7 @@ def test_a_clusters_secret_is_changed_once_per_key_and_never_shown(plane: World,
     first, again = (api.post("/v1/clusters/lab/secret", {"secret": "hunter2"}, headers=key) for _ in range(2))
     assert (first.status_code, first.json()["version"], again.text) == (200, 3, first.text)
     assert "hunter2" not in first.text
-    for file in plane.services.settings.home.glob("crossdock.db*"):
+    for file in plane.context.settings.home.glob("crossdock.db*"):
         assert b"hunter2" not in file.read_bytes()
     problem(api.post("/v1/clusters/nowhere/secret", {"secret": "x"}), 404, "not_found")
 
@@ -317,7 +317,7 @@ def test_a_tokens_secret_is_not_kept_for_a_replay(plane: World, api: Api) -> Non
     again = api.post("/v1/tokens", {"name": "ci", "role": "viewer"}, headers=key)
     problem(again, 409, "conflict")
     assert made["id"] in again.json()["detail"]
-    for file in plane.services.settings.home.glob("crossdock.db*"):
+    for file in plane.context.settings.home.glob("crossdock.db*"):
         assert made["secret"].encode() not in file.read_bytes()
 
 
@@ -333,7 +333,7 @@ def test_an_archive_is_uploaded_once_and_used(plane: World, api: Api) -> None:
 
 def test_a_bad_upload_is_refused_and_nothing_is_kept(plane: World, api: Api) -> None:
     zipped = {"Content-Type": "application/zip"}
-    limit = plane.services.settings.upload_limit_bytes
+    limit = plane.context.settings.upload_limit_bytes
     before = plane.counts()
     found = problem(api.post("/v1/uploads", content=archive("../up"), headers=zipped), 422, "invalid")
     assert (found["field"], found["value"]) == ("body", "../up")
@@ -343,7 +343,7 @@ def test_a_bad_upload_is_refused_and_nothing_is_kept(plane: World, api: Api) -> 
     assert found["limit"] == "application/zip"
     viewer = api.as_token(plane.secret(Role.VIEWER))
     problem(viewer.post("/v1/uploads", content=archive(), headers=zipped), 403, "forbidden")
-    assert list(plane.services.objects.list("")) == []
+    assert list(plane.context.objects.list("")) == []
     assert {**plane.counts(), "tokens": 0, "events": 0} == {**before, "tokens": 0, "events": 0}
 
 
@@ -390,10 +390,10 @@ def test_a_database_that_is_away_is_503_and_come_back_later(plane: World, tmp_pa
     finally:
         absent.close()
     plane.store.close()
-    services = plane.services
-    (services.settings.home / "crossdock.db").unlink()
-    (services.settings.home / "crossdock.db").mkdir()
-    away = Api(create_app(services), f"cd_{'x' * 43}")
+    context = plane.context
+    (context.settings.home / "crossdock.db").unlink()
+    (context.settings.home / "crossdock.db").mkdir()
+    away = Api(create_app(context), f"cd_{'x' * 43}")
     response = away.get("/v1/jobs")
     problem(response, 503, "unavailable")
     assert int(response.headers["retry-after"]) >= 1

@@ -82,7 +82,7 @@ class Reader:
 
 @pytest.fixture
 def site(plane: World) -> Iterator[Site]:
-    app = create_app(plane.services)
+    app = create_app(plane.context)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -107,7 +107,7 @@ def write(plane: World, attempt: Attempt, data: bytes, *, rank: int = 0) -> None
         offset = tx.records.rank(attempt.id, rank).log_offset
     piece = {"offset": offset, "data": base64.b64encode(data).decode()}
     batch = RecordBatch.model_validate({"rank": rank, "log": piece})
-    records.ingest(plane.services, attempt.id, attempt_token(plane.services.server_key, attempt.id), batch)
+    records.ingest(plane.context, attempt.id, attempt_token(plane.context.server_key, attempt.id), batch)
 
 
 def finish(plane: World, attempt: Attempt, state: JobState = JobState.SUCCEEDED) -> None:
@@ -183,7 +183,7 @@ def test_a_follower_goes_on_into_the_next_attempt(plane: World, site: Site) -> N
 def test_a_job_that_ends_without_an_attempt_ends_its_stream(plane: World, site: Site) -> None:
     job_id = plane.submit().job.id
     with site.follow(f"/v1/jobs/{job_id}/logs/stream") as reader:
-        jobs.cancel(plane.services, plane.root, job_id)
+        jobs.cancel(plane.context, plane.root, job_id)
         assert reader.rest() == []
 
 
@@ -206,7 +206,7 @@ def test_events_of_one_job_are_followed_alone(plane: World, site: Site) -> None:
     plane.submit(name="other")
     with site.follow(f"/v1/events/stream?job={job_id}") as reader:
         assert reader.next()[1]["kind"] == "job.queued"
-        jobs.cancel(plane.services, plane.root, job_id)
+        jobs.cancel(plane.context, plane.root, job_id)
         assert reader.next()[1]["kind"] == "job.cancelled"
 
 
@@ -217,10 +217,10 @@ def test_a_reader_that_leaves_frees_its_place(plane: World, site: Site) -> None:
 
 
 def test_a_revoked_token_ends_its_streams(plane: World, site: Site) -> None:
-    made = tokens.create(plane.services, plane.root, name="ci", role=Role.VIEWER)
+    made = tokens.create(plane.context, plane.root, name="ci", role=Role.VIEWER)
     with site.follow("/v1/events/stream", secret=made.secret) as reader:
         reader.next()
-        tokens.revoke(plane.services, plane.root, made.view.row.id)
+        tokens.revoke(plane.context, plane.root, made.view.row.id)
         reader.rest()  # comes to an end
 
 

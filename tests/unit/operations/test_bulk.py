@@ -14,8 +14,8 @@ from controlplane.domain.ids import JobId, TokenId
 from controlplane.domain.jobs import Job, JobState
 from controlplane.identity.principals import Role
 from controlplane.operations import bulk, jobs, projects
+from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once
-from controlplane.operations.services import Services
 from controlplane.store import Store, Tx
 from controlplane.wire.jobspec import JobSpec
 from tests.databases import DIALECTS
@@ -55,9 +55,9 @@ class WatchedStore:
         return self.store.write(unit)
 
 
-def watched(plane: World, before_write: Callable[[int], None] = lambda _number: None) -> Services:
+def watched(plane: World, before_write: Callable[[int], None] = lambda _number: None) -> Context:
     return replace(
-        plane.services, store=cast("Store", WatchedStore(store=plane.store, before_write=before_write))
+        plane.context, store=cast("Store", WatchedStore(store=plane.store, before_write=before_write))
     )
 
 
@@ -80,10 +80,10 @@ def told(verdicts: Sequence[bulk.Verdict]) -> str:
 
 
 def submit(
-    plane: World, asked: Sequence[bulk.Entry], *, services: Services | None = None, key: str | None = None
+    plane: World, asked: Sequence[bulk.Entry], *, context: Context | None = None, key: str | None = None
 ) -> list[list[str]]:
     once = None if key is None else once_of(key)
-    parts = bulk.submit_each(services or plane.services, plane.root, asked, told, once=once)
+    parts = bulk.submit_each(context or plane.context, plane.root, asked, told, once=once)
     return [item for part in parts for item in json.loads(part)]
 
 
@@ -108,16 +108,16 @@ def test_jobs_are_accepted_in_the_order_of_the_request(plane: World) -> None:
 
 
 def test_no_write_holds_more_than_a_unit(plane: World) -> None:
-    services = watched(plane)
-    submit(plane, entries(2 * UNIT + 1), services=services)
-    assert cast("WatchedStore", services.store).writes == [1, 2, 3]
+    context = watched(plane)
+    submit(plane, entries(2 * UNIT + 1), context=context)
+    assert cast("WatchedStore", context.store).writes == [1, 2, 3]
 
 
 @BOTH
 def test_a_bad_job_hurts_no_other(plane: World) -> None:
     plane.cluster("lab", nodes=1)
     gone = plane.submit(name="gone").job
-    jobs.cancel(plane.services, plane.root, gone.id)
+    jobs.cancel(plane.context, plane.root, gone.id)
     asked: list[bulk.Entry] = [
         entry("good"),
         Invalid("is no spec", field="name"),
@@ -158,15 +158,15 @@ def test_names_of_the_same_call_are_no_jobs(plane: World) -> None:
 
 def test_nothing_is_written_for_a_call_of_bad_jobs_alone(plane: World) -> None:
     before = plane.counts()
-    services = watched(plane)
-    submit(plane, [entry("lost", queue="nowhere")], services=services)
-    assert (plane.counts(), cast("WatchedStore", services.store).writes) == (before, [])
+    context = watched(plane)
+    submit(plane, [entry("lost", queue="nowhere")], context=context)
+    assert (plane.counts(), cast("WatchedStore", context.store).writes) == (before, [])
 
 
 def test_a_viewer_may_not_submit(plane: World) -> None:
     viewer = plane.principal(Role.VIEWER, "default")
     with pytest.raises(Forbidden):
-        bulk.submit_each(plane.services, viewer, entries(1), told)
+        bulk.submit_each(plane.context, viewer, entries(1), told)
 
 
 @BOTH
@@ -178,7 +178,7 @@ def test_a_call_that_broke_off_goes_on_where_it_stopped(plane: World) -> None:
             raise Crash
 
     with pytest.raises(Crash):
-        submit(plane, asked, services=watched(plane, crash_at_the_fourth), key="once")
+        submit(plane, asked, context=watched(plane, crash_at_the_fourth), key="once")
     written = names(plane)
     assert len(written) == 3 * UNIT
     with plane.store.read() as tx:
@@ -200,7 +200,7 @@ def test_a_unit_whose_answer_was_lost_is_not_written_again(plane: World) -> None
 
     forgetful = cast("Store", Forgetful(store=plane.store))
     with pytest.raises(Crash):
-        submit(plane, entries(3), key="once", services=replace(plane.services, store=forgetful))
+        submit(plane, entries(3), key="once", context=replace(plane.context, store=forgetful))
     answers = submit(plane, entries(3), key="once")
     assert names(plane) == [name for _, name in answers] == ["job-0", "job-1", "job-2"]
 
@@ -208,7 +208,7 @@ def test_a_unit_whose_answer_was_lost_is_not_written_again(plane: World) -> None
 def test_a_refusal_is_remembered_with_its_unit(plane: World) -> None:
     asked = [entry("lost", queue="later"), entry("good")]
     answers = submit(plane, asked, key="once")
-    projects.create_queue(plane.services, plane.root, project="default", name="later")
+    projects.create_queue(plane.context, plane.root, project="default", name="later")
     assert submit(plane, asked, key="once") == answers
     assert names(plane) == ["good"]
 
@@ -217,7 +217,7 @@ def test_a_key_stands_for_one_call(plane: World) -> None:
     submit(plane, entries(1), key="once")
     with pytest.raises(KeyReused):
         bulk.submit_each(
-            plane.services, plane.root, entries(2), told, once=once_of("once", request_hash=b"other")
+            plane.context, plane.root, entries(2), told, once=once_of("once", request_hash=b"other")
         )
     assert names(plane) == ["job-0"]
 
@@ -236,7 +236,7 @@ def test_what_the_database_refuses_drops_out_singly(plane: World) -> None:
         if number == 1:
             forget(plane, first.id)
 
-    answers = submit(plane, asked, services=watched(plane, forget_the_first), key="once")
+    answers = submit(plane, asked, context=watched(plane, forget_the_first), key="once")
     assert [answer[0] == "Conflict" for answer in answers] == [False, True, False, False]
     assert plane.job(answers[2][0]).depends_on == (second.id,)
     assert names(plane) == ["second", "a", "d"]
@@ -249,12 +249,12 @@ def test_when_nobody_is_to_blame_the_call_fails_and_keeps_nothing(plane: World) 
             raise Conflict("not now")
 
     with pytest.raises(Conflict, match="not now"):
-        submit(plane, entries(2), services=watched(plane, refuse_the_unit))
+        submit(plane, entries(2), context=watched(plane, refuse_the_unit))
     assert names(plane) == []
 
 
 def forget(plane: World, job_id: str) -> None:
     """Takes a job away, as retention does."""
-    with raw(plane.services.settings.database_url) as console:
+    with raw(plane.context.settings.database_url) as console:
         for table, column in (("asks", "job_id"), ("jobs", "id")):
             console.execute(f"DELETE FROM {table} WHERE {column} = '{job_id}'")  # noqa: S608 - ours

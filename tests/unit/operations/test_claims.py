@@ -27,7 +27,7 @@ WANTED = ClaimRequest(
 
 
 def ask(plane: World, **changed: Any) -> ClaimStory:  # noqa: ANN401 - fields of the request
-    return claims.request(plane.services, plane.root, replace(WANTED, **changed))
+    return claims.request(plane.context, plane.root, replace(WANTED, **changed))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_request_is_written_down_with_all_that_was_asked_for(burst: World) -> 
         (),
         None,
     )
-    assert claims.get(burst.services, burst.root, claim.id) == story
+    assert claims.get(burst.context, burst.root, claim.id) == story
     assert burst.is_poked("claim", claim.id)
     assert burst.is_poked("orphan", claim.cluster_id)
 
@@ -87,21 +87,21 @@ def test_only_an_admin_of_all_projects_buys(burst: World, role: Role, project: s
     claim = ask(burst).claim
     who = burst.principal(role, project)
     with pytest.raises(Forbidden):
-        claims.request(burst.services, who, WANTED)
+        claims.request(burst.context, who, WANTED)
     with pytest.raises(Forbidden):
-        claims.release(burst.services, who, claim.id)
-    assert claims.get(burst.services, who, claim.id).claim == claim
+        claims.release(burst.context, who, claim.id)
+    assert claims.get(burst.context, who, claim.id).claim == claim
 
 
 def test_another_projects_claim_is_none_of_a_tokens_business(burst: World) -> None:
     other_project(burst, "vision")
     mine, theirs, shared = (ask(burst, project=each).claim for each in ("default", "vision", None))
     who = burst.principal(Role.VIEWER, "default")
-    seen = claims.listed(burst.services, who, after=None, limit=9)
+    seen = claims.listed(burst.context, who, after=None, limit=9)
     assert {view.claim.id: view.project_name for view in seen} == {mine.id: "default", shared.id: None}
     with pytest.raises(NotFound):
-        claims.get(burst.services, who, theirs.id)
-    assert len(claims.listed(burst.services, burst.root, after=None, limit=9)) == 3
+        claims.get(burst.context, who, theirs.id)
+    assert len(claims.listed(burst.context, burst.root, after=None, limit=9)) == 3
 
 
 def test_lists_are_of_a_cluster_and_of_the_living(burst: World) -> None:
@@ -110,7 +110,7 @@ def test_lists_are_of_a_cluster_and_of_the_living(burst: World) -> None:
     burst.store.write(lambda tx: tx.claims.save(first.move(ClaimState.GONE, at=tx.now)))
 
     def ids(**filters: Any) -> list[ClaimId]:  # noqa: ANN401 - of `listed`
-        views = claims.listed(burst.services, burst.root, after=None, limit=9, **filters)
+        views = claims.listed(burst.context, burst.root, after=None, limit=9, **filters)
         return [view.claim.id for view in views]
 
     assert set(ids()) == {first.id, other.id}
@@ -136,17 +136,17 @@ def test_a_claim_shows_what_its_machines_said_and_the_ray_that_they_form(burst: 
     )
     burst.store.write(lambda tx: tx.sites.put(site))
     burst.store.write(lambda tx: tx.sites.check_in(word))
-    story = claims.get(burst.services, burst.root, claim.id)
+    story = claims.get(burst.context, burst.root, claim.id)
     assert (story.site, story.check_ins) == (site, (word,))
 
 
 def test_a_release_is_written_down_once_and_taken_back(burst: World) -> None:
     claim = ask(burst).claim
-    released = claims.release(burst.services, burst.root, claim.id).claim
+    released = claims.release(burst.context, burst.root, claim.id).claim
     burst.clock.pass_seconds(5)
-    assert claims.release(burst.services, burst.root, claim.id).claim == released
+    assert claims.release(burst.context, burst.root, claim.id).claim == released
     assert released.release_requested_at is not None
-    assert claims.keep(burst.services, burst.root, claim.id).claim.release_requested_at is None
+    assert claims.keep(burst.context, burst.root, claim.id).claim.release_requested_at is None
     assert burst.event_kinds()[-2:] == ["claim.release_requested", "claim.keep_requested"]
 
 
@@ -155,9 +155,9 @@ def test_orphans_are_listed_over_all_clusters(burst: World) -> None:
     for number in (2, 1):
         orphan = factories.orphan(number, cluster_id=here)
         burst.store.write(lambda tx, each=orphan: tx.orphans.add(each))  # type: ignore[misc]
-    first = claims.orphans(burst.services, burst.root, after=None, limit=1)
+    first = claims.orphans(burst.context, burst.root, after=None, limit=1)
     assert [(view.cluster_name, view.orphan.name) for view in first] == [("here", "m-0001")]
-    rest = claims.orphans(burst.services, burst.root, after=(here, "m-0001"), limit=9)
+    rest = claims.orphans(burst.context, burst.root, after=(here, "m-0001"), limit=9)
     assert [view.orphan.name for view in rest] == ["m-0002"]
 
 
@@ -165,4 +165,4 @@ def test_what_was_built_on_lent_nodes_is_shown_with_its_shares(burst: World) -> 
     shares = (Share(node_name="n1", amounts=Amounts(cpu_milli=1000)),)
     claim: Claim = factories.claim(cluster_id=burst.cluster("kube").id, shares=shares)
     burst.store.write(lambda tx: tx.claims.add(claim))
-    assert claims.get(burst.services, burst.root, claim.id).claim.shares == shares
+    assert claims.get(burst.context, burst.root, claim.id).claim.shares == shares

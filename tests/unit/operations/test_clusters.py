@@ -24,8 +24,8 @@ URL = "https://ray.lab.example:8265"
 def plane(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
     """With more plugins than the two that every installation has."""
     with world(tmp_path, sqlite_url) as made:
-        names = made.services.adapters | {"alibaba", "aws", "kubernetes", "ssh_list"}
-        made.services = replace(made.services, adapters=names)
+        names = made.context.adapters | {"alibaba", "aws", "kubernetes", "ssh_list"}
+        made.context = replace(made.context, adapters=names)
         yield made
 
 
@@ -34,20 +34,20 @@ def wanted(name: str = "lab", **given: Any) -> ClusterCreate:  # noqa: ANN401 - 
 
 
 def test_a_registered_cluster_is_pending_and_the_loop_is_woken(plane: World) -> None:
-    view = clusters.register(plane.services, plane.root, wanted())
+    view = clusters.register(plane.context, plane.root, wanted())
     assert (view.cluster.state, view.nodes, view.capacity) == (ClusterState.PENDING, 0, Amounts())
     assert plane.is_poked("cluster", view.cluster.id)
     assert plane.event_kinds()[-1] == "cluster.pending"
 
 
 def test_its_token_is_sealed_and_opens_for_the_loop(plane: World) -> None:
-    view = clusters.register(plane.services, plane.root, wanted(token="ray-secret"))
+    view = clusters.register(plane.context, plane.root, wanted(token="ray-secret"))
     assert "ray-secret" not in repr(view)
     with plane.store.read() as tx:
         row = tx.secrets.get(view.cluster.secret_id) if view.cluster.secret_id else None
     assert row is not None
     assert b"ray-secret" not in row.ciphertext
-    endpoint = endpoint_of(plane.services, view.cluster)
+    endpoint = endpoint_of(plane.context, view.cluster)
     assert endpoint is not None
     assert endpoint.token == "ray-secret"
 
@@ -75,97 +75,95 @@ def test_its_token_is_sealed_and_opens_for_the_loop(plane: World) -> None:
 def test_what_cannot_be_dialled_safely_is_refused(plane: World, given: dict[str, Any], field: str) -> None:
     before = plane.counts()
     with pytest.raises(Invalid) as caught:
-        clusters.register(plane.services, plane.root, wanted(**given))
+        clusters.register(plane.context, plane.root, wanted(**given))
     assert (caught.value.field, plane.counts()) == (field, before)
     assert "hunter2" not in caught.value.message
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.2:8265", "http://localhost:8265", "http://[::1]:8265"])
 def test_plain_http_is_fine_on_loopback(plane: World, url: str) -> None:
-    assert clusters.register(plane.services, plane.root, wanted(url=url)).cluster.url == url
+    assert clusters.register(plane.context, plane.root, wanted(url=url)).cluster.url == url
 
 
 def test_a_secret_is_sealed_and_is_what_the_adapter_is_told(plane: World) -> None:
     view = clusters.register(
-        plane.services, plane.root, wanted(adapter="kubernetes", url=None, secret=KUBECONFIG)
+        plane.context, plane.root, wanted(adapter="kubernetes", url=None, secret=KUBECONFIG)
     )
     assert "hunter2" not in repr(view)
     with plane.store.read() as tx:
         row = tx.secrets.get(view.cluster.secret_id) if view.cluster.secret_id else None
     assert row is not None
     assert b"hunter2" not in row.ciphertext
-    told = ref_of(plane.services, view.cluster)
+    told = ref_of(plane.context, view.cluster)
     assert (told.secret, told.endpoint) == (KUBECONFIG, None)
     assert "hunter2" not in repr(told)
 
 
 def test_an_outsiders_plugin_may_have_a_url_or_none(plane: World) -> None:
     for name, given in (("a", {"url": URL}), ("b", {"url": None}), ("c", {"url": None, "secret": "{}"})):
-        view = clusters.register(plane.services, plane.root, wanted(name, adapter="ssh_list", **given))
+        view = clusters.register(plane.context, plane.root, wanted(name, adapter="ssh_list", **given))
         assert view.cluster.url == given["url"]
 
 
 def test_a_changed_secret_takes_the_place_of_the_old_one(plane: World) -> None:
-    first = clusters.register(
-        plane.services, plane.root, wanted(adapter="kubernetes", url=None, secret="old")
-    )
+    first = clusters.register(plane.context, plane.root, wanted(adapter="kubernetes", url=None, secret="old"))
     noted = replace(first.cluster, problem="refused", version=2)
     plane.store.write(lambda tx: tx.clusters.save(noted))
-    view = clusters.change_secret(plane.services, plane.root, "lab", KUBECONFIG)
+    view = clusters.change_secret(plane.context, plane.root, "lab", KUBECONFIG)
     assert (view.cluster.version, view.cluster.problem) == (3, None)
     assert view.cluster.secret_id == first.cluster.secret_id
     for row in (first.cluster, view.cluster):  # who has read the old row finds the new secret
-        assert ref_of(plane.services, row).secret == KUBECONFIG
+        assert ref_of(plane.context, row).secret == KUBECONFIG
     assert plane.event_kinds()[-1] == "cluster.secret_changed"
     assert plane.is_poked("cluster", view.cluster.id)
 
 
 def test_a_cluster_at_an_address_gets_another_token(plane: World) -> None:
-    clusters.register(plane.services, plane.root, wanted())
-    view = clusters.change_secret(plane.services, plane.root, "lab", "new-token")
-    told = ref_of(plane.services, view.cluster)
+    clusters.register(plane.context, plane.root, wanted())
+    view = clusters.change_secret(plane.context, plane.root, "lab", "new-token")
+    told = ref_of(plane.context, view.cluster)
     assert told.endpoint is not None
     assert (told.endpoint.token, told.secret) == ("new-token", None)
 
 
 def test_an_embedded_clusters_token_is_its_own(plane: World) -> None:
-    clusters.register(plane.services, plane.root, wanted(adapter="local", url=None))
+    clusters.register(plane.context, plane.root, wanted(adapter="local", url=None))
     with pytest.raises(Conflict, match="makes its own token"):
-        clusters.change_secret(plane.services, plane.root, "lab", "mine")
+        clusters.change_secret(plane.context, plane.root, "lab", "mine")
 
 
 def test_an_embedded_cluster_gets_a_folder_of_its_own(plane: World) -> None:
-    view = clusters.register(plane.services, plane.root, wanted(adapter="local", url=None))
-    home = plane.services.settings.home
+    view = clusters.register(plane.context, plane.root, wanted(adapter="local", url=None))
+    home = plane.context.settings.home
     assert dict(view.cluster.settings)["directory"] == str(home / "clusters" / view.cluster.id)
 
 
 def test_a_name_is_taken_once(plane: World) -> None:
-    clusters.register(plane.services, plane.root, wanted())
+    clusters.register(plane.context, plane.root, wanted())
     before = plane.counts()
     with pytest.raises(Conflict) as caught:
-        clusters.register(plane.services, plane.root, wanted(token="ray-secret"))
+        clusters.register(plane.context, plane.root, wanted(token="ray-secret"))
     assert (caught.value.field, caught.value.value, plane.counts()) == ("name", "lab", before)
 
 
 def test_a_cluster_is_found_by_id_and_by_name(plane: World) -> None:
     cluster = plane.cluster("lab")
-    assert clusters.get(plane.services, plane.root, "lab") == clusters.get(
-        plane.services, plane.root, cluster.id
+    assert clusters.get(plane.context, plane.root, "lab") == clusters.get(
+        plane.context, plane.root, cluster.id
     )
     with pytest.raises(NotFound):
-        clusters.get(plane.services, plane.root, "nowhere")
+        clusters.get(plane.context, plane.root, "nowhere")
 
 
 def test_a_view_sums_nodes_and_seats(plane: World) -> None:
     cluster = plane.cluster("lab", nodes=2, gpus=2)
     plane.place(plane.submit(tasks=3).job, cluster, tasks=3)
-    view = clusters.get(plane.services, plane.root, "lab")
+    view = clusters.get(plane.context, plane.root, "lab")
     assert view.capacity == Amounts(cpu_milli=8000, gpu_milli=4000, memory_bytes=16 * GIBIBYTE)
     assert (view.nodes, view.booked, view.foreign) == (2, Amounts(cpu_milli=3000), Amounts())
     booked = [
         node.booked.cpu_milli
-        for node in clusters.nodes(plane.services, plane.root, "lab", after=None, limit=10)
+        for node in clusters.nodes(plane.context, plane.root, "lab", after=None, limit=10)
     ]
     assert booked == [2000, 1000]
 
@@ -179,8 +177,8 @@ def test_words_are_written_down_told_and_acted_on_by_the_loop(plane: World) -> N
         (clusters.undrain, "cluster.undrain_requested"),
         (clusters.detach, "cluster.detach_requested"),
     ):
-        before = clusters.get(plane.services, plane.root, "lab").cluster
-        view = verb(plane.services, plane.root, "lab")
+        before = clusters.get(plane.context, plane.root, "lab").cluster
+        view = verb(plane.context, plane.root, "lab")
         assert (view.cluster.version, view.cluster.state) == (before.version + 1, cluster.state)
         assert plane.event_kinds()[-1] == kind
         assert plane.is_poked("cluster", cluster.id)
@@ -188,9 +186,9 @@ def test_words_are_written_down_told_and_acted_on_by_the_loop(plane: World) -> N
 
 def test_saying_it_twice_changes_nothing_more(plane: World) -> None:
     plane.cluster("lab")
-    first = clusters.drain(plane.services, plane.root, "lab")
+    first = clusters.drain(plane.context, plane.root, "lab")
     plane.clock.pass_seconds(5)
-    assert clusters.drain(plane.services, plane.root, "lab") == first
+    assert clusters.drain(plane.context, plane.root, "lab") == first
 
 
 @pytest.mark.parametrize(("role", "project"), [(Role.SUBMITTER, None), (Role.ADMIN, "default")])
@@ -198,28 +196,28 @@ def test_only_an_admin_of_all_projects_edits_clusters(plane: World, role: Role, 
     plane.cluster("lab")
     who = plane.principal(role, project)
     with pytest.raises(Forbidden):
-        clusters.cordon(plane.services, who, "lab")
+        clusters.cordon(plane.context, who, "lab")
     with pytest.raises(Forbidden):
-        clusters.register(plane.services, who, wanted("other"))
+        clusters.register(plane.context, who, wanted("other"))
     with pytest.raises(Forbidden):
-        clusters.change_secret(plane.services, who, "lab", "mine")
-    assert clusters.get(plane.services, who, "lab").cluster.cordoned_at is None
+        clusters.change_secret(plane.context, who, "lab", "mine")
+    assert clusters.get(plane.context, who, "lab").cluster.cordoned_at is None
 
 
 def test_a_detached_cluster_hears_nothing_more(plane: World) -> None:
     cluster = plane.cluster("lab", seen=False)
     plane.store.write(lambda tx: tx.clusters.save(cluster.move(ClusterState.DETACHED, at=plane.clock.at)))
     with pytest.raises(Conflict, match="is detached"):
-        clusters.cordon(plane.services, plane.root, cluster.id)
+        clusters.cordon(plane.context, plane.root, cluster.id)
 
 
 def test_a_kubernetes_cluster_behind_an_agent_is_dialled_through_its_tunnel(plane: World) -> None:
-    settings = replace(plane.services.settings, tunnel_port=8050)
-    plane.services = replace(plane.services, settings=settings)
+    settings = replace(plane.context.settings, tunnel_port=8050)
+    plane.context = replace(plane.context, settings=settings)
     far = wanted(
         adapter="kubernetes", url=None, secret=KUBECONFIG, settings={"via": "agent", "namespace": "x"}
     )
-    ref = ref_of(plane.services, clusters.register(plane.services, plane.root, far).cluster)
+    ref = ref_of(plane.context, clusters.register(plane.context, plane.root, far).cluster)
     assert ref.settings == (("namespace", "x"),)
     assert ref.route.proxy_url is not None
     assert ref.route.proxy_url.startswith(f"http://{ref.id}:")
@@ -227,9 +225,9 @@ def test_a_kubernetes_cluster_behind_an_agent_is_dialled_through_its_tunnel(plan
 
 
 def test_a_cloud_has_no_agent(plane: World) -> None:
-    settings = replace(plane.services.settings, tunnel_port=8050)
-    plane.services = replace(plane.services, settings=settings)
+    settings = replace(plane.context.settings, tunnel_port=8050)
+    plane.context = replace(plane.context, settings=settings)
     with pytest.raises(Invalid, match="needs no agent"):
         clusters.register(
-            plane.services, plane.root, wanted(adapter="aws", url=None, settings={"via": "agent"})
+            plane.context, plane.root, wanted(adapter="aws", url=None, settings={"via": "agent"})
         )

@@ -61,7 +61,7 @@ class Clinic:
         return Ports(adapters={"ray": self.cloud or self.lab}, executor=self.executor)
 
     def examine(self) -> Report:
-        return examine(self.plane.services, self.ports, pause=self.pauses.append, clock=lambda: 0.0)
+        return examine(self.plane.context, self.ports, pause=self.pauses.append, clock=lambda: 0.0)
 
     def found(self) -> set[tuple[Rule, str]]:
         return {(breach.rule, breach.subject) for breach in self.examine().breaches}
@@ -71,7 +71,7 @@ class Clinic:
 
     def repair_all(self) -> list[bool | None]:
         """Whether each was done; None where nothing may be."""
-        mends = [repair(self.plane.services, self.ports, breach) for breach in self.examine().breaches]
+        mends = [repair(self.plane.context, self.ports, breach) for breach in self.examine().breaches]
         return [None if mend is None else mend.is_done for mend in mends]
 
     def do(self, *statements: str, **values: str) -> None:
@@ -210,7 +210,7 @@ def test_a_repair_that_comes_late_does_nothing(clinic: Clinic) -> None:
     attempt = finished(clinic)
     breach = Breach(rule=Rule.SEATS_NOT_RELEASED, subject=attempt.id, sentence="held a seat a moment ago")
     before = clinic.plane.event_kinds()
-    mend = repair(clinic.plane.services, clinic.ports, breach)
+    mend = repair(clinic.plane.context, clinic.ports, breach)
     assert mend is not None
     assert not mend.is_done
     assert clinic.plane.event_kinds() == before
@@ -219,7 +219,7 @@ def test_a_repair_that_comes_late_does_nothing(clinic: Clinic) -> None:
 def test_a_live_attempt_keeps_its_seats_whatever_anybody_asks(clinic: Clinic) -> None:
     attempt = heard(clinic)
     breach = Breach(rule=Rule.SEATS_NOT_RELEASED, subject=attempt.id, sentence="a mistake")
-    assert repair(clinic.plane.services, clinic.ports, breach).is_done is False  # type: ignore[union-attr]
+    assert repair(clinic.plane.context, clinic.ports, breach).is_done is False  # type: ignore[union-attr]
     assert clinic.found() == set()
 
 

@@ -15,7 +15,7 @@ from tests.unit.operations.world import World, other_project
 
 
 def why(plane: World, job_id: str) -> Explanation:
-    return explain.explain(plane.services, plane.root, job_id)
+    return explain.explain(plane.context, plane.root, job_id)
 
 
 def scheduler_runs(plane: World) -> None:
@@ -103,7 +103,7 @@ def test_a_finished_job_says_how_its_last_attempt_ended(plane: World) -> None:
 
 def test_a_job_that_was_cancelled_before_it_started_says_so(plane: World) -> None:
     job = plane.submit().job
-    jobs.cancel(plane.services, plane.root, job.id)
+    jobs.cancel(plane.context, plane.root, job.id)
     assert why(plane, job.id).sentence == "cancelled before its first attempt: cancelled by root"
 
 
@@ -117,10 +117,10 @@ def test_another_projects_job_is_not_explained(plane: World) -> None:
     other_project(plane)
     theirs = plane.submit(project="other").job
     with pytest.raises(NotFound):
-        explain.explain(plane.services, plane.principal(Role.ADMIN, "default"), theirs.id)
+        explain.explain(plane.context, plane.principal(Role.ADMIN, "default"), theirs.id)
 
 
 def test_a_cordoned_cluster_keeps_running_what_it_has(plane: World) -> None:
     attempt = plane.running()
-    cordon(plane.services, plane.root, attempt.cluster_id)
+    cordon(plane.context, plane.root, attempt.cluster_id)
     assert why(plane, attempt.job_id).code == "running"

@@ -350,5 +350,5 @@ def test_retention_keeps_what_it_archives_in_the_ledger(plane: World) -> None:
     plane.clock.pass_seconds(86_400 * 100)
     lease = plane.store.write(lambda tx: tx.leases.take("retention", "test", 60.0))
     assert isinstance(lease, Lease)
-    assert retention.step(plane.services, lease, retention.Walk()).archived == 1
+    assert retention.step(plane.context, lease, retention.Walk()).archived == 1
     assert report(lines(plane.store, window), GroupBy.PROJECT) == before

@@ -19,14 +19,14 @@ from tests.unit.operations.world import World
 def write(plane: World, attempt: Attempt, data: bytes, *, offset: int = 0) -> None:
     piece = {"offset": offset, "data": base64.b64encode(data).decode()}
     batch = RecordBatch.model_validate({"rank": 0, "log": piece})
-    records.ingest(plane.services, attempt.id, attempt_token(plane.services.server_key, attempt.id), batch)
+    records.ingest(plane.context, attempt.id, attempt_token(plane.context.server_key, attempt.id), batch)
 
 
 def read(
     plane: World, attempt: Attempt, *, offset: int = 0, limit_bytes: int = 1000, **given: str
 ) -> LogChunk:
     return logs.read(
-        plane.services,
+        plane.context,
         plane.root,
         attempt.job_id,
         offset=offset,
@@ -80,7 +80,7 @@ def test_the_newest_attempt_is_read_unless_another_is_named(plane: World) -> Non
 def test_a_job_without_an_attempt_has_no_log(plane: World) -> None:
     job = plane.submit().job
     with pytest.raises(NotFound, match="has no attempt yet"):
-        logs.read(plane.services, plane.root, job.id, limit_bytes=10)
+        logs.read(plane.context, plane.root, job.id, limit_bytes=10)
 
 
 @given(st.text(max_size=40), st.integers(min_value=4, max_value=12))

@@ -50,8 +50,8 @@ def send(
     plane: World, attempt: Attempt, *said: dict[str, Any], rank: int = 0, log: dict[str, Any] | None = None
 ) -> RecordAnswer:
     batch = RecordBatch.model_validate({"rank": rank, "records": list(said), "log": log})
-    token = attempt_token(plane.services.server_key, attempt.id)
-    return records.ingest(plane.services, attempt.id, token, batch)
+    token = attempt_token(plane.context.server_key, attempt.id)
+    return records.ingest(plane.context, attempt.id, token, batch)
 
 
 def rank_row(plane: World, attempt: Attempt, rank: int = 0) -> RankRow:
@@ -240,21 +240,21 @@ def test_no_lease_is_given_after_the_end(plane: World) -> None:
 def test_a_wrong_token_is_refused(plane: World, token: str | None) -> None:
     attempt = plane.running()
     with pytest.raises(Unauthenticated):
-        records.ingest(plane.services, attempt.id, token, RecordBatch(rank=0))
+        records.ingest(plane.context, attempt.id, token, RecordBatch(rank=0))
 
 
 def test_another_attempts_token_is_refused(plane: World) -> None:
     first, second = plane.running(), plane.running()
-    token = attempt_token(plane.services.server_key, first.id)
+    token = attempt_token(plane.context.server_key, first.id)
     with pytest.raises(Unauthenticated):
-        records.ingest(plane.services, second.id, token, RecordBatch(rank=0))
+        records.ingest(plane.context, second.id, token, RecordBatch(rank=0))
 
 
 def test_an_attempt_that_never_was_is_not_found(plane: World) -> None:
     own_id = AttemptId("attempt_nobody")
     with pytest.raises(NotFound):
         records.ingest(
-            plane.services, own_id, attempt_token(plane.services.server_key, own_id), RecordBatch(rank=0)
+            plane.context, own_id, attempt_token(plane.context.server_key, own_id), RecordBatch(rank=0)
         )
 
 

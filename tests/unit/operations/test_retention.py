@@ -26,7 +26,7 @@ def lease_of(plane: World) -> Lease:
 
 
 def step(plane: World, walk: Walk | None = None) -> Walk:
-    return retention.step(plane.services, lease_of(plane), walk or Walk())
+    return retention.step(plane.context, lease_of(plane), walk or Walk())
 
 
 def old_job(plane: World) -> str:
@@ -45,8 +45,8 @@ def old_job(plane: World) -> str:
 
 def archived(plane: World) -> list[dict[str, Any]]:  # lines of JSON
     lines: list[dict[str, Any]] = []
-    for key in plane.services.objects.list("archive/jobs/"):
-        with plane.services.objects.get(key) as file, gzip.open(file) as text:
+    for key in plane.context.objects.list("archive/jobs/"):
+        with plane.context.objects.get(key) as file, gzip.open(file) as text:
             lines.extend(json.loads(line) for line in text)
     return lines
 
@@ -58,7 +58,7 @@ def test_an_old_finished_job_moves_to_the_archive(plane: World) -> None:
     assert step(plane).archived == 1
 
     with pytest.raises(NotFound):
-        jobs.get(plane.services, plane.root, job_id)
+        jobs.get(plane.context, plane.root, job_id)
     lines = archived(plane)
     assert {line["format"] for line in lines} == {1}
     tables = Counter(line["table"] for line in lines)
@@ -94,12 +94,12 @@ def test_a_lost_lease_removes_nothing_and_the_repeat_writes_the_same_object(plan
     lease_of(plane)
 
     with pytest.raises(StaleWrite):
-        retention.step(plane.services, lost, Walk())
+        retention.step(plane.context, lost, Walk())
 
     assert plane.job(job_id).is_finished
-    before = list(plane.services.objects.list("archive/"))
+    before = list(plane.context.objects.list("archive/"))
     assert step(plane).archived == 1
-    assert list(plane.services.objects.list("archive/")) == before
+    assert list(plane.context.objects.list("archive/")) == before
     assert len(before) == 1
 
 
@@ -110,7 +110,7 @@ def test_logs_go_before_their_job(plane: World) -> None:
     walk = step(plane)
 
     assert (walk.archived, walk.without_logs, walk.is_over) == (0, 1, True)
-    read = logs.read(plane.services, plane.root, job_id, limit_bytes=100)
+    read = logs.read(plane.context, plane.root, job_id, limit_bytes=100)
     assert (read.data, read.complete) == ("", True)
     assert step(plane).without_logs == 0
 
@@ -139,15 +139,15 @@ def test_old_events_are_pruned(plane: World) -> None:
     plane.clock.pass_seconds(31 * DAY)
     plane.submit(name="young")
 
-    assert retention.prune(plane.services, lease_of(plane)) > 0
+    assert retention.prune(plane.context, lease_of(plane)) > 0
     with plane.store.read() as tx:
         assert {event.at for _, event in tx.events.after(None, 100)[0]} == {plane.clock.at}
 
 
 def test_how_long_is_a_setting(plane: World) -> None:
-    settings = replace(plane.services.settings, retention_days=1.0, log_days=5.0)
-    services = replace(plane.services, settings=settings)
+    settings = replace(plane.context.settings, retention_days=1.0, log_days=5.0)
+    context = replace(plane.context, settings=settings)
     old_job(plane)
     plane.clock.pass_seconds(2 * DAY)
 
-    assert retention.step(services, lease_of(plane), Walk()).archived == 1
+    assert retention.step(context, lease_of(plane), Walk()).archived == 1

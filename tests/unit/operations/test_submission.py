@@ -35,7 +35,7 @@ def test_a_job_without_dependencies_is_queued_when_the_call_returns(plane: World
 
 def test_the_spec_is_stored_as_it_was_sent(plane: World) -> None:
     text = '{ "entrypoint":"true",  "name":"odd",\n "priority": 7 }'
-    with_text = batches.submit_many(plane.services, plane.root, [(JobSpec.model_validate_json(text), text)])
+    with_text = batches.submit_many(plane.context, plane.root, [(JobSpec.model_validate_json(text), text)])
     assert with_text[0].spec == text
 
 
@@ -107,7 +107,7 @@ def test_a_dependency_that_has_succeeded_holds_nothing_up(plane: World) -> None:
 
 def test_a_dependency_that_can_no_longer_succeed_is_refused(plane: World) -> None:
     first = plane.submit(name="first").job
-    jobs.cancel(plane.services, plane.root, first.id)
+    jobs.cancel(plane.context, plane.root, first.id)
     before = plane.counts()
     with pytest.raises(Invalid, match=f"job {first.id} is cancelled") as caught:
         plane.submit(depends_on=[first.id])
@@ -124,7 +124,7 @@ def test_a_dependency_of_another_project_is_unknown(plane: World) -> None:
 
 def test_a_batch_may_wait_for_itself_in_any_order(plane: World) -> None:
     views = batches.submit_many(
-        plane.services,
+        plane.context,
         plane.root,
         [spec("eval", depends_on=["train"]), spec("train", depends_on=["fetch"]), spec("fetch")],
     )
@@ -138,26 +138,26 @@ def test_a_cycle_is_refused_by_name_and_nothing_is_written(plane: World) -> None
     before = plane.counts()
     batch = [spec("a", depends_on=["b"]), spec("b", depends_on=["c"]), spec("c", depends_on=["a"]), spec("d")]
     with pytest.raises(Invalid) as caught:
-        batches.submit_many(plane.services, plane.root, batch)
+        batches.submit_many(plane.context, plane.root, batch)
     assert caught.value.value in {"a -> b -> c -> a", "b -> c -> a -> b", "c -> a -> b -> c"}
     assert (caught.value.field, plane.counts()) == ("jobs", before)
 
 
 def test_a_job_that_waits_for_itself_is_a_cycle(plane: World) -> None:
     with pytest.raises(Invalid, match="a -> a"):
-        batches.submit_many(plane.services, plane.root, [spec("a", depends_on=["a"])])
+        batches.submit_many(plane.context, plane.root, [spec("a", depends_on=["a"])])
 
 
 def test_a_name_that_several_jobs_of_a_batch_carry_cannot_be_waited_for(plane: World) -> None:
     with pytest.raises(Invalid, match="2 jobs of the batch are named 'a'") as caught:
-        batches.submit_many(plane.services, plane.root, [spec("a"), spec("a"), spec("b", depends_on=["a"])])
+        batches.submit_many(plane.context, plane.root, [spec("a"), spec("a"), spec("b", depends_on=["a"])])
     assert (caught.value.field, caught.value.limit) == ("jobs.2.depends_on", 1)
 
 
 def test_one_bad_job_refuses_the_whole_batch(plane: World) -> None:
     before = plane.counts()
     with pytest.raises(NotFound):
-        batches.submit_many(plane.services, plane.root, [spec("a"), spec("b", queue="nowhere")])
+        batches.submit_many(plane.context, plane.root, [spec("a"), spec("b", queue="nowhere")])
     assert plane.counts() == before
 
 
@@ -205,14 +205,14 @@ def test_without_any_cluster_any_gang_may_wait(plane: World) -> None:
 def test_a_retry_is_a_new_job_with_the_same_spec(plane: World) -> None:
     attempt = plane.end(plane.running(name="first", labels={"a": "b"}), Outcome.FAILED, exit_code=3)
     plane.finish(attempt.job_id, JobState.FAILED, "exit code 3")
-    again = jobs.retry(plane.services, plane.root, attempt.job_id)
+    again = jobs.retry(plane.context, plane.root, attempt.job_id)
     assert (again.job.retry_of, again.job.state) == (attempt.job_id, JobState.QUEUED)
     assert (json.loads(again.spec)["labels"], again.attempts) == ({"a": "b"}, 0)
 
 
 def test_a_retried_job_of_a_batch_waits_for_the_same_jobs(plane: World) -> None:
     batch = [spec("fetch"), spec("train", depends_on=["fetch"])]
-    fetch, train = (view.job for view in batches.submit_many(plane.services, plane.root, batch))
-    jobs.cancel(plane.services, plane.root, train.id)
-    again = jobs.retry(plane.services, plane.root, train.id).job
+    fetch, train = (view.job for view in batches.submit_many(plane.context, plane.root, batch))
+    jobs.cancel(plane.context, plane.root, train.id)
+    again = jobs.retry(plane.context, plane.root, train.id).job
     assert (again.depends_on, again.state) == ((fetch.id,), JobState.HELD)

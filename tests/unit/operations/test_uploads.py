@@ -31,16 +31,16 @@ def archive(*entries: tuple[str, bytes], links: tuple[tuple[str, str], ...] = ()
 def accept(plane: World, data: bytes, role: Role = Role.SUBMITTER) -> str:
     who = plane.principal(role, "default")
     sha256 = hashlib.sha256(data).hexdigest()
-    row = uploads.accept(plane.services, who, io.BytesIO(data), sha256=sha256, size_bytes=len(data))
+    row = uploads.accept(plane.context, who, io.BytesIO(data), sha256=sha256, size_bytes=len(data))
     return row.digest
 
 
 def test_an_archive_is_kept_under_its_digest_and_a_job_may_use_it(plane: World) -> None:
     data = archive(("train.py", b"print(1)"))
     digest = accept(plane, data)
-    with plane.services.objects.get(uploads.upload_key(digest)) as kept:
+    with plane.context.objects.get(uploads.upload_key(digest)) as kept:
         assert kept.read() == data
-    assert uploads.get(plane.services, plane.root, digest).size_bytes == len(data)
+    assert uploads.get(plane.context, plane.root, digest).size_bytes == len(data)
     assert plane.submit(working_dir=digest).job.version == 2
 
 
@@ -52,7 +52,7 @@ def test_sending_it_again_changes_nothing(plane: World) -> None:
 
 def test_what_was_never_sent_is_not_found(plane: World) -> None:
     with pytest.raises(NotFound):
-        uploads.get(plane.services, plane.root, f"sha256:{'0' * 64}")
+        uploads.get(plane.context, plane.root, f"sha256:{'0' * 64}")
 
 
 def test_a_viewer_may_not_upload(plane: World) -> None:
@@ -61,9 +61,9 @@ def test_a_viewer_may_not_upload(plane: World) -> None:
 
 
 def test_an_archive_over_the_limit_is_refused(plane: World) -> None:
-    limit_bytes = plane.services.settings.upload_limit_bytes
+    limit_bytes = plane.context.settings.upload_limit_bytes
     with pytest.raises(TooLarge) as caught:
-        uploads.accept(plane.services, plane.root, io.BytesIO(), sha256="0" * 64, size_bytes=limit_bytes + 1)
+        uploads.accept(plane.context, plane.root, io.BytesIO(), sha256="0" * 64, size_bytes=limit_bytes + 1)
     assert (caught.value.value, caught.value.limit) == (limit_bytes + 1, limit_bytes)
 
 
@@ -75,7 +75,7 @@ def test_an_entry_that_leaves_the_archive_is_refused_and_nothing_is_kept(plane: 
     with pytest.raises(Invalid) as caught:
         accept(plane, archive(("fine.py", b""), (name, b"x")))
     assert (caught.value.field, caught.value.value) == ("body", name)
-    assert (plane.counts(), list(plane.services.objects.list(""))) == (before, [])
+    assert (plane.counts(), list(plane.context.objects.list(""))) == (before, [])
 
 
 @pytest.mark.parametrize(

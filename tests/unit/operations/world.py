@@ -16,8 +16,8 @@ from controlplane.domain.ids import AttemptId, ClusterId, JobId, NodeId, Project
 from controlplane.domain.jobs import Job, JobState, ask_id
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations import projects, submission, tokens
+from controlplane.operations.context import Context
 from controlplane.operations.ids import RandomIds
-from controlplane.operations.services import Services
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
 from controlplane.storage.file import FileStore
@@ -56,7 +56,7 @@ class Clock:
 
 @dataclass(slots=True, kw_only=True)
 class World:
-    services: Services
+    context: Context
     clock: Clock
     root: Principal
     """Admin of all projects."""
@@ -65,12 +65,12 @@ class World:
 
     @property
     def store(self) -> Store:
-        return self.services.store
+        return self.context.store
 
     def submit(self, *, who: Principal | None = None, **given: Any) -> JobView:  # noqa: ANN401 - fields of a spec
         spec = JobSpec.model_validate({"name": "train", "entrypoint": "python train.py", **given})
         text = spec.model_dump_json(exclude_unset=True)
-        return submission.submit(self.services, who or self.root, spec, text)
+        return submission.submit(self.context, who or self.root, spec, text)
 
     def principal(self, role: Role, project: str | None = None) -> Principal:
         with self.store.read() as tx:
@@ -83,7 +83,7 @@ class World:
         )
 
     def secret(self, role: Role, project: str | None = None) -> str:
-        return tokens.create(self.services, self.root, name=f"a-{role}", role=role, project=project).secret
+        return tokens.create(self.context, self.root, name=f"a-{role}", role=role, project=project).secret
 
     def cluster(
         self,
@@ -201,7 +201,7 @@ class World:
 
     def counts(self) -> dict[str, int]:
         """Rows per table: what a refused request must not change."""
-        url = self.services.settings.database_url
+        url = self.context.settings.database_url
         engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
         try:
             with engine.connect() as connection:
@@ -232,7 +232,7 @@ def world(folder: Path, url: str, **settings: Any) -> Iterator[World]:  # noqa: 
     """An empty control plane with the project `default` and its queue, over a migrated database."""
     at = Clock()
     store = Store.open(url, now=at)
-    services = Services(
+    context = Context(
         store=store,
         objects=FileStore(folder / "objects"),
         ids=RandomIds(),
@@ -240,9 +240,9 @@ def world(folder: Path, url: str, **settings: Any) -> Iterator[World]:  # noqa: 
         settings=Settings(home=folder, database_url=url, **settings),
     )
     root = Principal(token_id=TokenId("token_root"), name="root", role=Role.ADMIN, project_id=None)
-    projects.create_project(services, root, "default")
+    projects.create_project(context, root, "default")
     try:
-        yield World(services=services, clock=at, root=root)
+        yield World(context=context, clock=at, root=root)
     finally:
         store.close()
 
@@ -252,4 +252,4 @@ def _count(connection: Connection, table: str) -> int:
 
 
 def other_project(plane: World, name: str = "other") -> ProjectId:
-    return projects.create_project(plane.services, plane.root, name).id
+    return projects.create_project(plane.context, plane.root, name).id

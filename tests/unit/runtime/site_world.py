@@ -19,8 +19,8 @@ from controlplane.identity.attempt_tokens import attempt_token
 from controlplane.identity.launch_tokens import launch_token
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations import claims, machines, records, submission
+from controlplane.operations.context import Context
 from controlplane.operations.ids import RandomIds
-from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
 from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
@@ -72,7 +72,7 @@ class Reader:
 
 @dataclass(slots=True)
 class World:
-    services: Services
+    context: Context
     policy: Policy = field(default_factory=Priority)
     now: datetime = START
     reader: Reader = field(default_factory=Reader)
@@ -88,7 +88,7 @@ class World:
             Machine(name=f"n{each}", host=f"h{each}", allocatable=NODE) for each in (1, 2)
         )
         self.loops = Loops(
-            self.services,
+            self.context,
             adapters={"ray": self.reader, "kube": self.kube, "cloud": self.cloud},
             executor=self.executor,
             policy=self.policy,
@@ -96,7 +96,7 @@ class World:
         )
 
     def settle(self) -> None:
-        pool, store = InlinePool(), self.services.store
+        pool, store = InlinePool(), self.context.store
         seen: object = None
         while seen != (seen := store.change_marker()):
             self.loops.scheduling.step()
@@ -118,34 +118,34 @@ class World:
             since=START,
             created_at=START,
         )
-        self.services.store.write(lambda tx: _register(tx, cluster))
+        self.context.store.write(lambda tx: _register(tx, cluster))
         self.settle()
 
     def submit(self, **fields: object) -> JobId:
         spec = JobSpec.model_validate({"name": "work", "entrypoint": "true"} | fields)
-        view = submission.submit(self.services, ADMIN, spec, spec.model_dump_json())
+        view = submission.submit(self.context, ADMIN, spec, spec.model_dump_json())
         self.settle()
         return view.job.id
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             return tx.attempts.of_job(job_id)
 
     def claim(self, claim_id: ClaimId | None) -> Claim:
         assert claim_id is not None
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             claim = tx.claims.get(claim_id)
         assert claim is not None
         return claim
 
     def nodes(self) -> list[Node]:
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             return tx.nodes.present()
 
     def say(self, attempt_id: AttemptId, seq: int, kind: str, **fields: object) -> None:
         record = {"seq": seq, "kind": kind, "at": START.isoformat(), **fields}
         batch = RecordBatch.model_validate({"rank": 0, "records": [record]})
-        records.ingest(self.services, attempt_id, attempt_token(self.services.server_key, attempt_id), batch)
+        records.ingest(self.context, attempt_id, attempt_token(self.context.server_key, attempt_id), batch)
         self.settle()
 
     def hello(self, attempt_id: AttemptId) -> None:
@@ -157,7 +157,7 @@ class World:
         self.say(attempt_id, 2, "exit", code=0, reason="completed", signal=None, final=True, log_bytes=0)
 
     def check_in(self, claim: Claim, machine: str, phase: str = "booting", **fields: object) -> CheckInAnswer:
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             launch = tx.launches.of_claim(claim.id)[-1].id
         said = {
             "claim_id": claim.id,
@@ -165,15 +165,15 @@ class World:
             "machine": machine,
             "host": f"10.0.0.{machine[-1]}",
         }
-        token = launch_token(self.services.server_key, launch)
+        token = launch_token(self.context.server_key, launch)
         return machines.check_in(
-            self.services, token, CheckInRequest.model_validate(said | {"phase": phase} | fields)
+            self.context, token, CheckInRequest.model_validate(said | {"phase": phase} | fields)
         )
 
     def bought(self) -> Claim:
         """A claim whose two machines run and have not spoken yet."""
         self.register("cloud")
-        claim = claims.request(self.services, ADMIN, TWO).claim
+        claim = claims.request(self.context, ADMIN, TWO).claim
         self.settle()
         self.pass_time(30)
         return self.claim(claim.id)
@@ -199,14 +199,14 @@ def opened(tmp_path: Path, database_url: str, policy: Policy, *, rates: str = "U
     settings = replace(Settings.read(here), local_cluster=False, exchange_rates=rates)
     clock: list[World] = []
     store = Store.open(settings.database_url, now=lambda: clock[0].now if clock else START)
-    services = Services(
+    context = Context(
         store=store,
         objects=FileStore(tmp_path / "objects"),
         ids=RandomIds(),
         sealer=Sealer(b"k" * 32),
         settings=settings,
     )
-    set_up(services)
-    clock.append(World(services, policy))
+    set_up(context)
+    clock.append(World(context, policy))
     yield clock[0]
     store.close()

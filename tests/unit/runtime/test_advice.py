@@ -113,7 +113,7 @@ def test_who_never_answers_is_interrupted(world: World) -> None:
 
 
 def _loop(world: World, policy: Moody, *, policy_seconds: float = 60.0) -> SchedulingLoop:
-    store = world.services.store
+    store = world.context.store
     return SchedulingLoop(
         store=store,
         policy=policy,
@@ -125,6 +125,6 @@ def _loop(world: World, policy: Moody, *, policy_seconds: float = 60.0) -> Sched
 
 
 def _problems(world: World) -> list[object]:
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         events = [event for _, event in tx.events.after(None, 1000)[0]]
     return [event.data["problem"] for event in events if event.kind == "policy.failed"]

@@ -29,7 +29,7 @@ def world(tmp_path: Path, database_url: str) -> Iterator[World]:
     with opened(tmp_path, database_url, Fair(), rates="CNY=0.14,USD=1") as made:
         del made.cloud.machine_types["large"]  # costs no more there, and would always be taken
         made.register("cloud")
-        made.services.store.write(_impatient)
+        made.context.store.write(_impatient)
         yield made
 
 
@@ -40,12 +40,12 @@ def _impatient(tx: Tx) -> None:
 
 
 def claims(world: World) -> list[Claim]:
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         return tx.claims.list(None, 100)
 
 
 def why(world: World, job: JobId) -> str:
-    return explain.explain(world.services, ADMIN, job).code
+    return explain.explain(world.context, ADMIN, job).code
 
 
 def bought(world: World) -> tuple[JobId, Claim]:
@@ -118,11 +118,11 @@ def test_a_sold_out_offer_leads_to_the_next_one(world: World) -> None:
 
 
 def test_a_price_that_nobody_verified_buys_nothing(world: World) -> None:
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         offers = tx.offers.list()
     assert offers
     doubtful = [replace(each, is_price_verified=False) for each in offers]
-    world.services.store.write(lambda tx: tx.offers.put(doubtful))
+    world.context.store.write(lambda tx: tx.offers.put(doubtful))
     world.submit(tasks=2, resources={"cpus": 4})
     world.pass_time(120)
     assert claims(world) == []
@@ -134,13 +134,13 @@ def test_nothing_is_bought_where_the_project_may_not_be(world: World) -> None:
             for project in tx.projects.list(None, 10):
                 tx.residencies.put(Subject.PROJECT, project.id, Residency(regions=regions), by="admin")
 
-        world.services.store.write(unit)
+        world.context.store.write(unit)
 
     job = world.submit(tasks=2, resources={"cpus": 4})
     rule(("eu",))
     world.pass_time(120)
     assert claims(world) == []
-    told = explain.explain(world.services, ADMIN, job)
+    told = explain.explain(world.context, ADMIN, job)
     assert (told.code, "may run on regions eu" in told.sentence) == ("residency", True)
     rule(())
     world.pass_time(10)
@@ -158,7 +158,7 @@ def allow(world: World, millionths: int, currency: str = "USD") -> None:
             )
             tx.budgets.put(budget, by="admin")
 
-    world.services.store.write(unit)
+    world.context.store.write(unit)
 
 
 def test_a_budget_that_is_too_small_buys_nothing_and_says_so(world: World) -> None:
@@ -166,7 +166,7 @@ def test_a_budget_that_is_too_small_buys_nothing_and_says_so(world: World) -> No
     job = world.submit(tasks=2, resources={"cpus": 4})
     world.pass_time(120)
     assert claims(world) == []
-    told = explain.explain(world.services, ADMIN, job)
+    told = explain.explain(world.context, ADMIN, job)
     assert told.code == "over_budget"
     assert "USD, and 1.90 are left in the budget of" in told.sentence
 
@@ -180,7 +180,7 @@ def test_what_is_promised_to_one_purchase_is_not_spent_on_the_next(world: World)
     assert claim.queue_id is not None
     assert claim.expected_millionths is not None
     assert 2_000_000 < claim.expected_millionths < 3_000_000
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         (standing,) = budgets.standings(tx)
     assert standing.promised_units + standing.spent_units == claim.expected_millionths * UNITS
     assert standing.spent_units > 0
@@ -198,7 +198,7 @@ def test_a_plan_that_would_overdraw_a_budget_is_refused(world: World) -> None:
     job = world.submit(tasks=2, resources={"cpus": 4})
     world.pass_time(10)
     allow(world, 5_000_000)
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         offer = next(each for each in tx.offers.list() if each.zone == "a")
     provision = Provision(
         ask_id=ask_id(job),
@@ -208,12 +208,12 @@ def test_a_plan_that_would_overdraw_a_budget_is_refused(world: World) -> None:
         cost_millionths=5_000_001,
         sentence="because",
     )
-    lease = world.services.store.write(lambda tx: tx.leases.take("test", "test", 60.0))
+    lease = world.context.store.write(lambda tx: tx.leases.take("test", "test", 60.0))
     assert lease is not None
-    means = Purchasing(ids=world.services.ids, idle=timedelta(seconds=60), on_unverified_prices=False)
+    means = Purchasing(ids=world.context.ids, idle=timedelta(seconds=60), on_unverified_prices=False)
 
     def refused(provision: Provision) -> tuple[PurchaseRefusal, ...]:
-        return world.services.store.write(lambda tx: apply_provisions(tx, lease, [provision], means=means))
+        return world.context.store.write(lambda tx: apply_provisions(tx, lease, [provision], means=means))
 
     (refusal,) = refused(provision)
     assert "5000001" in refusal.why
@@ -228,13 +228,13 @@ def test_a_plan_that_would_overdraw_a_budget_is_refused(world: World) -> None:
 def test_offers_of_several_currencies_are_compared_by_what_they_are_worth(
     world: World, currency: str, price: int, zone: str
 ) -> None:
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         offers = [each for each in tx.offers.list() if each.capacity_type is CapacityType.ON_DEMAND]
         others = [each for each in tx.offers.list() if each not in offers]
     here = [replace(each, price_millionths=500_000, currency="USD") for each in offers if each.zone == "a"]
     there = [replace(each, price_millionths=price, currency=currency) for each in offers if each.zone == "b"]
     dear = [replace(each, price_millionths=10**9, currency="USD") for each in others]
-    world.services.store.write(lambda tx: tx.offers.put([*here, *there, *dear]))
+    world.context.store.write(lambda tx: tx.offers.put([*here, *there, *dear]))
     bought(world)
     (claim,) = claims(world)
     assert claim.zones == (zone,)

@@ -20,8 +20,8 @@ from controlplane.executors.fake import FakeExecutor
 from controlplane.identity.attempt_tokens import attempt_token
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations import claims, clusters, records, submission
+from controlplane.operations.context import Context
 from controlplane.operations.ids import RandomIds
-from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
 from controlplane.runtime.budgets import Budgets
 from controlplane.runtime.claims import ClaimStep
@@ -91,7 +91,7 @@ def _lose(buys: bool) -> BaseException:  # noqa: FBT001 # likewise
 class World:
     """One replica at a time, run by hand; time passes only when a test says so."""
 
-    services: Services
+    context: Context
     now: datetime = START
     executor: FakeExecutor = field(default_factory=FakeExecutor)
     cloud: Perilous = field(init=False)
@@ -106,7 +106,7 @@ class World:
         """Another process takes over; what the last one had claimed is free only when its time is over."""
         self.replicas += 1
         self.loops = Loops(
-            self.services,
+            self.context,
             adapters={"burst": self.cloud},
             executor=self.executor,
             policy=Priority(),
@@ -123,7 +123,7 @@ class World:
                 self.loops.scheduling.step()
             except Crash:
                 self.restart()
-            with self.services.store.read() as tx:
+            with self.context.store.read() as tx:
                 dues = [tx.work.next_due(noun) for noun in self.loops.reconciling]
             is_due = any(due is not None and due <= self.now for due in dues)
 
@@ -139,22 +139,22 @@ class World:
 
     def request(self, **changed: object) -> Claim:
         wanted = replace(TWO, **changed)  # type: ignore[arg-type] # fields of the request
-        claim = claims.request(self.services, ADMIN, wanted).claim
+        claim = claims.request(self.context, ADMIN, wanted).claim
         self.settle()
         return claim
 
     def release(self, claim: Claim) -> None:
-        claims.release(self.services, ADMIN, claim.id)
+        claims.release(self.context, ADMIN, claim.id)
         self.settle()
 
     def claim(self, claim: Claim) -> Claim:
-        return claims.get(self.services, ADMIN, claim.id).claim
+        return claims.get(self.context, ADMIN, claim.id).claim
 
     def claims(self) -> list[Claim]:
-        return [view.claim for view in claims.listed(self.services, ADMIN, after=None, limit=100)]
+        return [view.claim for view in claims.listed(self.context, ADMIN, after=None, limit=100)]
 
     def launches(self, claim: Claim) -> list[tuple[str, str, LaunchOutcome | None]]:
-        found = claims.get(self.services, ADMIN, claim.id).launches
+        found = claims.get(self.context, ADMIN, claim.id).launches
         return [(each.id.removeprefix(f"{claim.id}-"), each.zone, each.outcome) for each in found]
 
     def is_in(self, claim: Claim, state: ClaimState) -> Callable[[], bool]:
@@ -166,7 +166,7 @@ class World:
         return claim
 
     def nodes(self) -> list[Node]:
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             return tx.nodes.present(BURST)
 
     def open_nodes(self) -> int:
@@ -174,12 +174,12 @@ class World:
 
     def submit(self, **fields: object) -> JobId:
         spec = JobSpec.model_validate({"name": "work", "entrypoint": "true"} | fields)
-        view = submission.submit(self.services, ADMIN, spec, spec.model_dump_json())
+        view = submission.submit(self.context, ADMIN, spec, spec.model_dump_json())
         self.settle()
         return view.job.id
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             return tx.attempts.of_job(job_id)
 
     def hello(self, attempt: Attempt) -> None:
@@ -193,12 +193,12 @@ class World:
     def _say(self, attempt: Attempt, seq: int, kind: str, **fields: object) -> None:
         record = {"seq": seq, "kind": kind, "at": START.isoformat(), **fields}
         batch = RecordBatch.model_validate({"rank": 0, "records": [record]})
-        token = attempt_token(self.services.server_key, attempt.id)
-        records.ingest(self.services, attempt.id, token, batch)
+        token = attempt_token(self.context.server_key, attempt.id)
+        records.ingest(self.context, attempt.id, token, batch)
         self.settle()
 
     def events(self) -> list[str]:
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             return [event.kind for _, event in tx.events.after(None, 1000)[0]]
 
 
@@ -208,15 +208,15 @@ def world(tmp_path: Path, database_url: str) -> Iterator[World]:
     settings = replace(Settings.read(here), local_cluster=False)
     clock: list[World] = []
     store = Store.open(settings.database_url, now=lambda: clock[0].now if clock else START)
-    services = Services(
+    context = Context(
         store=store,
         objects=FileStore(tmp_path / "objects"),
         ids=RandomIds(),
         sealer=Sealer(b"k" * 32),
         settings=settings,
     )
-    set_up(services)
-    clock.append(World(services))
+    set_up(context)
+    clock.append(World(context))
     store.write(_register)
     clock[0].settle()
     yield clock[0]
@@ -295,8 +295,8 @@ def test_a_replica_that_was_taken_over_buys_nothing(world: World) -> None:
     claim = world.request()
     world.cloud.is_unreachable = False
     world.now += timedelta(seconds=30)
-    asleep = ClaimStep(world.services, {"burst": world.cloud}, Budgets(calls_per_second=5, burst=20))
-    items = world.services.store.write(lambda tx: tx.work.claim("claim", "asleep", 1, 120))
+    asleep = ClaimStep(world.context, {"burst": world.cloud}, Budgets(calls_per_second=5, burst=20))
+    items = world.context.store.write(lambda tx: tx.work.claim("claim", "asleep", 1, 120))
     turns = asleep.begin(items, [])
     assert [turn.lane for turn in turns] == [BURST]
     world.until(world.is_in(claim, ClaimState.READY))
@@ -323,7 +323,7 @@ def test_a_release_that_is_taken_back_opens_the_nodes_again(world: World) -> Non
     (attempt,) = world.attempts(world.submit())
     world.hello(attempt)
     world.release(claim)
-    claims.keep(world.services, ADMIN, claim.id)
+    claims.keep(world.context, ADMIN, claim.id)
     world.settle()
     assert (world.claim(claim).state, world.open_nodes()) == (ClaimState.READY, 2)
 
@@ -392,7 +392,7 @@ def test_a_claim_that_is_released_while_its_launch_is_open_leaves_nothing(world:
 
 def test_a_drained_cluster_releases_its_claims(world: World) -> None:
     claim = world.ready()
-    clusters.drain(world.services, ADMIN, "burst")
+    clusters.drain(world.context, ADMIN, "burst")
     world.until(world.is_in(claim, ClaimState.GONE))
     assert world.cloud.machines == ()
 
@@ -415,7 +415,7 @@ def test_a_machine_that_nobody_claims_is_told_of_and_ended(world: World) -> None
     assert world.open_nodes() == 2
     world.until(lambda: len(world.cloud.machines) == 2)
     world.pass_time(120)
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         assert tx.orphans.of_cluster(BURST) == []
     assert world.events().count("machine.orphaned") == 1
     assert world.claim(claim).state is ClaimState.READY
@@ -444,7 +444,7 @@ def test_words_about_claims_that_cannot_be_kept_are_refused(world: World) -> Non
     claim = world.request()
     world.release(claim)
     with pytest.raises(Conflict, match="is terminating"):
-        claims.keep(world.services, ADMIN, claim.id)
-    clusters.drain(world.services, ADMIN, "burst")
+        claims.keep(world.context, ADMIN, claim.id)
+    clusters.drain(world.context, ADMIN, "burst")
     with pytest.raises(Conflict, match="is being left"):
         world.request()

@@ -81,7 +81,7 @@ class Site:
     def restart(self) -> None:
         self.replicas += 1
         self.loop = ReconcileLoop(
-            Noun(name="copy", step=CopyStep(self.plane.services), threads=1),
+            Noun(name="copy", step=CopyStep(self.plane.context), threads=1),
             store=self.plane.store,
             bell=Bell(self.plane.store.change_marker),
             holder=f"replica-{self.replicas}",
@@ -89,10 +89,10 @@ class Site:
 
     def request(self, source: str, target: str, **fields: Fields) -> Copy:
         wanted = CopyCreate(project="default", source=source, target=target, **fields)
-        return copies.request(self.plane.services, self.plane.root, wanted).copy
+        return copies.request(self.plane.context, self.plane.root, wanted).copy
 
     def view(self, copy: Copy) -> CopyView:
-        return copies.get(self.plane.services, self.plane.root, copy.id)
+        return copies.get(self.plane.context, self.plane.root, copy.id)
 
     def run(self, copy: Copy) -> Copy:
         """Until it is over; a replica that dies is followed by another, once its claim has run out."""
@@ -118,9 +118,9 @@ def site(tmp_path: Path, database_url: str) -> Iterator[Site]:
             del kind, folder
             return stores[place.bucket]
 
-        plane.services = replace(plane.services, object_stores=opens)
+        plane.context = replace(plane.context, object_stores=opens)
         for bucket in ("from", "into"):
-            object_stores.add(plane.services, plane.root, StoreCreate(name=bucket, uri=f"s3://{bucket}"))
+            object_stores.add(plane.context, plane.root, StoreCreate(name=bucket, uri=f"s3://{bucket}"))
         site = Site(plane=plane, source=source, target=target)
         site.restart()
         yield site
@@ -262,7 +262,7 @@ def test_a_cancelled_copy_leaves_no_upload(site: Site) -> None:
     copy = site.request("s3://from/model", "s3://into/model")
     with pytest.raises(Crash):
         site.loop.drain(InlinePool())
-    copies.cancel(site.plane.services, site.plane.root, copy.id)
+    copies.cancel(site.plane.context, site.plane.root, copy.id)
     site.restart()
     site.plane.clock.pass_seconds(130)
 
@@ -330,13 +330,13 @@ def test_another_projects_copy_is_not_there(site: Site) -> None:
     stranger = site.plane.principal(Role.SUBMITTER, "other")
     for call in (copies.get, copies.cancel):
         with pytest.raises(NotFound):
-            call(site.plane.services, stranger, copy.id)
-    assert copies.listed(site.plane.services, stranger, before=None, limit=10) == []
+            call(site.plane.context, stranger, copy.id)
+    assert copies.listed(site.plane.context, stranger, before=None, limit=10) == []
 
 
 def test_a_viewer_may_look_and_not_copy(site: Site) -> None:
     viewer = site.plane.principal(Role.VIEWER, "default")
     copy = site.request("s3://from/a", "s3://into/b")
-    assert copies.get(site.plane.services, viewer, copy.id).copy.id == copy.id
+    assert copies.get(site.plane.context, viewer, copy.id).copy.id == copy.id
     with pytest.raises(Forbidden):
-        copies.cancel(site.plane.services, viewer, copy.id)
+        copies.cancel(site.plane.context, viewer, copy.id)

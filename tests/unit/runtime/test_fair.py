@@ -18,8 +18,8 @@ from controlplane.executors.fake import FakeExecutor
 from controlplane.identity.attempt_tokens import attempt_token
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations import explain, jobs, projects, records, submission
+from controlplane.operations.context import Context
 from controlplane.operations.ids import RandomIds
-from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
 from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
@@ -50,18 +50,18 @@ class Lab:
 
 @dataclass(slots=True)
 class World:
-    services: Services
+    context: Context
     executor: FakeExecutor = field(default_factory=FakeExecutor)
     now: datetime = START
     loops: Loops = field(init=False)
 
     def __post_init__(self) -> None:
         self.loops = Loops(
-            self.services, adapters={"ray": Lab()}, executor=self.executor, policy=Fair(), holder="me"
+            self.context, adapters={"ray": Lab()}, executor=self.executor, policy=Fair(), holder="me"
         )
 
     def settle(self) -> None:
-        pool, store = InlinePool(), self.services.store
+        pool, store = InlinePool(), self.context.store
         seen: object = None
         while seen != (seen := store.change_marker()):
             self.loops.scheduling.step()
@@ -73,13 +73,13 @@ class World:
         self.settle()
 
     def queue(self, name: str) -> QueueId:
-        return projects.create_queue(self.services, ADMIN, project="default", name=name).queue.id
+        return projects.create_queue(self.context, ADMIN, project="default", name=name).queue.id
 
     def quota(self, queue: QueueId | str, *, cohort: str | None, gpus: int, is_cohort: bool = False) -> None:
         limits = (Quota(cell=GPU, nominal=1000 * gpus),) if not is_cohort else ()
         parent = QueueId(cohort) if cohort is not None else None
         node = Queue(id=QueueId(queue), name=str(queue), parent_id=parent, quotas=limits)
-        self.services.store.write(
+        self.context.store.write(
             lambda tx: tx.quotas.put(QuotaNode(queue=node, is_cohort=is_cohort), by="admin")
         )
 
@@ -89,32 +89,32 @@ class World:
             | {"resources": {"cpus": 1, "gpus": gpus}}
             | fields
         )
-        view = submission.submit(self.services, ADMIN, spec, spec.model_dump_json())
+        view = submission.submit(self.context, ADMIN, spec, spec.model_dump_json())
         self.settle()
         return view.job.id
 
     def job(self, job_id: JobId) -> Job:
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             job = tx.jobs.get(job_id)
         assert job is not None
         return job
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             return tx.attempts.of_job(job_id)
 
     def why(self, job_id: JobId) -> str:
-        return explain.explain(self.services, ADMIN, job_id).code
+        return explain.explain(self.context, ADMIN, job_id).code
 
     def nodes(self, attempt: Attempt) -> list[str]:
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             return sorted(seat.node_id for seat in tx.attempts.seats(attempt.id))
 
     def say(self, attempt_id: AttemptId, seq: int, kind: str, **fields: object) -> None:
         batch = RecordBatch.model_validate(
             {"rank": 0, "records": [{"seq": seq, "kind": kind, "at": START.isoformat(), **fields}]}
         )
-        records.ingest(self.services, attempt_id, attempt_token(self.services.server_key, attempt_id), batch)
+        records.ingest(self.context, attempt_id, attempt_token(self.context.server_key, attempt_id), batch)
         self.settle()
 
     def run(self, job_id: JobId) -> Attempt:
@@ -138,15 +138,15 @@ def world(tmp_path: Path, database_url: str) -> Iterator[World]:
     settings = replace(Settings.read(here), local_cluster=False)
     clock: list[World] = []
     store = Store.open(settings.database_url, now=lambda: clock[0].now if clock else START)
-    services = Services(
+    context = Context(
         store=store,
         objects=FileStore(tmp_path / "objects"),
         ids=RandomIds(),
         sealer=Sealer(b"k" * 32),
         settings=settings,
     )
-    set_up(services)
-    clock.append(World(services))
+    set_up(context)
+    clock.append(World(context))
     store.write(_register)
     clock[0].settle()
     yield clock[0]
@@ -200,7 +200,7 @@ def test_the_owner_takes_its_quota_back_on_exactly_the_promised_seats(shared: Wo
     assert shared.nodes(heir) == shared.nodes(stopped)
     assert shared.attempts(victim)[0].outcome is Outcome.PREEMPTED
     assert shared.job(victim).state is JobState.QUEUED
-    with shared.services.store.read() as tx:
+    with shared.context.store.read() as tx:
         assert tx.memories.nominations() == []
 
     shared.run(owner)
@@ -233,7 +233,7 @@ def test_a_young_attempt_is_left_alone_until_its_time_is_over(shared: World) -> 
     shared.run(job)
     owner = shared.submit("green", tasks=2)
     assert shared.attempts(job)[0].state is AttemptState.RUNNING
-    shared.pass_time(shared.services.settings.min_runtime_seconds + 1)
+    shared.pass_time(shared.context.settings.min_runtime_seconds + 1)
     assert shared.attempts(job)[0].state is AttemptState.STOPPING
     assert shared.why(owner) == "waiting_for_seats"
 
@@ -243,7 +243,7 @@ def test_a_promise_lapses_when_its_heir_is_cancelled(shared: World) -> None:
     shared.run(job)
     shared.pass_time(62)
     owner = shared.submit("green", tasks=2)
-    jobs.cancel(shared.services, ADMIN, owner)
+    jobs.cancel(shared.context, ADMIN, owner)
     shared.settle()
     shared.stop(shared.attempts(job)[0])
     assert shared.attempts(job)[-1].number == 2

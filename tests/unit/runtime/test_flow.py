@@ -18,8 +18,8 @@ from controlplane.executors.fake import FakeExecutor, Vice
 from controlplane.identity.attempt_tokens import attempt_token
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations import jobs, records, submission
+from controlplane.operations.context import Context
 from controlplane.operations.ids import RandomIds
-from controlplane.operations.services import Services
 from controlplane.operations.setting_up import set_up
 from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
@@ -55,14 +55,14 @@ class Lab:
 class World:
     """One replica of every role, run by hand; time passes only when a test says so."""
 
-    services: Services
+    context: Context
     lab: Lab = field(default_factory=Lab)
     executor: FakeExecutor = field(default_factory=FakeExecutor)
     now: datetime = START
 
     def __post_init__(self) -> None:
         self.loops = Loops(
-            self.services,
+            self.context,
             adapters={"ray": self.lab},
             executor=self.executor,
             policy=Priority(),
@@ -73,7 +73,7 @@ class World:
 
     def settle(self) -> None:
         """Runs every loop until nothing is due."""
-        pool, store = InlinePool(), self.services.store
+        pool, store = InlinePool(), self.context.store
         seen: object = None
         while seen != (seen := store.change_marker()):
             self.loops.scheduling.step()
@@ -86,18 +86,18 @@ class World:
 
     def submit(self, **fields: object) -> JobId:
         spec = JobSpec.model_validate({"name": "work", "entrypoint": "true"} | fields)
-        view = submission.submit(self.services, ADMIN, spec, spec.model_dump_json())
+        view = submission.submit(self.context, ADMIN, spec, spec.model_dump_json())
         self.settle()
         return view.job.id
 
     def job(self, job_id: JobId) -> Job:
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             job = tx.jobs.get(job_id)
         assert job is not None
         return job
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
-        with self.services.store.read() as tx:
+        with self.context.store.read() as tx:
             return tx.attempts.of_job(job_id)
 
     def say(self, attempt_id: AttemptId, seq: int, kind: str, **fields: object) -> None:
@@ -108,8 +108,8 @@ class World:
         """Says it, and nobody looks at it yet."""
         record = {"seq": seq, "kind": kind, "at": START.isoformat(), **fields}
         batch = RecordBatch.model_validate({"rank": 0, "records": [record]})
-        token = attempt_token(self.services.server_key, attempt_id)
-        records.ingest(self.services, attempt_id, token, batch)
+        token = attempt_token(self.context.server_key, attempt_id)
+        records.ingest(self.context, attempt_id, token, batch)
 
     def hello(self, attempt_id: AttemptId) -> None:
         self.executor.phases[attempt_id] = Phase.RUNNING
@@ -126,15 +126,15 @@ def world(tmp_path: Path, database_url: str) -> Iterator[World]:
     settings = replace(Settings.read(here), local_cluster=False)
     clock: list[World] = []
     store = Store.open(settings.database_url, now=lambda: clock[0].now if clock else START)
-    services = Services(
+    context = Context(
         store=store,
         objects=FileStore(tmp_path / "objects"),
         ids=RandomIds(),
         sealer=Sealer(b"k" * 32),
         settings=settings,
     )
-    set_up(services)
-    clock.append(World(services))
+    set_up(context)
+    clock.append(World(context))
     store.write(_register)
     clock[0].settle()
     yield clock[0]
@@ -193,7 +193,7 @@ def test_an_unreachable_cluster_takes_nothing_new_and_keeps_what_runs(world: Wor
     world.lab.is_cut_off = world.executor.is_cut_off = True
     for _ in range(9):
         world.pass_time(5)
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         lab = tx.clusters.get(ClusterId("cluster_lab"))
     assert lab is not None
     assert lab.state is ClusterState.UNREACHABLE
@@ -218,7 +218,7 @@ def test_a_cancelled_job_holds_its_seats_until_its_code_has_ended(world: World) 
     waiting = world.submit(tasks=2, resources={"cpus": 2.0, "gpus": 2.0})
     (attempt,) = world.attempts(job_id)
     world.hello(attempt.id)
-    jobs.cancel(world.services, ADMIN, job_id)
+    jobs.cancel(world.context, ADMIN, job_id)
     world.settle()
     assert (world.executor.stops, world.job(waiting).state) == ([attempt.id], JobState.QUEUED)
     world.exit(attempt.id, 143, "stopped")
@@ -243,21 +243,21 @@ def test_last_words_that_come_between_the_look_and_the_commit_decide(
         return look(executor, endpoint, ids, deadline=deadline)
 
     monkeypatch.setattr(FakeExecutor, "observe", ends_meanwhile)
-    jobs.cancel(world.services, ADMIN, job_id)
+    jobs.cancel(world.context, ADMIN, job_id)
     world.settle()
     assert [each.outcome for each in world.attempts(job_id)] == [Outcome.SUCCEEDED]
     assert world.job(job_id).state is JobState.SUCCEEDED
 
 
 def test_what_comes_while_a_leader_reads_is_not_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, read = world.services.store, world.services.store.read
+    store, read = world.context.store, world.context.store.read
     spec = JobSpec(name="meanwhile", entrypoint="true")
     came: list[JobId] = []
 
     def read_after_a_submit() -> AbstractContextManager[Tx]:
         with monkeypatch.context() as as_before:
             as_before.setattr(store, "read", read)
-            came.append(submission.submit(world.services, ADMIN, spec, spec.model_dump_json()).job.id)
+            came.append(submission.submit(world.context, ADMIN, spec, spec.model_dump_json()).job.id)
         return read()
 
     world.loops.scheduling._leading = None
@@ -290,7 +290,7 @@ def test_a_retried_failure_waits_for_its_back_off(world: World) -> None:
 
 
 def test_few_start_at_once_and_the_next_begins_as_soon_as_one_is_over(world: World) -> None:
-    limit = world.services.settings.starts_in_flight
+    limit = world.context.settings.starts_in_flight
     job_ids = [world.submit(resources={"cpus": 0.25}) for _ in range(limit + 2)]
     first = world.attempts(job_ids[0])[0]
     assert len(world.executor.starts) == limit
@@ -306,7 +306,7 @@ def test_the_sweep_wakes_what_nobody_will_look_at(world: World) -> None:
     job_id = world.submit()
     (attempt,) = world.attempts(job_id)
     world.hello(attempt.id)
-    world.services.store.write(lambda tx: _forget(tx, attempt.id))
+    world.context.store.write(lambda tx: _forget(tx, attempt.id))
     world.executor.phases[attempt.id] = Phase.EXITED
     world.executor.exit_codes[attempt.id] = 0
     world.pass_time(60)

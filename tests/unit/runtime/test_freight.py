@@ -23,12 +23,12 @@ __all__ = ["world"]
 def stores(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`old`, where the job's checkpoints are to go, and `new`, which is near the cluster."""
     top = tmp_path_factory.mktemp("stores")
-    world.services = replace(world.services, object_stores=open_store)
+    world.context = replace(world.context, object_stores=open_store)
     world.__post_init__()
     for name, near in (("old", []), ("new", ["lab"])):
         folder = top / name
         folder.mkdir(parents=True)
-        object_stores.add(world.services, ADMIN, StoreCreate(name=name, uri=folder.as_uri(), near=near))
+        object_stores.add(world.context, ADMIN, StoreCreate(name=name, uri=folder.as_uri(), near=near))
     return top
 
 
@@ -64,7 +64,7 @@ def test_nothing_starts_before_the_newest_checkpoint_has_come(world: World, stor
     settle_without_copies(world)
     second = world.attempts(job)[1]
     assert (second.state, second.id in world.executor.orders) == (AttemptState.PLACED, False)
-    waits = explain.explain(world.services, ADMIN, job).sentence
+    waits = explain.explain(world.context, ADMIN, job).sentence
     assert waits.endswith(f"waits for its checkpoint, which is copied to {stores.as_uri()}/new/run/7")
 
     world.settle()
@@ -87,7 +87,7 @@ def test_a_checkpoint_that_cannot_be_brought_ends_the_attempt_and_says_why(
 
 def test_what_may_not_be_near_the_cluster_stays_where_it_is(world: World, stores: Path) -> None:
     at_home = Residency(regions=("eu-central-1",))
-    residency.put(world.services, ADMIN, Subject.DATA, "old", at_home)
+    residency.put(world.context, ADMIN, Subject.DATA, "old", at_home)
     job = attempt_after_a_checkpoint(world, stores)
     world.pass_time(10)
     order = order_of(world, job, 2)
@@ -99,7 +99,7 @@ def test_what_may_not_be_near_the_cluster_stays_where_it_is(world: World, stores
 def test_a_cluster_has_one_store_near_it(world: World, stores: Path) -> None:
     def add(cluster: str) -> None:
         wanted = StoreCreate(name="third", uri=f"{stores.as_uri()}/third", near=[cluster])
-        object_stores.add(world.services, ADMIN, wanted)
+        object_stores.add(world.context, ADMIN, wanted)
 
     with pytest.raises(Conflict, match="store 'new' is near cluster 'lab'"):
         add("lab")
@@ -109,7 +109,7 @@ def test_a_cluster_has_one_store_near_it(world: World, stores: Path) -> None:
 
 def settle_without_copies(world: World) -> None:
     pool, seen = InlinePool(), None
-    while seen != (seen := world.services.store.change_marker()):
+    while seen != (seen := world.context.store.change_marker()):
         world.loops.scheduling.step()
         for name, loop in world.loops.reconciling.items():
             if name != "copy":

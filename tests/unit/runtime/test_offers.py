@@ -13,7 +13,7 @@ SPOT = ("small", "a", CapacityType.SPOT)
 
 
 def offers(world: World) -> list[KnownOffer]:
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         return tx.offers.list(BURST)
 
 
@@ -22,12 +22,12 @@ def offer(world: World) -> KnownOffer:
 
 
 def asked(world: World) -> OfferList:
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         return tx.offers.asked(BURST)
 
 
 def refresh(world: World) -> None:
-    clusters.refresh_offers(world.services, ADMIN, "burst")
+    clusters.refresh_offers(world.context, ADMIN, "burst")
     world.settle()
 
 
@@ -107,7 +107,7 @@ def test_a_launch_that_its_claim_gave_up_says_nothing_of_stock(world: World) -> 
 
 def test_a_cluster_that_is_left_sells_nothing(world: World) -> None:
     refresh(world)
-    clusters.detach(world.services, ADMIN, "burst")
+    clusters.detach(world.context, ADMIN, "burst")
     world.pass_time(700)
     assert offers(world) == []
     assert world.events()[-1] == "offers.changed"

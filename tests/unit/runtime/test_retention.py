@@ -24,7 +24,7 @@ def loop_of(plane: World, rests: list[float]) -> RetentionLoop:
     ticks = iter(range(10_000))
     bell = Bell(plane.store.change_marker)
     return RetentionLoop(
-        plane.services, bell=bell, holder="me", pause=rests.append, clock=lambda: float(next(ticks))
+        plane.context, bell=bell, holder="me", pause=rests.append, clock=lambda: float(next(ticks))
     )
 
 
@@ -35,7 +35,7 @@ def test_a_round_archives_what_is_old_and_rests_as_long_as_each_step_took(plane:
 
     loop_of(plane, rests).round()
 
-    assert len(list(plane.services.objects.list("archive/jobs/"))) == 1
+    assert len(list(plane.context.objects.list("archive/jobs/"))) == 1
     assert rests
     assert set(rests) == {1.0}
     with plane.store.read() as tx:
@@ -49,7 +49,7 @@ def test_a_round_is_left_to_the_replica_that_is_at_it(plane: World) -> None:
 
     loop_of(plane, []).round()
 
-    assert list(plane.services.objects.list("archive/jobs/")) == []
+    assert list(plane.context.objects.list("archive/jobs/")) == []
 
 
 def test_a_round_forgets_what_was_decided_about_asks_that_are_over(plane: World) -> None:

@@ -51,7 +51,7 @@ def test_what_was_built_for_an_attempt_goes_with_it(world: World) -> None:
 
     assert world.claim(attempt.claim_id).state is ClaimState.GONE
     assert world.kube.members.machines == ()
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         assert tx.sites.many([world.claim(attempt.claim_id).id]) == {}
     assert [node.foreign for node in world.nodes()] == [Amounts(), Amounts()]
 
@@ -180,7 +180,7 @@ def test_a_claim_whose_head_is_gone_ends_with_all_that_ran_there(world: World) -
 def test_a_head_of_a_launch_that_is_rolled_back_is_not_the_head_of_the_next(world: World) -> None:
     world.register("cloud")
     world.cloud.partial = 1
-    claim = claims.request(world.services, ADMIN, replace(TWO, zones=("a", "b"))).claim
+    claim = claims.request(world.context, ADMIN, replace(TWO, zones=("a", "b"))).claim
     world.cloud.lost_answers = 1
     world.settle()
     head = world.check_in(claim, "m-0001")
@@ -202,18 +202,18 @@ def test_a_machine_that_never_speaks_is_given_back_and_bought_anew(world: World)
 
 def test_a_machine_of_a_claim_that_is_over_is_told_to_end(world: World) -> None:
     claim = world.formed()
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         cluster, site = tx.clusters.get(claim.cluster_id), tx.sites.get(claim.id)
     assert cluster is not None
     assert site is not None
-    assert endpoints.site_endpoint(world.services, cluster, site) is not None
-    claims.release(world.services, ADMIN, claim.id)
+    assert endpoints.site_endpoint(world.context, cluster, site) is not None
+    claims.release(world.context, ADMIN, claim.id)
     world.pass_time(120)
-    assert endpoints.site_endpoint(world.services, cluster, site) is None  # whoever read it before it ended
+    assert endpoints.site_endpoint(world.context, cluster, site) is None  # whoever read it before it ended
     with pytest.raises(Gone):
         world.check_in(claim, "m-0001", "up")
     assert world.nodes() == []
-    with world.services.store.read() as tx:
+    with world.context.store.read() as tx:
         assert tx.sites.get(claim.id) is None
 
 
@@ -221,8 +221,8 @@ def test_a_strangers_token_opens_nothing(world: World) -> None:
     claim = world.bought()
     said = {"claim_id": claim.id, "launch_id": f"{claim.id}-g1-l1", "machine": "m-0001", "host": "10.0.0.1"}
     with pytest.raises(Unauthenticated):
-        machines.check_in(world.services, "cdl_00", CheckInRequest.model_validate(said | {"phase": "up"}))
-    with world.services.store.read() as tx:
+        machines.check_in(world.context, "cdl_00", CheckInRequest.model_validate(said | {"phase": "up"}))
+    with world.context.store.read() as tx:
         assert tx.sites.get(claim.id) is None
 
 
@@ -242,7 +242,7 @@ def test_a_silent_site_takes_no_new_tasks_and_loses_none(world: World) -> None:
 
 def test_scheduling_goes_on_while_the_machines_of_a_detached_cluster_end(world: World) -> None:
     world.formed()
-    clusters.detach(world.services, ADMIN, "cloud")
+    clusters.detach(world.context, ADMIN, "cloud")
     world.pass_time(40)
     world.register("kube")
     assert len(world.attempts(world.submit())) == 1

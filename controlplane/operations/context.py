@@ -1,4 +1,4 @@
-"""Services: all that a use case may reach, handed over as one value."""
+"""Context: all that a use case may reach, handed over as one value."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ class OpensStores(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
+class Context:
     """Built once per process, shared by threads."""
 
     store: Store
