@@ -19,3 +19,5 @@ TokenId = NewType("TokenId", str)
 SecretId = NewType("SecretId", str)
 ClassId = NewType("ClassId", str)
 """An equivalence class of asks: same queue, amounts, task count and constraints, so same answer from a policy."""
+ServiceId = NewType("ServiceId", str)
+RevisionId = NewType("RevisionId", str)
