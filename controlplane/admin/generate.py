@@ -16,10 +16,11 @@ from controlplane.domain.jobs import JOB
 from controlplane.domain.leases import LEASE
 from controlplane.domain.lifecycles import BIRTH
 from controlplane.domain.models import MODEL_VERSION
+from controlplane.domain.revisions import REVISION
 
 DOCS: Final = Path("docs")
 LIFECYCLES: Final = {
-    each.noun: each.pairs() for each in (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE, MODEL_VERSION)
+    each.noun: each.pairs() for each in (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE, MODEL_VERSION, REVISION)
 }
 
 

@@ -27,6 +27,9 @@ class Backend:
     ca_pem: str | None = None
     """The only authority that vouches for it; None on loopback, where it speaks plain HTTP."""
 
+    server_name: str | None = None
+    """The name in its certificate, since the url has a bare address; None on loopback."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionRoute:

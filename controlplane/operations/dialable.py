@@ -33,7 +33,7 @@ def check_url(settings: Settings, url: str, *, field: str = "url", is_far: bool 
         return
     if _is_this_server(settings, parts):
         raise Invalid("is the address of this server itself", field=field, value=url)
-    if is_own_machine(host) and not _may_be_here(settings):
+    if is_own_machine(host) and not may_dial_itself(settings):
         raise Invalid(
             "points at the server's own machine, which others would reach through it; "
             "CROSSDOCK_ALLOW_LOOPBACK_CLUSTERS=true permits that",
@@ -49,7 +49,7 @@ def check_setting(settings: Settings, name: str, value: str) -> None:
             host = urlsplit(url).hostname or ""
         except ValueError as error:
             raise Invalid(f"is not an address: {error}", field=f"settings.{name}", value=value) from error
-        if is_metadata(host) or (is_own_machine(host) and not _may_be_here(settings)):
+        if is_metadata(host) or (is_own_machine(host) and not may_dial_itself(settings)):
             raise Invalid(
                 "names an address of a metadata service or of the server's own machine",
                 field=f"settings.{name}",
@@ -57,7 +57,8 @@ def check_setting(settings: Settings, name: str, value: str) -> None:
             )
 
 
-def _may_be_here(settings: Settings) -> bool:
+def may_dial_itself(settings: Settings) -> bool:
+    """Whether what a user names may be on the server's own machine."""
     return settings.is_for_this_machine or settings.allow_loopback_clusters
 
 

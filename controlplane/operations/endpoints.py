@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from cloud_adapters.base import ClusterRef
-from controlplane.domain.clusters import Cluster, Endpoint, Route
+from controlplane.domain.clusters import DIRECT, Cluster, Endpoint, Route
 from controlplane.domain.ids import SecretId
 from controlplane.domain.sites import Site
 from controlplane.operations.agents import VIA, route_of
@@ -88,6 +88,12 @@ def end_site(tx: Tx, site: Site) -> None:
 def site_secret(context: Context, tx: Tx, site: Site) -> dict[str, Any]:  # JSON, as it was sealed
     opened = unsealed(context, tx, site.secret_id)
     return dict(json.loads(opened)) if opened is not None else {}
+
+
+def site_route(context: Context, tx: Tx, site: Site) -> Route:
+    """How whatever is beside its head is dialled."""
+    secret = site_secret(context, tx, site)
+    return _route(secret["route"]) if secret else DIRECT
 
 
 def seal(context: Context, tx: Tx, text: str, *, secret_id: SecretId | None = None) -> SecretId:

@@ -19,6 +19,7 @@ from controlplane.domain.copies import replace
 from controlplane.domain.errors import Gone, Invalid, NotFound, Unauthenticated
 from controlplane.domain.events import Event
 from controlplane.domain.ids import AttemptId
+from controlplane.domain.services import Announcement
 from controlplane.identity import attempt_tokens
 from controlplane.operations.context import Context
 from controlplane.operations.specs import grace_seconds
@@ -27,6 +28,7 @@ from controlplane.wire.protocol import (
     FACTS,
     MAX_LOG_BYTES,
     Checkpoint,
+    Endpoint,
     Exit,
     Fact,
     Hello,
@@ -153,6 +155,8 @@ def _keep_fact(tx: Tx, attempt: Attempt, rank: int, said: Said, row: RankRow) ->
             _keep_checkpoint(tx, attempt, rank, said, checkpoint)
         case Progress(fraction=fraction, message=message):
             return replace(row, progress=fraction, progress_message=message or None)
+        case Endpoint() as endpoint:
+            _keep_endpoint(tx, attempt, endpoint)
         case Exit(code=code, reason=reason, final=final):
             if final and rank != COORDINATOR:
                 whole = tx.records.rank(attempt.id, COORDINATOR)
@@ -196,6 +200,24 @@ def _keep_checkpoint(tx: Tx, attempt: Attempt, rank: int, said: Said, checkpoint
             data={"rank": rank, "step": checkpoint.step, "uri": checkpoint.uri},
         )
     )
+
+
+def _keep_endpoint(tx: Tx, attempt: Attempt, endpoint: Endpoint) -> None:
+    """Of a replica; nobody asks other jobs, wherever they listen."""
+    service_id = tx.replicas.services_of([attempt.job_id]).get(attempt.job_id)
+    if service_id is None:
+        return
+    tx.replicas.announce(
+        Announcement(
+            attempt_id=attempt.id,
+            url=endpoint.url,
+            grpc=endpoint.grpc,
+            is_ready=endpoint.ready,
+            at=tx.now,
+            ready_at=tx.now if endpoint.ready else None,
+        )
+    )
+    tx.work.poke("service", service_id)
 
 
 def _metric(attempt: Attempt, rank: int, said: Said, metric: Metric) -> MetricRow:

@@ -25,6 +25,9 @@ BATCH: Final = 200
 """Jobs of one transaction."""
 
 EVENTS_BATCH: Final = 1000
+LOADS_KEPT: Final = timedelta(hours=2)
+"""Longer than anybody looks back: what gateways see now decides about replicas and releases."""
+
 FORMAT: Final = 1
 """Of the archive's lines; see docs/retention.md."""
 
@@ -73,6 +76,7 @@ def prune(context: Context, lease: Lease) -> int:
             tx.retention.prune_events(tx.now - timedelta(days=event_days), EVENTS_BATCH)
             + tx.retention.prune_leases(tx.now - timedelta(days=days))
             + tx.retention.prune_nodes(tx.now - timedelta(days=days), BATCH)
+            + tx.loads.prune(tx.now - LOADS_KEPT)
         )
 
     return context.store.write(unit)

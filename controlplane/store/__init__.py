@@ -1,6 +1,8 @@
 """The only part that speaks SQL: rows in, domain objects out."""
 
 from controlplane.store.new_jobs import NewJob, NewRows, rows_of
+from controlplane.store.replicas import ReadyReplica
+from controlplane.store.revisions import OpenRevision
 from controlplane.store.store import Store
 from controlplane.store.strays import StrayPlace
 from controlplane.store.tx import Tx
@@ -37,9 +39,11 @@ __all__ = [
     "NewRows",
     "NumberedMetric",
     "OldJob",
+    "OpenRevision",
     "QueuedRows",
     "QuotaNode",
     "RankRow",
+    "ReadyReplica",
     "ReasonRow",
     "Remembered",
     "Reporter",

@@ -19,6 +19,7 @@ from controlplane.store.idempotency import Idempotency
 from controlplane.store.jobs import Jobs
 from controlplane.store.leases import Leases
 from controlplane.store.links import Link
+from controlplane.store.loads import Loads
 from controlplane.store.memories import Memories
 from controlplane.store.model_versions import ModelVersions
 from controlplane.store.models import Models
@@ -30,8 +31,11 @@ from controlplane.store.quotas import Quotas
 from controlplane.store.reasons import Reasons
 from controlplane.store.records import Records
 from controlplane.store.repairs import Repairs
+from controlplane.store.replicas import Replicas
 from controlplane.store.residencies import Residencies
 from controlplane.store.retention import Retention
+from controlplane.store.revisions import Revisions
+from controlplane.store.services import Services
 from controlplane.store.signing_keys import SigningKeys
 from controlplane.store.sites import Sites
 from controlplane.store.strays import Strays
@@ -140,6 +144,22 @@ class Tx:
     @property
     def model_versions(self) -> ModelVersions:
         return ModelVersions(self._link)
+
+    @property
+    def services(self) -> Services:
+        return Services(self._link)
+
+    @property
+    def revisions(self) -> Revisions:
+        return Revisions(self._link)
+
+    @property
+    def replicas(self) -> Replicas:
+        return Replicas(self._link)
+
+    @property
+    def loads(self) -> Loads:
+        return Loads(self._link)
 
     @property
     def signing_keys(self) -> SigningKeys:

@@ -19,7 +19,7 @@ class Record(Request):
     )  # the kinds differ in their fields: checked per kind
 
     seq: int = Field(ge=1, le=MAX_INT)
-    kind: Literal["hello", "metric", "checkpoint", "progress", "exit"]
+    kind: Literal["hello", "metric", "checkpoint", "progress", "endpoint", "exit"]
     at: Annotated[str, Field(max_length=40)]
 
     @property
@@ -87,6 +87,14 @@ class Progress(Fact):
     message: str = Field(default="", max_length=4096)
 
 
+class Endpoint(Fact):
+    """Where user code listens, and whether it wants to be asked."""
+
+    url: str = Field(pattern=r"^https?://[^/\s@?#]+$", max_length=512)
+    grpc: Annotated[str, Field(pattern=r"^[^/\s@?#]+:[0-9]{1,5}$", max_length=512)] | None = None
+    ready: bool
+
+
 class Exit(Fact):
     """A task has ended."""
 
@@ -103,5 +111,6 @@ FACTS: Mapping[str, type[Fact]] = {
     "metric": Metric,
     "checkpoint": Checkpoint,
     "progress": Progress,
+    "endpoint": Endpoint,
     "exit": Exit,
 }

@@ -18,6 +18,7 @@ import base64
 import ctypes
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -46,6 +47,8 @@ BATCH_RECORDS: Final = 500
 BATCH_BYTES: Final = 256 * 1024
 LINE_BYTES: Final = 16 * 1024
 METRIC_VALUES: Final = 64
+ENDPOINT_URL: Final = re.compile(r"https?://[^/\s@?#]+\Z")
+ENDPOINT_GRPC: Final = re.compile(r"[^/\s@?#]+:[0-9]{1,5}\Z")
 SHA256_DIGITS: Final = 64
 NEVER: Final = float("inf")
 NOT_STARTED: Final = 75  # EX_TEMPFAIL: no code of the user's, or none that can be trusted
@@ -123,7 +126,7 @@ def user_environment(
 def parse_record(line: bytes) -> Record | None:
     """One line of the records file, or None for what the control plane would refuse, and a whole batch with it."""
     try:
-        match {"sha256": None, "message": "", **json.loads(line)}:
+        match {"sha256": None, "message": "", "grpc": None, **json.loads(line)}:
             case {"kind": "metric", "step": int(step), "values": dict(values)} if (
                 0 <= step < 2**63 and len(values) <= METRIC_VALUES
             ):
@@ -140,6 +143,13 @@ def parse_record(line: bytes) -> Record | None:
                     }
             case {"kind": "progress", "fraction": fraction, "message": message} if 0 <= fraction <= 1:
                 return {"kind": "progress", "fraction": _number(fraction), "message": _text(message, 4096)}
+            case {"kind": "endpoint", "url": str(url), "grpc": grpc, "ready": bool(ready)} if (
+                ENDPOINT_URL.match(_text(url, 512))
+                and (grpc is None or ENDPOINT_GRPC.match(_text(grpc, 512)))
+            ):
+                return {"kind": "endpoint", "url": url, "grpc": grpc, "ready": ready}
+            case _:
+                pass
     except (ValueError, TypeError, OverflowError, RecursionError):
         pass
     return None
