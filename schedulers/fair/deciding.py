@@ -7,6 +7,7 @@
 4. Idle machines go back, and every class that waits is told why.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -21,6 +22,7 @@ from schedulers.fair.hopes import Hopes
 from schedulers.fair.order import Head, Tournament
 from schedulers.fair.preempting import Court
 from schedulers.fair.reserving import Calendar
+from schedulers.fair.seating import rather_taken
 from schedulers.fair.victims import Heir
 from schedulers.fair.world import Promise, World, holds
 
@@ -188,15 +190,16 @@ def _has_hope(draft: _Draft, heir: Heir) -> bool:
 def _is_served(draft: _Draft, heir: Heir) -> bool:
     """Whether the next of its line should have a turn; if not, all of the line are refused."""
     seating = draft.world.floor.seat(heir.facts)
+    better = () if seating is None else rather_taken(draft.world.ledger, seating)
+    preempt = _preempt(draft, heir, better) if better or seating is None else None
+    if preempt is not None:
+        draft.preempts.append(preempt)
+        draft.waiting.setdefault(heir.facts.id, _waits(heir.facts.id, heir.ask_id, len(preempt.seats)))
+        return True
     if seating is not None and draft.calendar.allows(seating):
         draft.world.floor.book(seating)
         draft.calendar.charge(seating)
         draft.places.append(seating.place(draft.world.fleet, heir.ask_id))
-        return True
-    preempt = _preempt(draft, heir) if seating is None else None
-    if preempt is not None:
-        draft.preempts.append(preempt)
-        draft.waiting.setdefault(heir.facts.id, _waits(heir.facts.id, heir.ask_id, len(preempt.seats)))
         return True
     draft.refused.setdefault(heir.facts.id, heir.facts)
     starts_at = draft.calendar.reserve(heir.ask_id, heir.facts, heir.submitted)
@@ -207,9 +210,10 @@ def _is_served(draft: _Draft, heir: Heir) -> bool:
     return False
 
 
-def _preempt(draft: _Draft, heir: Heir) -> Preempt | None:
+def _preempt(draft: _Draft, heir: Heir, flavors: Collection[tuple[int, ...]]) -> Preempt | None:
+    """On these flavors; none: on any."""
     is_worth_it = draft.court.is_in_session and draft.hopes.has_any(heir)
-    return draft.court.preempt(heir) if is_worth_it else None
+    return draft.court.preempt(heir, flavors) if is_worth_it else None
 
 
 def _lines(draft: _Draft) -> dict[int, list[Head]]:

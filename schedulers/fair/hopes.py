@@ -69,7 +69,7 @@ class Hopes:
             return False
         band, own = heir.facts.ask_class.band, self.ledger.subtree[queue]
         return any(
-            stakes.with_newcomer(Newcomer(heir.ask_id, band, heir.priority, request), own)
+            stakes.with_newcomer(Newcomer(heir.ask_id, band, heir.priority, heir.submitted, request), own)
             for request in _requests(heir.facts, self.ledger)
         )
 

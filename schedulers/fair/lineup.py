@@ -51,7 +51,20 @@ class Lineup:
         self.asked = None
 
     def _next_queue(self) -> int | None:
+        if self._goes_by_rank:
+            return max((queue for queue, group in self.groups.items() if group), key=self._rank, default=None)
         return self.asked if self.asked is not None and self.groups[self.asked] else self._largest()
+
+    @property
+    def _goes_by_rank(self) -> bool:
+        """Where a queue that borrows preempts by priority, shares say nothing: the lowest goes first, whose it is."""
+        queue = self.grounds.ledger.queues[self.grounds.heir.facts.queue]
+        return queue.preemption.borrow_below is not None
+
+    def _rank(self, queue: int) -> tuple[object, ...]:
+        """Of equals those of other queues go first."""
+        rank = [-part for part in self.groups[queue][-1].rank[:5]]
+        return rank[:3], queue != self.grounds.heir.facts.queue, rank[3:], -queue
 
     def _largest(self) -> int | None:
         """Down from the root, always to the child that claims most."""

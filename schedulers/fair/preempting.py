@@ -1,6 +1,6 @@
 """Preempting: whose seats a blocked ask is given, if anybody's, and what that changes for the rest of the plan."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -56,8 +56,11 @@ class Court:
     def stakes(self, queue: int) -> Stakes:
         return self._changed.get(queue) or self.world.standing.stakes(queue, self.world.clock)
 
-    def preempt(self, heir: Heir) -> Preempt | None:
-        """Victims for the fewest tasks of the heir, on the first flavors for which there are some; books all of it."""
+    def preempt(self, heir: Heir, flavors: Collection[tuple[int, ...]] = ()) -> Preempt | None:
+        """Victims for the fewest tasks of the heir, on the first flavors for which there are some; books all of it.
+
+        `flavors`: choices of them that count; none: all.
+        """
         if not self.is_in_session:
             return None
         facts, ledger = heir.facts, self.world.ledger
@@ -66,7 +69,7 @@ class Court:
             return None
         for option in facts.options(ledger, sizes) if any(sizes) else ():
             choice, request = option.choice, option.request
-            if not ledger.could_fit(facts.queue, request):
+            if (flavors and choice not in flavors) or not ledger.could_fit(facts.queue, request):
                 continue
             sentence = Trial.of(self, heir, request, facts.parts(choice, sizes)).sentence()
             if sentence is not None:

@@ -114,6 +114,22 @@ class Floor:
         return sum(1 for start in starts if self.clock.is_past(start))
 
 
+def rather_taken(ledger: Ledger, seating: Seating) -> tuple[tuple[int, ...], ...]:
+    """Choices of flavors that its queue would rather preempt on than sit where it could at once."""
+    facts, queue = seating.facts, ledger.queues[seating.facts.queue]
+    if queue.when_can_preempt is not Appetite.TAKE:
+        return ()
+    patient = queue.when_can_borrow is Appetite.TRY_NEXT
+    options = facts.options(ledger, facts.sizes(facts.slack))
+    place = next(place for place, option in enumerate(options) if option.choice == seating.choice)
+    here = patient and ledger.borrows(facts.queue, seating.request), place
+    return tuple(
+        option.choice
+        for place, option in enumerate(options)
+        if (patient and ledger.borrows(facts.queue, option.request), place) < here
+    )
+
+
 def could_seat(fleet: Fleet, facts: Facts, option: Option, sizes: tuple[int, ...], *, anywhere: bool) -> bool:
     """Whether it fits by nodes alone, on its level or `anywhere`; asked again only when the room has changed."""
     key = (anywhere, *option.shape)

@@ -55,7 +55,7 @@ class Trial:
     @classmethod
     def of(cls, court: Judge, heir: Heir, request: Request, parts: list[Part]) -> "Trial":
         band = heir.facts.ask_class.band
-        newcomer = Newcomer(heir.ask_id, band, heir.priority, request)
+        newcomer = Newcomer(heir.ask_id, band, heir.priority, heir.submitted, request)
         everywhere = np.ones(len(court.world.fleet.nodes), np.bool_)
         own = court.world.ledger.subtree[heir.facts.queue]
         guaranteed = court.stakes(heir.facts.queue).with_newcomer(newcomer, own)

@@ -3,7 +3,8 @@
 Two rules keep preemption from going round in circles, on any tree, with any number of amounts and flavors:
 
 - Guaranteed work (what fits into its queue's own nominal quota, higher priorities first, then who came first) gives way
-  only to guaranteed work, and only to work of its own queue with a higher priority.
+  only to guaranteed work, and only to work of its own queue with a higher priority (or, where newer equals give way, of
+  the same priority that was submitted earlier).
 - Everybody else gives way only to those who never had to give way to them: the verdicts of the past, taken together
   with the new one, never form a circle.
 
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from controlplane.domain.ids import AskId
-from controlplane.domain.queues import WithinQueue
+from controlplane.domain.queues import Queue, WithinQueue
 from schedulers.base import Tier, Verdict
 from schedulers.fair.clock import SECOND, Clock
 from schedulers.fair.facts import Facts
@@ -83,7 +84,8 @@ class Stakes:
     guaranteed: frozenset["Stake"]
     """What fits into the queue's own quota: highest band and priority first, then who was admitted first.
 
-    Surplus tasks come after all asks. What does not fit is passed over, and smaller work behind it may still fit.
+    Where newer equals give way it is who was submitted first. Surplus tasks come after all asks. What does not fit is
+    passed over, and smaller work behind it may still fit.
     """
 
     weakest: "Standing | None"
@@ -93,6 +95,8 @@ class Stakes:
     """And of those that are not guaranteed."""
 
     holds_until: int
+    by_turn: bool
+    """Among equals goes first who was submitted first, whenever it was admitted."""
 
     @property
     def is_any_loose(self) -> bool:
@@ -102,9 +106,10 @@ class Stakes:
     def of(cls, queue: int, holdings: Iterable[Holding], fleet: Fleet, ledger: Ledger, clock: Clock) -> Self:
         """Of all holdings of one queue. Moments that matter are asked of a clock of its own."""
         its_clock, candidates, rows = Clock(clock.now), list[Candidate](), list[StakeRow]()
+        by_turn = goes_by_turn(ledger.queues[queue])
         for holding in holdings:
             priced = [(seat, seat_request(fleet, ledger, queue, seat)) for seat in spare_seats(holding)]
-            rows.extend(_rows(holding, priced))
+            rows.extend(_rows(holding, priced, by_turn=by_turn))
             if may_ever_go(holding, its_clock):
                 candidates.extend(_candidates(holding, priced, its_clock))
         rows.sort(key=lambda row: row[:2])
@@ -118,14 +123,21 @@ class Stakes:
             max((each.standing for each in candidates), default=None),
             max(loose, default=None),
             its_clock.wakes_at,
+            by_turn,
         )
 
     def with_newcomer(self, newcomer: "Newcomer", own: Sequence[int]) -> bool:
-        """Whether it would be guaranteed as well: it stands behind those of its own priority."""
-        key = (0, -newcomer.band, -newcomer.priority, LAST, 0)
+        """Whether it would be guaranteed as well: it stands behind those of its own priority, or has its turn there."""
+        age = newcomer.submitted if self.by_turn else LAST
+        key = (0, -newcomer.band, -newcomer.priority, age, 0)
         row: StakeRow = (key, (newcomer.ask_id, CORE), newcomer.request)
         before = bisect_left(self.rows, row[:2], key=lambda each: each[:2])
         return row[1] in list(_within([*self.rows[:before], row], own))
+
+
+def goes_by_turn(queue: Queue) -> bool:
+    """Whether a newer equal may be told to go: then age cannot mean the admission, which every preemption renews."""
+    return queue.preemption.within_queue is WithinQueue.LOWER_OR_NEWER_EQUAL
 
 
 def may_ever_go(holding: Holding, clock: Clock) -> bool:
@@ -201,15 +213,15 @@ StakeRow = tuple[tuple[int, int, int, int, int], Stake, Request]
 """Its turn when its queue's own quota is given out, whose it is, and how much it takes."""
 
 
-def _rows(holding: Holding, priced: Sequence[tuple[Held, Request]]) -> Iterator[StakeRow]:
+def _rows(holding: Holding, priced: Sequence[tuple[Held, Request]], *, by_turn: bool) -> Iterator[StakeRow]:
     core = dict(holding.request)
     _, band, priority = _going(holding, 0)
-    newness, ask_id = _age(holding)
+    ask_id, age = holding.ask.id, holding.ask.submitted if by_turn else holding.ask.admitted_at
     for place, (seat, part) in enumerate(priced):
         for cell, amount in part.items():
             core[cell] -= amount
-        yield (1, -band, -priority, -newness, -place), (ask_id, seat.rank), part
-    yield (0, -band, -priority, -newness, 0), (ask_id, CORE), core
+        yield (1, -band, -priority, age, -place), (ask_id, seat.rank), part
+    yield (0, -band, -priority, age, 0), (ask_id, CORE), core
 
 
 def _within(rows: Iterable[StakeRow], own: Sequence[int]) -> Iterator[Stake]:
@@ -226,6 +238,7 @@ class Newcomer:
     ask_id: AskId
     band: int
     priority: int
+    submitted: int
     request: Request
 
 
