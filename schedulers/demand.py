@@ -207,8 +207,11 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastUse:
-    """What a queue has used, decayed to the beginning of an epoch: parts per million of the whole capacity."""
+    """What a node of the quota trees has used, decayed to the beginning of an epoch; see `schedulers.decay`."""
 
     queue_id: str
     epoch: int
-    used_ppm: int
+    """Microseconds since the epoch of clocks, as are all moments."""
+
+    used: int
+    """In parts of `WHOLE_USE`: of what its tree owns, of a root what the fleet has."""

@@ -37,7 +37,7 @@ _RESERVATIONS: Final = Statement(
 )
 _END_RESERVATIONS: Final = Statement(delete(RESERVATIONS), table=RESERVATIONS)
 _ADD_PAST_USE: Final = inserted(PAST_USES)
-_PAST_USES: Final = Statement(select(_P.queue_id, _P.epoch, _P.used_ppm).order_by(_P.queue_id))
+_PAST_USES: Final = Statement(select(_P.queue_id, _P.epoch, _P.used).order_by(_P.queue_id))
 _END_PAST_USES: Final = Statement(delete(PAST_USES), table=PAST_USES)
 
 
@@ -114,13 +114,13 @@ class Memories:
     def past_uses(self) -> list[PastUse]:
         """By queue."""
         return [
-            PastUse(queue_id=queue_id, epoch=epoch, used_ppm=used_ppm)
-            for queue_id, epoch, used_ppm in self._link.rows(_PAST_USES)
+            PastUse(queue_id=queue_id, epoch=epoch, used=used)
+            for queue_id, epoch, used in self._link.rows(_PAST_USES)
         ]
 
     def note_past_uses(self, uses: Sequence[PastUse]) -> None:
         self._link.change(_END_PAST_USES, NOTHING)
-        rows = [{"queue_id": each.queue_id, "epoch": each.epoch, "used_ppm": each.used_ppm} for each in uses]
+        rows = [{"queue_id": each.queue_id, "epoch": each.epoch, "used": each.used} for each in uses]
         self._link.change_all(_ADD_PAST_USE, rows)
         self._tell("past_uses")
 

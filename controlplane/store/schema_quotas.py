@@ -54,5 +54,5 @@ PAST_USES: Final = Table(
     METADATA,
     _key("queue_id"),
     _whole("epoch"),
-    _whole("used_ppm"),
+    _whole("used"),
 )

@@ -70,6 +70,7 @@ class _Draft:
             provisions=tuple(self.market.provisions),
             releases=tuple(releases(world, used)),
             reserves=world.reserved,
+            past_uses=world.past_uses,
             defers=tuple(defers[id_] for id_ in sorted(defers)),
         )
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from controlplane.domain.queues import Reclaim
 from schedulers.base import Ground
-from schedulers.fair.ledger import Ledger, Request
+from schedulers.fair.ledger import Claims, Ledger, Request
 from schedulers.fair.victims import Candidate, Heir, Stakes, Verdicts
 from schedulers.fair.world import World
 
@@ -28,6 +28,16 @@ class Judge(Protocol):
     def stakes(self, queue: int) -> Stakes: ...
 
     def is_guaranteed(self, candidate: Candidate) -> bool: ...
+
+
+def is_within(mine: Claims, its: Claims) -> bool:
+    """Neither share is larger."""
+    return mine[0] <= its[0] and mine[1] <= its[1]
+
+
+def is_below(mine: Claims, its: Claims) -> bool:
+    """Both shares are smaller."""
+    return mine[0] < its[0] and mine[1] < its[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ class Grounds:
         if rules.borrow_below is not None:
             return True
         ours, other = self.siblings(queue)
-        return rules.fair_share and self.ledger.share(ours) <= self.ledger.share(other)
+        return rules.fair_share and is_within(self.ledger.claims(ours), self.ledger.claims(other))
 
     def of(self, candidate: Candidate, *, old_share: bool = False) -> Ground | None:
         """Why it may go as things stand in the trial; None: it may not."""
@@ -114,9 +124,9 @@ class Grounds:
     def _is_fair(self, candidate: Candidate, *, old_share: bool) -> bool:
         mine, its = self.siblings(candidate.queue)
         if old_share:
-            return self.ledger.share(mine) < self.ledger.share(its)
+            return is_below(self.ledger.claims(mine), self.ledger.claims(its))
         self.ledger.remove(candidate.queue, candidate.request)
-        fair = self.ledger.share(mine) <= self.ledger.share(its)
+        fair = is_within(self.ledger.claims(mine), self.ledger.claims(its))
         self.ledger.add(candidate.queue, candidate.request)
         return fair
 

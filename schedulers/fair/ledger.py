@@ -22,6 +22,12 @@ Request = dict[int, int]
 """Cell number -> amount; cells that the queue's tree does not count are left out."""
 
 UNLIMITED: Final = 2 * LARGEST
+FINE: Final = 10**6
+"""Into how many parts a thousandth of a weight is divided, so that a little past use makes a difference."""
+
+
+Claims = tuple[Share, Share]
+"""A node's share by what it is entitled to, and by its weight alone."""
 
 
 @dataclass(slots=True)
@@ -59,6 +65,8 @@ class Ledger:
     """Of every cell, the number of its amount."""
 
     weights: list[int]
+    """In parts of which `FINE` are a thousandth."""
+
     used: list[list[int]] = field(default_factory=list)
     borrowed: list[list[int]] = field(default_factory=list)
     """Of each node and amount, what is used beyond its subtree's own, summed over flavors."""
@@ -98,7 +106,7 @@ class Ledger:
             potential=limits.potential.tolist(),
             lendable=_lendable(limits, parent, resource_of, len(resources)).tolist(),
             resource_of=resource_of,
-            weights=[queue.weight_milli for queue in rows],
+            weights=[queue.weight_milli * FINE for queue in rows],
             used=[[0] * len(cells) for _ in ids],
             borrowed=[[0] * len(resources) for _ in ids],
         )
@@ -181,9 +189,18 @@ class Ledger:
             for cell, amount in request.items():
                 before = max(0, used[cell] - own[cell])
                 sums[self.resource_of[cell]] += max(0, used[cell] + amount - own[cell]) - before
-        lendable = self.lendable[node]
-        ratio = max(map(ratio_of, sums, lendable), default=0)
-        return Share.of(ratio, self.weights[node])
+        return self.weighed(node, self._ratio(node, sums))
+
+    def weighed(self, node: int, ratio: int) -> Share:
+        return Share.of(ratio * FINE, weight) if (weight := self.weights[node]) else Share.of(ratio, 0)
+
+    def claims(self, node: int) -> Claims:
+        """Past use decides who is let in, but sends nobody away: for that the share by weight alone has to agree."""
+        ratio = 0 if self.parent[node] < 0 else self._ratio(node, self.borrowed[node])
+        return self.weighed(node, ratio), Share.of(ratio, self.queues[node].weight_milli)
+
+    def _ratio(self, node: int, borrowed: Sequence[int]) -> int:
+        return max(map(ratio_of, borrowed, self.lendable[node]), default=0)
 
     def passed_on(self, node: int, request: Request) -> list[tuple[int, Request]]:
         """(node, what of the request reaches it) up the path: each node keeps what it is guaranteed."""

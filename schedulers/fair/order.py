@@ -2,7 +2,8 @@
 
 Within a queue: tier, band, priority (raised by age), urgency of the deadline, then who came first. Between the members
 of a cohort, on every level up to the fleet: tier and band of what each would send next, then who stays within what it
-owns, then the smaller share with that work added, then priority, then who came first. Kueue's fair_sharing_iterator.go,
+owns, then the smaller share with that work added (of equal ones the smaller share a level below, as in Slurm's Fair
+Tree), then priority, then who came first. Kueue's fair_sharing_iterator.go,
 with whole queues instead of one head per cycle.
 """
 
@@ -25,7 +26,7 @@ URGENT_SECONDS: Final = (3600, 86_400)
 Turn = tuple[int, int, int, int, int, AskId]
 """Tier, -band, -priority with age, urgency, submitted, id: the order within a queue, total."""
 
-_Key = tuple[int, int, bool, Share, int, int, AskId]
+_Key = tuple[int, int, bool, tuple[Share, ...], int, int, AskId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +122,10 @@ class Tournament:
         candidates = []
         if self.lines.get(node):
             head = self.lines[node][0]
-            candidates.append((self._key(node, head), head))
+            candidates.append((self._key(node, head, ()), head))
         if (child := self._best(node)) is not None:
-            head = self.bouts[child].head
-            candidates.append((self._key(node, head), head))
+            bout = self.bouts[child]
+            candidates.append((self._key(node, bout.head, bout.key[3]), bout.head))
         if not candidates:
             self.bouts.pop(node, None)
             return
@@ -142,13 +143,14 @@ class Tournament:
             heappop(heap)
         return None
 
-    def _key(self, node: int, head: Head) -> _Key:
+    def _key(self, node: int, head: Head, below: tuple[Share, ...]) -> _Key:
+        """`below`: the shares on the way down to the head. They decide between nodes of equal shares."""
         ledger, (turn, _, line) = self.ledger, head
         if ledger.parent[node] < 0:
             share, borrows = self._root_share(node, line), False
         else:
             share, borrows = ledger.share(node, line.request), ledger.borrows(node, line.request)
-        return (turn[0], turn[1], borrows, share, -line.priority, turn[4], turn[5])
+        return (turn[0], turn[1], borrows, (share, *below), -line.priority, turn[4], turn[5])
 
     def _root_share(self, root: int, line: Line) -> Share:
         """Of trees that share nothing but the fleet: all that they use of it, by weight."""
@@ -156,7 +158,7 @@ class Tournament:
         for cell, used in enumerate(self.ledger.used[root]):
             sums[self.ledger.resource_of[cell]] += used + line.request.get(cell, 0)
         ratio = max(map(ratio_of, sums, self.fleet_totals), default=0)
-        return Share.of(ratio, self.ledger.weights[root])
+        return self.ledger.weighed(root, ratio)
 
 
 def _urgency(facts: Facts, now: int) -> int:

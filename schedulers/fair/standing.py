@@ -7,8 +7,9 @@ from typing import Self
 import numpy as np
 
 from controlplane.domain.ids import AskId, ClassId, QueueId
-from schedulers.base import AskClass, ClusterView, Defer, NodeView, Queue, RunningAsk
+from schedulers.base import AskClass, ClusterView, Defer, NodeView, PastUse, Queue, RunningAsk
 from schedulers.fair.clock import Clock
+from schedulers.fair.entitlements import Entitlements
 from schedulers.fair.facts import Facts, facts_of
 from schedulers.fair.fleet import Columns, Fleet
 from schedulers.fair.holdings import Held, Holding, add_need, columns_of, holding_of
@@ -48,6 +49,8 @@ class Standing:
     _stakes: dict[int, Stakes] = field(default_factory=dict)
     _columns: dict[AskId, tuple[Holding, Columns, Columns]] = field(default_factory=dict)
     _empty: Fleet | None = None
+
+    _entitlements: Entitlements | None = None
 
     barriers: dict[ClassId, Defer | None] = field(default_factory=dict)
     """Of classes that were asked about, why they cannot run here at all, if so."""
@@ -95,6 +98,13 @@ class Standing:
         """Nobody asks or runs as it any more."""
         self._known.pop(class_id, None)
         self.barriers.pop(class_id, None)
+
+    def entitlements(self, rows: Sequence[PastUse], epoch: int) -> Entitlements:
+        known = self._entitlements
+        if known is None or not known.stand(rows, epoch):
+            held = ((holding.facts.queue, holding.request) for holding in self.holdings.values())
+            known = self._entitlements = Entitlements.of(self.ledger, rows, held, epoch, self.totals)
+        return known
 
     def hold(self, ask: RunningAsk) -> None:
         facts = self.facts(ask.ask_class)

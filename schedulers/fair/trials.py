@@ -13,7 +13,7 @@ import numpy as np
 
 from schedulers.base import Ground
 from schedulers.fair.fleet import NODE, Columns, Fleet, Mask, times
-from schedulers.fair.grounds import Grounds, Judge
+from schedulers.fair.grounds import Grounds, Judge, is_below, is_within
 from schedulers.fair.holdings import end_of
 from schedulers.fair.ledger import Ledger, Request
 from schedulers.fair.lineup import Lineup
@@ -238,10 +238,10 @@ class Trial:
                 continue
             mine, its = self.grounds.siblings(candidate.queue)
             self.ledger.add(candidate.queue, candidate.request)
-            old = self.ledger.share(its)
+            old = self.ledger.claims(its)
             self.ledger.remove(candidate.queue, candidate.request)
-            share = self.ledger.share(mine)
-            if not (share <= self.ledger.share(its) or share < old):
+            claims = self.ledger.claims(mine)
+            if not (is_within(claims, self.ledger.claims(its)) or is_below(claims, old)):
                 return False
         return True
 

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from controlplane.domain.ids import AskId, ClassId, NodeId
-from schedulers.base import Nomination, Reservation
+from schedulers.base import Nomination, PastUse, Reservation
 from schedulers.fair.books import Books
 from schedulers.fair.clock import Clock
 from schedulers.fair.facts import Facts, RoleFacts
@@ -52,6 +52,9 @@ class World:
     buyers: dict[AskId, Facts] = field(default_factory=dict)
     """Queued asks for which machines were bought."""
 
+    past_uses: tuple[PastUse, ...] = ()
+    """What is to be remembered of the epochs before this one, if it is not yet."""
+
     reserved: tuple[Reservation, ...] = ()
     """What the plan promises for later; known once everybody had a turn."""
 
@@ -65,6 +68,8 @@ class World:
         books.waiting.ripen(clock)
         fleet = standing.fleet.with_room(standing.fleet.free.copy())
         ledger = standing.ledger.fork()
+        entitled = standing.entitlements(books.base.memory.past_uses, clock.epoch())
+        ledger.weights = entitled.weights
         world = cls(
             books,
             standing,
@@ -77,6 +82,7 @@ class World:
             holdings=dict(standing.holdings),
             promised=np.zeros_like(fleet.free),
             leaving=standing.leaving,
+            past_uses=entitled.fresh,
         )
         world._promise()
         world._keep_claims()

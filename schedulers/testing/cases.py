@@ -11,11 +11,24 @@ from controlplane.domain.ids import AskId, NodeId, QueueId
 from controlplane.domain.queues import Cell
 from controlplane.domain.quotas import ONE_SHARE, QuotaTree
 from schedulers.base import Plan, Policy
+from schedulers.decay import WHOLE_USE, after
 from schedulers.simulator import Simulation, task_amounts
-from schedulers.testing.scenes import GIB, Json, moment, queue_of, replace_nodes, simulation_of, submit
+from schedulers.testing.scenes import (
+    EPOCH,
+    GIB,
+    SECOND,
+    Json,
+    moment,
+    queue_of,
+    replace_nodes,
+    simulation_of,
+    submit,
+)
 
 MOST_CYCLES: Final = 1000
 PER_MILLE: Final = 1000
+CLOSE: Final = 1e-9
+"""What a ratio of past uses may be off."""
 
 Difference = str
 """What was expected and what came, in one line."""
@@ -99,10 +112,33 @@ def _check_rounds(spec: Json, policy: Policy) -> list[Difference]:
     return differences
 
 
+def _check_decay(spec: Json, policy: Policy) -> list[Difference]:
+    """The rules of `schedulers.decay`, sampled as a policy does; no policy is asked."""
+    del policy
+    differences: list[Difference] = []
+    step, capacity = EPOCH // SECOND, spec["capacity"]["gpu"]
+    for name, rows in spec["expect"]["ratio"].items():
+        for later, earlier, ratio in rows:
+            used, known = 0, {0: 0}
+            for moment_ in range(0, max(later, earlier), step):
+                held = sum(
+                    use["gpu"]
+                    for use in spec["uses"]
+                    if use["queue"] == name and use["from"] <= moment_ < use["to"]
+                )
+                used = after(used, held * WHOLE_USE // capacity, step, spec["half_life"])
+                known[moment_ + step] = used
+            found = known[later] / known[earlier]
+            if abs(found - ratio) > CLOSE:
+                differences += _differs(f"use of {name} at {later} by that at {earlier}", ratio, found)
+    return differences
+
+
 _ACTIONS: Final[Mapping[str, Callable[[Json, Policy], list[Difference]]]] = {
     "quota": _check_quota,
     "plan": _check_plan,
     "rounds": _check_rounds,
+    "decay": _check_decay,
 }
 
 

@@ -1,7 +1,7 @@
 """Scenes: the part of a case that says what there is, read into a simulation. See tests/scheduling/README.md."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from controlplane.domain.amounts import MILLI, Amounts, custom_amounts
@@ -16,8 +16,10 @@ from schedulers.base import (
     ClusterView,
     Data,
     HeldSeat,
+    Memory,
     NodeView,
     Offer,
+    PastUse,
     Role,
     RunningAsk,
     Slice,
@@ -26,12 +28,16 @@ from schedulers.base import (
     TopologyMode,
     microseconds,
 )
+from schedulers.decay import WHOLE_USE
 from schedulers.simulator import START, Simulation
 
 Json = Mapping[str, Any]  # Any: what `json` makes of a file
 
 SECOND: Final = 1_000_000
 GIB: Final = 1024**3
+EPOCH: Final = 300 * SECOND
+"""At multiples of this a policy takes stock of past use."""
+
 ANYWHERE: Final = Amounts(cpu_milli=10**9, memory_bytes=2**50, gpu_milli=10**9)
 """Of the node that a scene gets when it has none, so that nothing but quotas limits."""
 
@@ -47,12 +53,19 @@ def simulation_of(scene: Json) -> Simulation:
         [_budget(each) for each in scene.get("budgets", ())],
         [_claim(each) for each in scene.get("claims", ())],
     )
+    made.memory = Memory(past_uses=tuple(_past_uses(scene.get("past_uses", {}), made.now)))
     for each in scene.get("running", ()):
         for row in _each(each, "ask"):
             made.seat(_running(row, flavors), class_of(row))
     for each in scene.get("pending", ()):
         submit(made, each)
     return made
+
+
+def _past_uses(parts: Mapping[str, float], now: datetime) -> Iterator[PastUse]:
+    epoch = microseconds(now) - microseconds(now) % EPOCH
+    for name, part in parts.items():
+        yield PastUse(queue_id=name, epoch=epoch, used=round(part * WHOLE_USE))
 
 
 def replace_nodes(simulation: Simulation, rows: Sequence[Json]) -> None:
