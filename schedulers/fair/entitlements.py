@@ -54,7 +54,7 @@ class Entitlements:
         if known < epoch:
             passed = 0 if known < 0 else (epoch - known) // EPOCH * (EPOCH // SECOND)
             parts = _parts(ledger, held, totals)
-            now = {id_: after(used.get(id_, 0), parts.get(id_, 0), passed) for id_ in {*used, *parts}}
+            now = {id_: after(used.get(id_, 0), parts.get(id_, 0), passed) for id_ in sorted({*used, *parts})}
             fresh = tuple(
                 PastUse(queue_id=id_, epoch=epoch, used=now[id_])
                 for id_ in sorted(now)
