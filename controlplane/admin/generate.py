@@ -12,6 +12,7 @@ from controlplane.domain.attempts import ATTEMPT
 from controlplane.domain.claims import CLAIM
 from controlplane.domain.clusters import CLUSTER
 from controlplane.domain.data_copies import COPY
+from controlplane.domain.executions import EXECUTION, STEP
 from controlplane.domain.jobs import JOB
 from controlplane.domain.leases import LEASE
 from controlplane.domain.lifecycles import BIRTH
@@ -20,7 +21,8 @@ from controlplane.domain.revisions import REVISION
 
 DOCS: Final = Path("docs")
 LIFECYCLES: Final = {
-    each.noun: each.pairs() for each in (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE, MODEL_VERSION, REVISION)
+    each.noun: each.pairs()
+    for each in (ATTEMPT, CLAIM, CLUSTER, COPY, EXECUTION, JOB, LEASE, MODEL_VERSION, REVISION, STEP)
 }
 
 

@@ -17,6 +17,7 @@ from controlplane.wire.jobs import JobBatch, JobBulk
 from controlplane.wire.jobspec import JobSpec
 from controlplane.wire.machines import CheckInRequest
 from controlplane.wire.models import GateRemove, GateSet, ModelCreate, Promotion, VersionPublish
+from controlplane.wire.pipelines import PipelineSpec, ScheduleCreate
 from controlplane.wire.protocol import FACTS, RecordBatch
 from controlplane.wire.quotas import FlavorRemove, FlavorSet, QuotaRemove, QuotaSet
 from controlplane.wire.residency import ResidencySet
@@ -41,6 +42,7 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     JobBulk,
     JobSpec,
     ModelCreate,
+    PipelineSpec,
     Problem,
     ProjectCreate,
     Promotion,
@@ -50,6 +52,7 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     RateSet,
     RecordBatch,
     ResidencySet,
+    ScheduleCreate,
     StoreCreate,
     TokenCreate,
     VersionPublish,

@@ -70,13 +70,18 @@ def cancel(
         job = job_for(tx, principal, job_id, Action.CANCEL)
         if job.is_finished:
             raise Conflict(f"job {job.id} is already {job.state}", field="state", value=str(job.state))
-        if job.state is JobState.ACTIVE:
-            _ask_to_stop(tx, job)
-        else:
-            _cancel_now(tx, job, principal)
+        call_off(tx, job, by=principal.name)
         return _view(tx, job)
 
     return write_once(context.store, unit, once)
+
+
+def call_off(tx: Tx, job: Job, *, by: str) -> None:
+    """Of one that is not finished."""
+    if job.state is JobState.ACTIVE:
+        _ask_to_stop(tx, job)
+    else:
+        _cancel_now(tx, job, by)
 
 
 def retry(
@@ -112,11 +117,12 @@ def _ask_to_stop(tx: Tx, job: Job) -> None:
     tx.work.poke("job", job.id)
 
 
-def _cancel_now(tx: Tx, job: Job, principal: Principal) -> None:
+def _cancel_now(tx: Tx, job: Job, by: str) -> None:
     requested = replace(job, cancel_requested_at=tx.now)
-    tx.jobs.save(requested.move(JobState.CANCELLED, at=tx.now, reason=f"cancelled by {principal.name}"))
+    tx.jobs.save(requested.move(JobState.CANCELLED, at=tx.now, reason=f"cancelled by {by}"))
     for dependent in tx.jobs.held_on(job.id):
         tx.work.poke("job", dependent)
+    tx.work.poke_many("execution", tx.steps.waiting_for([job.id]))
 
 
 def _view(tx: Tx, job: Job) -> JobView:

@@ -67,7 +67,7 @@ def step(context: Context, lease: Lease, walk: Walk) -> Walk:
 
 
 def prune(context: Context, lease: Lease) -> int:
-    """Takes a bounded number of old events, ended leases and departed nodes away; says how many."""
+    """Takes a bounded number of old events, ended leases, departed nodes and executions away; says how many."""
     event_days, days = context.settings.event_days, context.settings.retention_days
 
     def unit(tx: Tx) -> int:
@@ -77,6 +77,7 @@ def prune(context: Context, lease: Lease) -> int:
             + tx.retention.prune_leases(tx.now - timedelta(days=days))
             + tx.retention.prune_nodes(tx.now - timedelta(days=days), BATCH)
             + tx.loads.prune(tx.now - LOADS_KEPT)
+            + tx.executions.prune(tx.now - timedelta(days=days), BATCH)
         )
 
     return context.store.write(unit)

@@ -1,11 +1,13 @@
 """Setting up: what a new control plane begins with."""
 
 from controlplane.domain.clusters import Cluster, ClusterState
+from controlplane.domain.data_copies import RegisteredStore
 from controlplane.domain.ids import ClusterId, ProjectId, QueueId, TokenId
 from controlplane.domain.projects import DEFAULT_PROJECT, DEFAULT_QUEUE, Project, Queue
 from controlplane.identity.principals import Role
 from controlplane.identity.tokens import hash_of, new_secret
 from controlplane.operations.context import Context
+from controlplane.operations.executions import ARTIFACTS_STORE
 from controlplane.store import TokenRow, Tx
 
 LOCAL_CLUSTER = "local"
@@ -42,6 +44,7 @@ def _found(context: Context, tx: Tx, secret: str) -> bool:
     )
     if context.settings.local_cluster:
         _register_local(context, tx)
+        _register_artifacts(context, tx)
     return True
 
 
@@ -58,3 +61,11 @@ def _register_local(context: Context, tx: Tx) -> None:
     )
     tx.clusters.add(cluster)
     tx.work.poke("cluster", cluster.id)
+
+
+def _register_artifacts(context: Context, tx: Tx) -> None:
+    """A folder of its own inside the home: the keys and the database lie beside it, out of the store's reach."""
+    folder = context.settings.home.resolve() / "artifacts"
+    tx.object_stores.add(
+        RegisteredStore(name=ARTIFACTS_STORE, uri=f"file://{folder}", region="", created_at=tx.now)
+    )

@@ -74,7 +74,9 @@ def _save(tx: Tx, decisions: dict[JobId, jobs.JobDecision]) -> None:
             _defer(tx, job_id, decision.not_before)
     saved = [decision.job for decision in changed.values() if decision.job is not None]
     tx.jobs.save_many(saved)
-    tx.work.poke_many("job", tx.jobs.held_on_any([job.id for job in saved if job.is_finished]))
+    finished = [job.id for job in saved if job.is_finished]
+    tx.work.poke_many("job", tx.jobs.held_on_any(finished))
+    tx.work.poke_many("execution", tx.steps.waiting_for(finished))
 
 
 def _defer(tx: Tx, job_id: JobId, not_before: datetime | None) -> None:

@@ -23,8 +23,10 @@ from controlplane.runtime.lanes import Pool
 from controlplane.runtime.leftovers import LeftoverStep
 from controlplane.runtime.offers import OfferStep
 from controlplane.runtime.orphans import OrphanStep
+from controlplane.runtime.pipelines import PipelineStep
 from controlplane.runtime.reconcile import Noun, ReconcileLoop, Step, T
 from controlplane.runtime.retention import RetentionLoop
+from controlplane.runtime.schedules import ScheduleStep
 from controlplane.runtime.scheduling import SchedulingLoop
 from controlplane.runtime.sites import SiteStep
 from controlplane.runtime.sweep import Sweep
@@ -37,6 +39,8 @@ RAY = "ray"
 BURST_SECONDS = 4
 CLUSTER_THREADS = 4
 ATTEMPT_THREADS = 16
+PIPELINE_THREADS = 4
+"""Each reads whole artifacts."""
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may compute while another wants to. Who writes lets go of the interpreter at every step of the
@@ -112,6 +116,8 @@ class Loops:
             "copy": reconciles("copy", CopyStep(context), 1),
             "attempt": reconciles("attempt", AttemptStep(context, executor), ATTEMPT_THREADS),
             "job": reconciles("job", JobStep(), 1),
+            "execution": reconciles("execution", PipelineStep(context), PIPELINE_THREADS),
+            "schedule": reconciles("schedule", ScheduleStep(context), 1),
         }
         self._runs: Sequence[tuple[str, Callable[[], None]]] = (
             ("bell", bell.run),

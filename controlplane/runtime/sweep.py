@@ -67,5 +67,7 @@ UNWATCHED: Final[Mapping[str, Unwatched]] = {
     "copy": lambda tx, after: tx.copies.unwatched(after, BATCH),
     "attempt": lambda tx, after: tx.attempts.unwatched(after, BATCH),
     "job": lambda tx, after: tx.jobs.unwatched(after, BATCH),
+    "execution": lambda tx, after: tx.executions.unwatched(after, BATCH),
+    "schedule": lambda tx, after: tx.schedules.unwatched(after, BATCH),
 }
 """By noun, the ids behind `after` of what must still be looked at and, clusters apart, is on no list to be."""

@@ -13,6 +13,7 @@ from controlplane.sdk.data import Data, Stores
 from controlplane.sdk.job import PATIENCE_SECONDS
 from controlplane.sdk.jobs import Jobs
 from controlplane.sdk.models import Models
+from controlplane.sdk.pipelines import Pipelines, Schedules
 from controlplane.sdk.quotas import Flavors, Quotas
 from controlplane.sdk.residency import Residency
 from controlplane.sdk.tenants import Projects, Queues, Tokens
@@ -61,6 +62,8 @@ class Client:
         self.stores = Stores(self._transport)
         self.data = Data(self._transport)
         self.models = Models(self._transport)
+        self.pipelines = Pipelines(self._transport)
+        self.schedules = Schedules(self._transport)
         self.tokens = Tokens(self._transport)
         self.uploads = Uploads(self._transport)
 

@@ -14,6 +14,7 @@ from controlplane.store.costs import Costs
 from controlplane.store.counts import Counts
 from controlplane.store.envelopes import Secrets
 from controlplane.store.events import Events
+from controlplane.store.executions import Executions
 from controlplane.store.heirs import Heirs
 from controlplane.store.idempotency import Idempotency
 from controlplane.store.jobs import Jobs
@@ -35,9 +36,11 @@ from controlplane.store.replicas import Replicas
 from controlplane.store.residencies import Residencies
 from controlplane.store.retention import Retention
 from controlplane.store.revisions import Revisions
+from controlplane.store.schedules import Schedules
 from controlplane.store.services import Services
 from controlplane.store.signing_keys import SigningKeys
 from controlplane.store.sites import Sites
+from controlplane.store.steps import Steps
 from controlplane.store.strays import Strays
 from controlplane.store.tokens import Tokens
 from controlplane.store.uploads import Uploads
@@ -76,6 +79,18 @@ class Tx:
     @property
     def counts(self) -> Counts:
         return Counts(self._link)
+
+    @property
+    def executions(self) -> Executions:
+        return Executions(self._link)
+
+    @property
+    def steps(self) -> Steps:
+        return Steps(self._link)
+
+    @property
+    def schedules(self) -> Schedules:
+        return Schedules(self._link)
 
     @property
     def asks(self) -> Asks:

@@ -13,6 +13,7 @@ from controlplane.domain.claims import CLAIM, ClaimState
 from controlplane.domain.clusters import CLUSTER
 from controlplane.domain.data_copies import COPY
 from controlplane.domain.errors import Conflict, IllegalTransition, StaleWrite
+from controlplane.domain.executions import EXECUTION, STEP
 from controlplane.domain.jobs import JOB, JobState
 from controlplane.domain.leases import LEASE
 from controlplane.domain.lifecycles import Lifecycle
@@ -23,7 +24,17 @@ from tests.databases import Opener
 from tests.store.planting import add_job, plant, raw
 
 REFUSED: Final = (sqlite3.IntegrityError, psycopg.IntegrityError)
-LIFECYCLES: Final[tuple[Lifecycle[Any], ...]] = (JOB, ATTEMPT, CLAIM, CLUSTER, COPY, LEASE, MODEL_VERSION)
+LIFECYCLES: Final[tuple[Lifecycle[Any], ...]] = (
+    JOB,
+    ATTEMPT,
+    CLAIM,
+    CLUSTER,
+    COPY,
+    LEASE,
+    MODEL_VERSION,
+    EXECUTION,
+    STEP,
+)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from controlplane.domain.attempts import ATTEMPT
 from controlplane.domain.claims import CLAIM
 from controlplane.domain.clusters import CLUSTER
 from controlplane.domain.data_copies import COPY
+from controlplane.domain.executions import EXECUTION, STEP
 from controlplane.domain.ids import AttemptId, ClaimId, JobId
 from controlplane.domain.invariants import Breach, Dossier, Due, Rule
 from controlplane.domain.jobs import JOB
@@ -22,7 +23,7 @@ from schedulers.base import ReasonCode
 
 PAGE: Final = 500
 CODES: Final = frozenset(str(code) for code in ReasonCode)
-LIFECYCLES: Final = (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE, MODEL_VERSION)
+LIFECYCLES: Final = (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE, MODEL_VERSION, EXECUTION, STEP)
 UNREADABLE: Final = (KeyError, TypeError, ValueError)
 """What making an object of a row raises that holds no value of ours."""
 

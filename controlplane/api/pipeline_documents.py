@@ -1,0 +1,71 @@
+"""Documents of executions, their steps, and schedules."""
+
+import json
+from dataclasses import asdict
+
+from controlplane.domain.executions import Step, StepState
+from controlplane.domain.pipelines import PlannedStep
+from controlplane.operations.executions import ExecutionReport
+from controlplane.operations.schedules import ScheduleReport
+from controlplane.wire.pipelines import ArtifactFound, ExecutionDocument, ScheduleDocument, StepDocument
+
+
+def execution(report: ExecutionReport) -> ExecutionDocument:
+    found = report.execution
+    return ExecutionDocument(
+        id=found.id,
+        project=report.project_name,
+        pipeline=found.name,
+        state=found.state.value,
+        since=found.since,
+        created_at=found.created_at,
+        paused_at=found.paused_at,
+        cancel_requested_at=found.cancel_requested_at,
+        retry_of=found.retry_of,
+        schedule=found.schedule_id,
+        tick=found.tick,
+        reason=found.reason,
+        outputs_uri=found.outputs_uri,
+        steps=[
+            _step(planned, step) for planned, step in zip(report.pipeline.steps, report.steps, strict=True)
+        ],
+        spec=json.loads(report.spec_json),
+        version=found.version,
+    )
+
+
+def schedule(report: ScheduleReport) -> ScheduleDocument:
+    found = report.schedule
+    return ScheduleDocument(
+        id=found.id,
+        project=report.project_name,
+        name=found.name,
+        pipeline=report.pipeline_name,
+        cron=found.cron,
+        zone=found.zone,
+        overlap=found.overlap.value,
+        created_at=found.created_at,
+        next_at=None if found.paused_at is not None else found.next_at,
+        last_at=found.last_at,
+        problem=found.problem,
+        paused_at=found.paused_at,
+        version=found.version,
+    )
+
+
+def _step(planned: PlannedStep, step: Step) -> StepDocument:
+    maker = step.taken_from if step.state is StepState.CACHED else None
+    return StepDocument(
+        name=step.name,
+        kind=planned.kind.value,
+        needs=list(planned.needs),
+        state=step.state.value,
+        since=step.since,
+        begun_at=step.begun_at,
+        number=step.number,
+        job_id=step.job_id,
+        taken_from=None if maker is None else maker.rpartition(".")[0],
+        not_before=step.not_before,
+        reason=step.reason,
+        outputs=[ArtifactFound(**asdict(each)) for each in step.outputs],
+    )

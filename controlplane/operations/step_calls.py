@@ -1,0 +1,89 @@
+"""Step calls: what an execution has to find out, or to have done, outside of any transaction."""
+
+from controlplane.domain.errors import (
+    Ambiguous,
+    ControlPlaneError,
+    PluginError,
+    StaleWrite,
+    Throttled,
+    Transient,
+    Unavailable,
+    UserError,
+)
+from controlplane.domain.executions import Step, StepArtifact, StepState
+from controlplane.domain.pipelines import ArtifactKind
+from controlplane.operations.context import Context
+from controlplane.operations.pipeline_specs import outputs_folder
+from controlplane.operations.step_outputs import inspected
+from controlplane.operations.step_publications import published, version_is_there
+from controlplane.reconcilers.executions import (
+    Call,
+    CallKind,
+    ExecutionView,
+    Finding,
+    Made,
+    NoAnswer,
+    NothingKept,
+    Recalled,
+    Refused,
+)
+
+PAUSE_SECONDS = 5.0
+"""Before somebody who is away is asked again."""
+
+
+def answer(context: Context, view: ExecutionView, call: Call) -> Finding:
+    """Every call may be made twice. Raises nothing that the control plane knows."""
+    try:
+        match call.kind:
+            case CallKind.RECALL:
+                return _recalled(context, view, call.step)
+            case CallKind.INSPECT:
+                return _left_behind(context, view, call.step)
+            case CallKind.PUBLISH:
+                return Made(outputs=(published(context, view, call.step),))
+    except (Transient, Ambiguous, Unavailable, StaleWrite) as away:
+        return NoAnswer(reason=away.message, seconds=_pause_seconds(away))
+    except (UserError, PluginError) as refused:
+        return Refused(reason=refused.message)
+
+
+def _recalled(context: Context, view: ExecutionView, step: Step) -> Finding:
+    """What is gone or has changed is as good as never made."""
+    with context.store.read() as tx:
+        if step.taken_from is not None:
+            earlier = tx.steps.get(step.taken_from)
+        else:
+            earlier = tx.steps.kept(view.execution.project_id, step.cache_key or "")
+        job_id = None if earlier is None else earlier.job_id
+        if earlier is None or (job_id is not None and tx.jobs.get(job_id) is None):
+            return NothingKept()
+    try:
+        is_there = all(_is_there(context, each) for each in earlier.outputs)
+    except UserError:
+        return NothingKept()
+    if not is_there:
+        return NothingKept()
+    maker = earlier.taken_from if earlier.state is StepState.CACHED else None
+    return Recalled(taken_from=maker or earlier.id, job_id=job_id, outputs=earlier.outputs)
+
+
+def _is_there(context: Context, artifact: StepArtifact) -> bool:
+    if artifact.kind is ArtifactKind.VERSION:
+        return version_is_there(context, artifact.uri)
+    return inspected(context, artifact.name, artifact.kind, artifact.uri) == artifact
+
+
+def _left_behind(context: Context, view: ExecutionView, step: Step) -> Finding:
+    folder = outputs_folder(view.execution, step)
+    planned = view.pipeline.steps[step.position]
+    return Made(
+        outputs=tuple(
+            inspected(context, each.name, each.kind, f"{folder}{each.path.removeprefix('./')}")
+            for each in planned.outputs
+        )
+    )
+
+
+def _pause_seconds(away: ControlPlaneError) -> float:
+    return max(PAUSE_SECONDS, away.retry_after_seconds) if isinstance(away, Throttled) else PAUSE_SECONDS
