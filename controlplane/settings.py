@@ -14,7 +14,7 @@ from controlplane.domain.errors import Invalid
 PREFIX = "CROSSDOCK_"
 CURRENCY = re.compile(r"[A-Z]{3}")
 WORTH = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
-MAY_BE_ZERO = frozenset({"CROSSDOCK_TUNNEL_PORT"})
+MAY_BE_ZERO = frozenset({"CROSSDOCK_TUNNEL_PORT", "CROSSDOCK_GATEWAY_PORT", "CROSSDOCK_GATEWAY_GRPC_PORT"})
 
 
 def _default_home() -> Path:
@@ -35,6 +35,15 @@ class Settings:
     port: int = 8042
     public_url: str = ""
     """Where attempts reach this server; empty: http://host:port."""
+
+    gateway_port: int = 8043
+    """Where, at the same host, services are called; 0: this server runs no gateway."""
+
+    gateway_grpc_port: int = 8044
+    """The same over gRPC; 0: not over gRPC."""
+
+    gateway_public_url: str = ""
+    """Where callers reach the gateway; empty: http://host:gateway_port."""
 
     policy: str = "fair"
     """Name of the scheduling policy that is installed: `fair`, or `priority` for one line without quotas."""
@@ -132,6 +141,10 @@ class Settings:
         return self.public_url or f"http://{self.host}:{self.port}"
 
     @property
+    def gateway_url(self) -> str:
+        return self.gateway_public_url or f"http://{self.host}:{self.gateway_port}"
+
+    @property
     def is_for_this_machine(self) -> bool:
         """Nobody else reaches the server, so nobody else reaches this machine through it."""
         public_host = urlsplit(self.public_url).hostname
@@ -151,13 +164,19 @@ def rates_of(text: str) -> dict[str, int]:
 
 def _refuse_open_door(settings: Settings) -> None:
     """Tokens must not cross a network in the clear: off loopback, something in front has to speak TLS."""
-    if not is_loopback(settings.host) and not settings.public_url.startswith("https://"):
-        raise Invalid(
-            f"{PREFIX}HOST={settings.host} is off loopback: set {PREFIX}PUBLIC_URL to the https:// address of the "
-            "proxy that terminates TLS in front of it",
-            field=f"{PREFIX}HOST",
-            value=settings.host,
-        )
+    if is_loopback(settings.host):
+        return
+    doors = {"PUBLIC_URL": settings.public_url}
+    if settings.gateway_port:
+        doors["GATEWAY_PUBLIC_URL"] = settings.gateway_public_url
+    for name, url in doors.items():
+        if not url.startswith("https://"):
+            raise Invalid(
+                f"{PREFIX}HOST={settings.host} is off loopback: set {PREFIX}{name} to the https:// address of the "
+                "proxy that terminates TLS in front of it",
+                field=f"{PREFIX}HOST",
+                value=settings.host,
+            )
 
 
 def _parse(name: str, text: str, kind: type) -> object:

@@ -1,4 +1,4 @@
-"""The server's processes, one role each: `python -m controlplane.admin.processes api|loops|clusters-down`."""
+"""The server's processes, one role each: `python -m controlplane.admin.processes api|loops|gateway|clusters-down`."""
 
 import ctypes
 import fcntl
@@ -74,6 +74,19 @@ def loops(settings: Settings) -> int:
     return 0
 
 
+def gateway(settings: Settings) -> int:
+    """Passes requests to services on until SIGTERM; then those under way may end."""
+    import uvloop
+
+    from controlplane.gateway.process import serve
+
+    context = bootstrap.context(settings)
+    context.store.migrate()
+    uvloop.run(serve(context))
+    context.store.close()
+    return 0
+
+
 def _alone_in(settings: Settings) -> IO[bytes]:
     """Waits until no other loops process works in this home."""
     lock = loops_lock(settings.home)
@@ -116,6 +129,7 @@ class JsonLines(logging.Formatter):
 ROLES: Final[dict[str, Callable[[Settings], int]]] = {
     "api": api,
     "loops": loops,
+    "gateway": gateway,
     "clusters-down": clusters_down,
 }
 

@@ -1,4 +1,4 @@
-"""`crossdock server init` and `crossdock server run`: prepare a home, then keep api and loops alive in it."""
+"""`crossdock server init` and `crossdock server run`: prepare a home, then keep api, loops and gateway alive in it."""
 
 import fcntl
 import json
@@ -19,6 +19,7 @@ from controlplane.settings import PREFIX, Settings
 
 CLIENT_FILE: Final = "client.json"
 ROLES: Final = ("api", "loops")
+GATEWAY: Final = "gateway"
 QUICK_DEATH_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 15.0
 STOP_SECONDS = 30.0
@@ -58,20 +59,21 @@ def init(settings: Settings) -> InitAnswer:
 
 
 def run(settings: Settings) -> int:
-    """Keeps both processes alive until SIGTERM or SIGINT, then stops them and the clusters that are ours."""
+    """Keeps all processes alive until SIGTERM or SIGINT, then stops them and the clusters that are ours."""
     return Supervisor(settings).run()
 
 
 class Supervisor:
-    """The parent: starts api and loops, starts them again when they die, and imports nothing heavy itself."""
+    """The parent: starts api, loops and gateway, starts them again when they die, and imports nothing heavy itself."""
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.url
+        self._roles = (*ROLES, GATEWAY) if settings.gateway_port else ROLES
         self._environment = os.environ | environment_of(settings)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, float] = {}
-        self._pauses: dict[str, float] = dict.fromkeys(ROLES, 0.0)
-        self._not_before: dict[str, float] = dict.fromkeys(ROLES, 0.0)
+        self._pauses: dict[str, float] = dict.fromkeys(self._roles, 0.0)
+        self._not_before: dict[str, float] = dict.fromkeys(self._roles, 0.0)
         self._stopping = False
 
     def run(self) -> int:
@@ -79,7 +81,7 @@ class Supervisor:
             signal.signal(number, self._note_stop)
         print(f"crossdock: serving {self._url}", file=sys.stderr, flush=True)
         while not self._stopping:
-            for role in ROLES:
+            for role in self._roles:
                 self._keep(role)
             time.sleep(0.2)
         self._stop_children()

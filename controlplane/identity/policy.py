@@ -21,6 +21,7 @@ class Action(StrEnum):
     UPLOAD = "upload archives"
     COPY = "copy data"
     PUBLISH = "publish and promote models"
+    INVOKE = "call services"
     EDIT_GATES = "edit models' gates"
     EDIT_QUEUES = "edit queues"
     EDIT_TOKENS = "read and edit tokens"
@@ -40,6 +41,7 @@ SUBMITTER_ACTIONS: Final = VIEWER_ACTIONS | {
     Action.UPLOAD,
     Action.COPY,
     Action.PUBLISH,
+    Action.INVOKE,
 }
 
 ALLOWED: Final[Mapping[Role, frozenset[Action]]] = {

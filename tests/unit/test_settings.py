@@ -37,5 +37,11 @@ def test_a_value_that_makes_no_sense_is_refused_by_the_name_of_its_variable(vari
 def test_a_server_off_loopback_needs_tls_in_front_of_it(host: str) -> None:
     with pytest.raises(Invalid, match="CROSSDOCK_PUBLIC_URL"):
         Settings.read({"CROSSDOCK_HOST": host})
-    behind = Settings.read({"CROSSDOCK_HOST": "192.0.2.1", "CROSSDOCK_PUBLIC_URL": "https://dock.example"})
+    behind = Settings.read(
+        {
+            "CROSSDOCK_HOST": "192.0.2.1",
+            "CROSSDOCK_PUBLIC_URL": "https://dock.example",
+            "CROSSDOCK_GATEWAY_PORT": "0",
+        }
+    )
     assert behind.url == "https://dock.example"

@@ -1,0 +1,78 @@
+"""Asking one replica: how a request gets leave to, and what is learned from it, over HTTP and gRPC alike."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from controlplane.domain.errors import ControlPlaneError
+from controlplane.gateway.calls import Call
+from controlplane.gateway.desk import Turn, Wish
+from controlplane.gateway.loads import Loads
+from controlplane.gateway.refusals import BrokenOff, Late
+from controlplane.gateway.retries import Mishap
+
+
+@dataclass(slots=True, kw_only=True)
+class Asked:
+    """One replica, asked once; it is occupied until `close`."""
+
+    loads: Loads
+    clock: Callable[[], float]
+    call: Call
+    turn: Turn
+    began_at: float
+    mishap: Mishap | None = None
+
+    def close(self) -> None:
+        self._note()
+        self.call.desk.finished(self.turn)
+
+    def _note(self) -> None:
+        """Every replica that was asked counts, so that a bad revision shows though its callers got good answers."""
+        outliers, now = self.call.desk.outliers, self.clock()
+        attempt_id = self.turn.backend.attempt_id
+        match self.mishap:
+            case None:
+                outliers.succeeded(attempt_id)
+            case Mishap.REFUSED:
+                outliers.refused(attempt_id, now)
+                return  # a machine that is gone says nothing of the revision
+            case Mishap.LEAVING:
+                outliers.leaves(attempt_id)
+                return  # it only did what it was told
+            case _:
+                outliers.failed(attempt_id, now)
+        self.loads.ended(
+            self.call.desk.route.service_id,
+            self.turn.revision.revision_id,
+            took_ms=1000 * (now - self.began_at),
+            is_error=self.mishap is not None,
+        )
+
+
+async def turn_for(call: Call, wish: Wish, clock: Callable[[], float]) -> Turn:
+    """Waking a service up is not held against those who did not say how long they would wait."""
+    began_at, was_asleep = clock(), not call.desk.has_replica
+    until = call.deadline
+    if was_asleep and not call.is_strict:
+        until += call.desk.route.limits.wake_seconds
+    turn = await call.desk.turn(wish, until=until)
+    waited = clock() - began_at
+    call.waited_seconds += waited
+    if was_asleep and not call.is_strict:
+        call.deadline += waited
+    return turn
+
+
+def avoiding(wish: Wish, turn: Turn, mishap: Mishap) -> Wish:
+    """A replica that failed may be one of a revision that fails: another revision is the better bet then."""
+    avoided = replace(wish, avoided_attempts=wish.avoided_attempts | {turn.backend.attempt_id})
+    if mishap is not Mishap.FAILED:
+        return avoided
+    return replace(avoided, avoided_revisions=wish.avoided_revisions | {turn.revision.revision_id})
+
+
+def failure(call: Call, mishap: Mishap | None) -> ControlPlaneError:
+    name = call.desk.name
+    if mishap is Mishap.LATE:
+        return Late(f"a replica of {name} did not answer within {call.timeout_seconds:g} seconds")
+    return BrokenOff(f"a replica of {name} broke off before it answered, and the request may not be repeated")

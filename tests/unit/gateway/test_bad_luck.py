@@ -1,0 +1,259 @@
+"""Bad luck: replicas that die, leave, fail and come back while they are asked."""
+
+import asyncio
+from dataclasses import replace
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.unit.gateway.stage import Replica, Stage, play, revision, service, staged, until
+
+pytestmark = pytest.mark.sockets
+
+INFER = "/vision/digits/v2/models/digits/infer"
+
+
+async def hangs_up(request: web.Request) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def leaves(_request: web.Request) -> web.StreamResponse:
+    return web.Response(status=503, headers={"x-crossdock-draining": "1"})
+
+
+async def fails(_request: web.Request) -> web.StreamResponse:
+    return web.Response(status=500, text="boom")
+
+
+def test_what_surely_reached_nobody_is_asked_of_another_replica_whatever_it_is() -> None:
+    async def scene() -> None:
+        gone, good = Replica("gone"), Replica("good")
+        async with staged(gone, good) as stage:
+            await stage.offer(service(revision(1, gone.backend, good.backend)))
+            await gone.stop()
+            answers = [await stage.ask("POST", "/vision/digits/x", data=b"once") for _ in range(20)]
+        assert answers == [(200, {"replica": "good", "size": 4})] * 20
+
+    play(scene())
+
+
+def test_a_replica_that_leaves_costs_no_caller_an_answer() -> None:
+    async def scene() -> None:
+        leaving, good = Replica("leaving", leaves), Replica("good")
+        async with staged(leaving, good) as stage:
+            await stage.offer(service(revision(1, leaving.backend, good.backend)))
+            answers = await asyncio.gather(
+                *(stage.ask("POST", "/vision/digits/x", data=b"once") for _ in range(30))
+            )
+            again = [await stage.ask("POST", "/vision/digits/x", data=b"once") for _ in range(10)]
+        assert {status for status, _ in (*answers, *again)} == {200}
+        assert 1 <= len(leaving.seen) <= 15, "it was asked again after it had said that it leaves"
+
+    play(scene())
+
+
+def test_a_replica_that_dies_in_mid_request_is_made_good_for_if_it_may_be() -> None:
+    async def scene() -> None:
+        dying, good = Replica("dying", hangs_up), Replica("good")
+        async with staged(dying, good) as stage:
+            await stage.offer(service(revision(1, dying.backend, good.backend)))
+            plain = [(await stage.ask("POST", "/vision/digits/x"))[0] for _ in range(4)]
+            asked = len(dying.seen)
+            inferences = [(await stage.ask("POST", INFER, data=b"{}"))[0] for _ in range(4)]
+            key = {"Idempotency-Key": "k"}
+            keyed = [(await stage.ask("POST", "/vision/digits/x", headers=key))[0] for _ in range(4)]
+        assert sorted(plain) == [200] * (4 - asked) + [502] * asked, "each was asked once"
+        assert asked
+        assert {*inferences, *keyed} == {200}
+        assert len(dying.seen) > asked
+
+    play(scene())
+
+
+def test_errors_of_a_bad_revision_are_hidden_and_counted() -> None:
+    async def scene() -> None:
+        old, canary = Replica("old"), Replica("canary", fails)
+        async with staged(old, canary) as stage:
+            await stage.offer(
+                service(
+                    revision(1, old.backend, weight_ppm=900_000),
+                    revision(2, canary.backend, weight_ppm=100_000),
+                )
+            )
+            answers = [await stage.ask("POST", INFER, data=b"{}") for _ in range(200)]
+            await stage.gateway.feed.tell()
+            told = stage.plane.told()
+        assert {status for status, _ in answers} == {200}
+        assert told == {
+            "revision-1": (200, 0),
+            "revision-2": (len(canary.seen), len(canary.seen)),
+        }
+        assert canary.seen
+
+    play(scene())
+
+
+def test_what_may_not_be_repeated_is_passed_on_as_it_was_answered() -> None:
+    async def scene() -> None:
+        bad = Replica("bad", fails)
+        async with staged(bad) as stage:
+            await stage.offer(service(revision(1, bad.backend)))
+            assert await stage.ask("POST", "/vision/digits/x") == (500, "boom")
+
+    play(scene())
+
+
+def test_retries_end_when_the_budget_does() -> None:
+    async def scene() -> None:
+        one, two = Replica("one", fails), Replica("two", fails)
+        async with staged(one, two) as stage:
+            await stage.offer(service(revision(1, one.backend, two.backend)))
+            for _ in range(100):
+                await stage.ask("GET", "/vision/digits/x")
+        asked = len(one.seen) + len(two.seen)
+        assert 100 + 10 <= asked <= 100 + 10 + 20, "ten are saved at first, then one in five is"
+
+    play(scene())
+
+
+def test_an_answer_that_breaks_off_does_not_look_whole() -> None:
+    async def breaks(request: web.Request) -> web.StreamResponse:
+        out = web.StreamResponse()
+        await out.prepare(request)
+        await out.write(b"half")
+        assert request.transport is not None
+        request.transport.abort()
+        return out
+
+    async def scene() -> None:
+        replica = Replica("a", breaks)
+        async with staged(replica) as stage:
+            await stage.offer(service(revision(1, replica.backend)))
+            with pytest.raises(aiohttp.ClientError):
+                await stage.ask("GET", "/vision/digits/x")
+            await stage.gateway.feed.tell()
+            assert stage.plane.told() == {"revision-1": (1, 1)}
+
+    play(scene())
+
+
+def test_a_replica_that_is_late_is_given_up() -> None:
+    async def never(_request: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        return web.Response()
+
+    async def scene() -> None:
+        replica = Replica("a", never)
+        async with staged(replica) as stage:
+            await stage.offer(service(revision(1, replica.backend)))
+            headers = {"x-request-timeout-seconds": "0.05"}
+            status, problem = await stage.ask("GET", "/vision/digits/x", headers=headers)
+        assert (status, problem["code"]) == (504, "deadline_exceeded")
+
+    play(scene())
+
+
+def test_a_service_without_replicas_wakes_up_for_who_waits() -> None:
+    async def scene() -> None:
+        replica = Replica("a")
+        async with staged(replica) as stage:
+            asleep = service(revision(1))
+            await stage.offer(asleep)
+            waiting = asyncio.create_task(stage.ask("POST", "/vision/digits/x", data=b"hello"))
+            await until(lambda: any(each.waiting for each in stage.plane.loads))
+            load = stage.plane.loads[0]
+            assert (load.revision_id, load.waiting, load.in_flight) == (None, 1, 1)
+            await stage.offer(replace(asleep, revisions=(revision(1, replica.backend),)))
+            assert await waiting == (200, {"replica": "a", "size": 5})
+
+    play(scene())
+
+
+def test_a_service_that_does_not_wake_up_in_time_says_when_to_come_back() -> None:
+    async def scene() -> None:
+        async with staged() as stage:
+            await stage.offer(service(revision(1), wake_seconds=0.05))
+            async with stage.client.get(stage.url("/vision/digits/x")) as answer:
+                assert (answer.status, (await answer.json(content_type=None))["code"]) == (503, "no_replica")
+                assert answer.headers["Retry-After"] == "1"
+
+    play(scene())
+
+
+def test_a_queue_has_an_end_and_nobody_in_it_is_lost() -> None:
+    go_on = asyncio.Event()
+
+    async def waits(_request: web.Request) -> web.StreamResponse:
+        await go_on.wait()
+        return web.json_response({})
+
+    async def scene() -> None:
+        replica = Replica("a", waits)
+        async with staged(replica) as stage:
+            one_at_a_time = revision(1, replica.backend, concurrency=1)
+            await stage.offer(service(one_at_a_time, queue_requests=2))
+            asked = [asyncio.create_task(stage.ask("GET", "/vision/digits/x")) for _ in range(4)]
+            await until(lambda: any(each.done() for each in asked))
+            go_on.set()
+            statuses = sorted([(await each)[0] for each in asked])
+        assert statuses == [200, 200, 200, 429]
+
+    play(scene())
+
+
+def test_callers_have_a_rate_each() -> None:
+    async def scene() -> None:
+        replica = Replica("a")
+        async with staged(replica) as stage:
+            await stage.offer(service(revision(1, replica.backend), is_open=False, requests_per_second=2.0))
+            stage.plane.let_in("one")
+            stage.plane.let_in("two")
+            statuses = [
+                (await stage.ask("GET", "/vision/digits/x", headers={"Authorization": f"Bearer {who}"}))[0]
+                for who in ("one", "one", "one", "two")
+            ]
+        assert statuses == [200, 200, 429, 200]
+
+    play(scene())
+
+
+def test_while_the_database_is_away_what_was_known_goes_on() -> None:
+    async def ask(stage: Stage, secret: str) -> int:
+        headers = {"Authorization": f"Bearer {secret}"}
+        status, _ = await stage.ask("GET", "/vision/digits/x", headers=headers)
+        return status
+
+    async def scene() -> None:
+        replica = Replica("a")
+        async with staged(replica) as stage:
+            await stage.offer(service(revision(1, replica.backend), is_open=False))
+            stage.plane.let_in("known")
+            assert await ask(stage, "known") == 200
+            stage.plane.is_away = True
+            await stage.gateway.feed.read()
+            await stage.gateway.feed.tell()
+            assert [await ask(stage, "known"), await ask(stage, "new")] == [200, 503]
+            stage.plane.is_away = False
+            await stage.gateway.feed.tell()
+        assert stage.plane.told() == {"revision-1": (2, 0)}, "what could not be told was told later"
+
+    play(scene())
+
+
+def test_a_caller_who_sends_slowly_keeps_no_replica_busy() -> None:
+    async def scene() -> None:
+        replica = Replica("a")
+        async with staged(replica) as stage:
+            await stage.offer(service(revision(1, replica.backend, concurrency=1), queue_requests=0))
+            reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port)
+            writer.write(b"POST /vision/digits/x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+            await writer.drain()
+            assert (await stage.ask("GET", "/vision/digits/x"))[0] == 200
+            writer.write(b"cd")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            writer.close()
+
+    play(scene())
