@@ -32,6 +32,13 @@ TOKEN_KEY: Final = "auth_token"  # noqa: S105 # a name; KubeRay's own for the sa
 DASHBOARD_PORT: Final = 8265
 GCS_PORT: Final = 6379
 AGENT_PORT: Final = 52365
+PORTS: Final = {
+    "dashboard-agent-grpc-port": "52366",
+    "metrics-export-port": "52367",
+    "runtime-env-agent-port": "52368",
+}
+"""Chosen here, since a pod's network is its own: Ray's node ends when a process has not said its port in 15 seconds."""
+
 MEBIBYTE: Final = 2**20
 LEAST_OBJECT_STORE: Final = 80 * MEBIBYTE
 """Ray refuses to start with less."""
@@ -252,6 +259,7 @@ def _head_params(settings: Settings) -> dict[str, str]:
         "num-cpus": "0",
         "num-gpus": "0",
         "object-store-memory": str(_object_store(settings.head)),
+        **PORTS,
     }
 
 
@@ -261,6 +269,7 @@ def _member_params(amounts: Amounts) -> dict[str, str]:
         "num-cpus": str(-(-amounts.cpu_milli // MILLI)),
         "num-gpus": str(-(-amounts.gpu_milli // MILLI)),
         "object-store-memory": str(_object_store(amounts)),
+        **PORTS,
     }
     if amounts.memory_bytes:
         params["memory"] = str(amounts.memory_bytes)

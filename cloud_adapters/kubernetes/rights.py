@@ -63,7 +63,9 @@ BUILDING: Final = (
     *_rights("pods", "create delete", "Ray's pods cannot be made or ended"),
     *_rights("services", "create delete list", "Ray's head cannot be reached"),
 )
-PROXYING: Final = _rights("services/proxy", "get create delete", "jobs cannot be sent through the API server")
+PROXYING: Final = _rights(
+    "services/proxy", "get create update delete", "jobs cannot be sent through the API server"
+)
 KUBERAY: Final = _rights(
     "rayclusters", "create delete list patch", "no RayCluster can be built or ended", group="ray.io"
 )

@@ -5,8 +5,8 @@ without Serve and without the state and job commands, which it supports. The Ray
 here uses it, and it is one more door that runs code.
 
 More patient: Ray gives a node 30 seconds to appear, and its raylet dies when the agents beside it have not said within
-15 which ports they took: too few on a busy machine. The ports were chosen by the keeper, so they are said before; it
-also knows when to give up.
+15 which ports they took: too few on a busy machine. Ports that were chosen by who starts it are said before; it also
+knows when to give up.
 """
 
 import sys
@@ -49,7 +49,8 @@ def _after_saying_ports(start: Callable[..., None], say: Callable[..., None]) ->
         # A private part of Ray, pinned by the test that boots one: `node` is its Node.
         inside = vars(node)
         for name in AGENT_PORTS:
-            say(inside["_session_dir"], inside["_node_id"], name, getattr(inside["_ray_params"], name))
+            if port := getattr(inside["_ray_params"], name):
+                say(inside["_session_dir"], inside["_node_id"], name, port)
         start(node, *arguments, **options)
 
     return start_raylet

@@ -136,9 +136,13 @@ class Attempt:
         decided = replace(self, outcome=outcome, exit_code=exit_code, ended_at=at)
         return decided.move(AttemptState.ENDED, at=at, reason=reason)
 
+    def delay(self, reason: str) -> Self:
+        """The executor did not take the order yet: it keeps its place, and people can read why."""
+        return replace(self, reason=reason, version=self.version + 1)
+
     def start(self, *, session: str | None, at: datetime) -> Self:
         """The executor took the order."""
-        return replace(self, session=session).move(AttemptState.STARTING, at=at)
+        return replace(self, session=session, reason=None).move(AttemptState.STARTING, at=at)
 
     def run(self, *, at: datetime) -> Self:
         """The first task said hello."""

@@ -136,6 +136,8 @@ def _active(tx: Tx, attempt: Attempt | None) -> Why:
     match attempt.state:
         case AttemptState.PLACED:
             sentence = f"{number} has its seats on cluster {cluster} and {_awaited(tx, attempt)}"
+            if attempt.reason:
+                sentence += f"; the last try was in vain: {attempt.reason}"
         case AttemptState.STARTING:
             sentence = f"{number} was handed to cluster {cluster}; no task has spoken yet"
         case AttemptState.STOPPING:

@@ -209,6 +209,8 @@ def _placed(view: AttemptView) -> AttemptDecision:
             return _end(view, Outcome.NEVER_STARTED, message)
         case StartDelayed(message=message) if now - view.could_start_since > view.start_timeout:
             return _end(view, Outcome.NEVER_STARTED, f"could not be started: {message}")
+        case StartDelayed(message=message) if message != attempt.reason:
+            return _save(view, attempt.delay(message))
         case None if view.may_start:
             return AttemptDecision(call=Start())
         case _:

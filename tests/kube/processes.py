@@ -19,7 +19,7 @@ from tests.kube.ray_operator import is_ready
 from tests.kube.rest import Json, Rest
 
 SERVICE: Final = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.svc[a-z.]*")
-PATH: Final = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH: Final = f"/usr/local/bin:{Path(sys.executable).parent}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 WITH_HOSTS: Final = 'printf "%s\\n" "$0" >> /etc/hosts; exec "$@"'
 PROBE_SECONDS: Final = 2.0
 

@@ -129,7 +129,7 @@ def _check(answer: httpx.Response) -> None:
         return
     text = f"ray answered {code}: {_tail(answer.text)}"
     if code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise AuthFailed(f"ray refused the token ({code})")
+        raise AuthFailed(f"the token was refused: {text}")
     if code == httpx.codes.TOO_MANY_REQUESTS:
         raise Throttled(text, retry_after_seconds=THROTTLE_SECONDS)
     kind: type[PluginError] = Transient if code >= httpx.codes.INTERNAL_SERVER_ERROR else Rejected

@@ -105,8 +105,14 @@ def test_a_start_whose_answer_was_lost_is_recognised_by_its_hello_and_not_made_a
 
 def test_a_delayed_start_is_tried_again_until_the_start_timeout() -> None:
     delayed = StartDelayed(message="connection refused")
-    assert decide(view(PLACED, after=299, heard=delayed)).save is None
+    told = decide(view(PLACED, after=299, heard=delayed)).save
+    assert told is not None
+    assert (told.state, told.reason) == (AttemptState.PLACED, "connection refused")
+    assert decide(view(told, after=299, heard=delayed)).save is None  # once is enough
     assert outcome(decide(view(PLACED, after=301, heard=delayed))) is Outcome.NEVER_STARTED
+    started = decide(view(told, heard=Started(session="life-1"))).save
+    assert started is not None
+    assert started.reason is None
 
 
 def test_a_refused_start_ends_at_once_with_the_reason() -> None:

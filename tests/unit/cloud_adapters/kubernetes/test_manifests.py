@@ -56,6 +56,9 @@ def test_a_member_is_bound_to_its_node_by_name_and_takes_its_share() -> None:
         "num-gpus": "2",
         "memory": str(10 * 2**30),
         "object-store-memory": str(2 * 2**30),
+        "dashboard-agent-grpc-port": "52366",
+        "metrics-export-port": "52367",
+        "runtime-env-agent-port": "52368",
     }
 
 
