@@ -20,6 +20,9 @@ pytest_plugins = ("tests.databases", "tests.ray_cluster", "tests.termination", "
 
 SOCKET_FREE: Final = frozenset({"property", "sim", "unit"})
 WITH_MACHINES: Final = frozenset({"e2e", "hypervisor"})
+MACHINES_SECONDS: Final = 480
+"""For a test that starts machines and says no other: a busy machine takes several times as long."""
+
 Address = tuple[object, ...] | str | bytes
 """What a socket dials: a host and a port, or a path."""
 
@@ -47,6 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in WITH_MACHINES or "ray_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("machines"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(MACHINES_SECONDS))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

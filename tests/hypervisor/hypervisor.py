@@ -166,7 +166,7 @@ class Hypervisor:
         address: str | None = None,
         shared: Sequence[str] = (),
     ) -> Guest:
-        """A pod: ends with the exit code of its command, or 128 + n for signal n. Its `ray` in /usr/local/bin is patient."""
+        """A pod: ends with the exit code of its command, or 128 + n for signal n. Its `ray` is patient."""
         return self._start(
             name,
             address,
