@@ -90,7 +90,7 @@ def _publish_once(
     context: Context, principal: Principal, name: ModelName, wanted: VersionPublish, step: Step
 ) -> tuple[int, str]:
     """Number, and SHA-256 of the manifest; of the version that an earlier call made, if its answer got lost."""
-    once = Once[VersionView](
+    once: Once[VersionView] = Once(
         token_id=principal.token_id,
         key=f"{step.id}/{step.number}",
         request_hash=hashlib.sha256(step.id.encode()).digest(),
