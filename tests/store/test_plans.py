@@ -11,12 +11,15 @@ from controlplane.store import (
     asks,
     attempts,
     events,
+    executions,
     job_pages,
     job_views,
     jobs,
     nodes,
     reasons,
     records,
+    schedules,
+    steps,
     work,
 )
 from controlplane.store.statements import Statement
@@ -68,6 +71,13 @@ HOT: Final[dict[str, Statement]] = {
     "nodes by ids": nodes._BY_IDS,
     "seats booked in a cluster": nodes._booked(of_a_cluster=True),
     "reason of a class": reasons._GET,
+    "executions that wait for jobs": steps._WAITING_FOR,
+    "steps of executions": steps._OF_EXECUTIONS,
+    "kept outputs": steps._KEPT,
+    "executions that nobody looks at": executions._UNWATCHED,
+    "open executions of a schedule": executions._OPEN_OF_SCHEDULE,
+    "executions of a project": executions._page(of_a_project=True, is_first=False),
+    "schedule of a name": schedules._BY_NAME,
 }
 SMALL: Final = ("json_each", "CONSTANT ROW", "walked", "run0", "run1", "bucket0", "bucket1", "counted")
 """May be scanned: the list that was asked for, no table at all, and what a limit bounds."""

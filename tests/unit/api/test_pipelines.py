@@ -108,7 +108,7 @@ def test_deeds_move_an_execution_and_refuse_one_that_is_over(api: Api, world: Pi
 
 def test_a_version_is_published_with_its_lineage_and_serves(api: Api, world: PipelineWorld) -> None:
     execution = submitted(api, world, PUBLISHED)["id"]
-    world.end(execution, "train", **{"model.pt": "weights", "data.json": "{}"})
+    world.end(execution, "train", made={"model.pt": "weights", "data.json": "{}"})
     world.end(execution, "judge")
     world.settle()
     found = shown(api, execution)
@@ -130,7 +130,7 @@ def test_a_gate_that_is_not_passed_fails_the_step_and_the_version_stays(
     admin.post("/v1/models", {"name": "digits"})
     admin.post("/v1/models/default/digits/gates", {"name": "good", "metric": "accuracy", "limit": 0.9})
     execution = submitted(api, world, PUBLISHED)["id"]
-    world.end(execution, "train", **{"model.pt": "weights", "data.json": "{}"})
+    world.end(execution, "train", made={"model.pt": "weights", "data.json": "{}"})
     world.end(execution, "judge")
     world.settle()
     found = shown(api, execution)
@@ -142,7 +142,7 @@ def test_what_was_published_is_published_once_though_the_answer_got_lost(
     api: Api, world: PipelineWorld
 ) -> None:
     execution = submitted(api, world, PUBLISHED)["id"]
-    world.end(execution, "train", **{"model.pt": "weights", "data.json": "{}"})
+    world.end(execution, "train", made={"model.pt": "weights", "data.json": "{}"})
     with world.store.read() as tx:
         judging = tx.jobs.get(world.job_id(execution, "judge"))
     assert judging is not None
@@ -206,14 +206,14 @@ def test_a_pipeline_that_cannot_be_is_refused_and_leaves_nothing(
 
 def test_a_job_that_no_cluster_could_seat_is_refused_with_its_step(api: Api, world: PipelineWorld) -> None:
     world.plane.cluster(nodes=1)
-    pipeline = {"name": "p", "steps": [job_step("a"), job_step("b")]}
+    pipeline: Document = {"name": "p", "steps": [job_step("a"), job_step("b")]}
     pipeline["steps"][1]["job"] |= {"resources": {"cpus": 999}}
     assert problem(api.post(EXECUTIONS, pipeline), 422, "invalid")["field"].startswith("steps.1.job.")
 
 
 def test_a_version_is_made_of_objects_of_one_step(api: Api) -> None:
     train = job_step("train", outputs=makes("all/", "model"))
-    publish = {"model": "m", "artifacts": {"a": "steps.train.outputs.made"}}
+    publish: Document = {"model": "m", "artifacts": {"a": "steps.train.outputs.made"}}
     pipeline = {"name": "p", "steps": [train, {"name": "publish", "publish": publish}]}
     assert "name one object" in api.post(EXECUTIONS, pipeline).text
     other = job_step("other", outputs=makes("x", "dataset"))

@@ -116,9 +116,17 @@ class PipelineWorld:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
 
-    def end(self, execution_id: str, step: str, state: JobState = JobState.SUCCEEDED, **made: str) -> None:
-        """The step's job ends, and leaves objects with these names."""
-        for key, content in made.items():
+    def end(
+        self,
+        execution_id: str,
+        step: str,
+        state: JobState = JobState.SUCCEEDED,
+        *,
+        made: str | Mapping[str, str] = "",
+    ) -> None:
+        """The step's job ends, and leaves objects with these names, or one that is called `made`."""
+        objects = made if isinstance(made, Mapping) else {"made": made} if made else {}
+        for key, content in objects.items():
             self.write(execution_id, step, key, content)
 
         def unit(tx: Tx) -> None:

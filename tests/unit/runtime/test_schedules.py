@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from controlplane.domain.errors import Conflict, Invalid, NotFound
+from controlplane.domain.executions import Execution, ExecutionState
+from controlplane.domain.ids import ExecutionId
 from controlplane.domain.jobs import JobState
 from controlplane.operations import executions, schedules, ticks, tokens
 from controlplane.operations.schedules import ScheduleName
@@ -75,13 +77,13 @@ def test_a_second_execution_for_one_tick_is_refused_by_the_database(world: Pipel
     world.pass_seconds(DAY)
     with world.store.read() as tx:
         (execution,) = tx.executions.newest(None, None, 9)
-    twin = executions.Execution(
-        id=executions.ExecutionId("twin"),
+    twin = Execution(
+        id=ExecutionId("twin"),
         project_id=execution.project_id,
         name=execution.name,
         token_id=execution.token_id,
         outputs_uri=execution.outputs_uri,
-        state=executions.ExecutionState.WAITING,
+        state=ExecutionState.WAITING,
         since=execution.since,
         created_at=execution.created_at,
         schedule_id=execution.schedule_id,
