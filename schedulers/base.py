@@ -29,6 +29,7 @@ from schedulers.demand import (
     Verdict,
 )
 from schedulers.plans import (
+    PROMISE_SECONDS,
     AsksEnd,
     Change,
     Defer,
@@ -50,11 +51,13 @@ from schedulers.plans import (
     Smaller,
     Until,
     Victim,
+    resized,
 )
 from schedulers.supply import DEFAULT_FLAVOR, Budget, ClaimView, ClusterView, NodeView, Offer
 
 __all__ = [
     "DEFAULT_FLAVOR",
+    "PROMISE_SECONDS",
     "AskClass",
     "AskLeft",
     "AskQueued",
@@ -111,6 +114,7 @@ __all__ = [
     "Verdict",
     "Victim",
     "microseconds",
+    "resized",
 ]
 
 

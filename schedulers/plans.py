@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.ids import AskId, ClaimId, ClassId, ClusterId, NodeId, QueueId
 from controlplane.domain.queues import Cell
 from schedulers.demand import PastUse, Reservation
+
+PROMISE_SECONDS: Final = 900
+"""How long seats are promised to who is to have them: more than any grace, time to kill and time to notice."""
 
 
 class ReasonCode(StrEnum):
@@ -79,7 +83,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grow:
-    """More tasks for an ask that runs with fewer than its full size."""
+    """More tasks for an ask that runs with fewer than its full size.
+
+    Whoever is resized (grows, shrinks, moves, loses surplus tasks) stops and starts again at its last checkpoint: all
+    its seats are leaving, and those that it keeps or gets are promised to it for `PROMISE_SECONDS` by a Nomination.
+    """
 
     ask_id: AskId
     seats: tuple[Placement, ...]
@@ -87,7 +95,7 @@ class Grow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shrink:
-    """These ranks are of no use where they are: the ask is larger than its class allows by now."""
+    """These ranks are of no use where they are: too few of them for the ask to go on. All of them: it waits again."""
 
     ask_id: AskId
     ranks: tuple[int, ...]
@@ -95,7 +103,7 @@ class Shrink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A task's seat on a node that should be emptied is exchanged for one elsewhere."""
+    """A task's seat is exchanged for one elsewhere."""
 
     ask_id: AskId
     rank: int
@@ -121,7 +129,7 @@ class Victim:
     ask_id: AskId
     ground: Ground
     ranks: tuple[int, ...] = ()
-    """The surplus tasks that go; empty: all of it."""
+    """The surplus tasks that go, and the others are resized; empty: all of it goes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,3 +270,15 @@ class Plan:
 
     past_uses: tuple[PastUse, ...] = ()
     """New rows when an epoch began; empty: the old ones stand."""
+
+
+def resized(plan: Plan) -> dict[AskId, dict[int, NodeId | None]]:
+    """Of everybody whom the plan resizes, the ranks that change, and the nodes that they get; None: they go."""
+    changes: dict[AskId, dict[int, NodeId | None]] = {}
+    for grow in plan.grows:
+        changes.setdefault(grow.ask_id, {}).update((seat.rank, seat.node_id) for seat in grow.seats)
+    for move in plan.moves:
+        changes.setdefault(move.ask_id, {})[move.rank] = move.node_id
+    for shrink in plan.shrinks:
+        changes.setdefault(shrink.ask_id, {}).update(dict.fromkeys(shrink.ranks))
+    return changes

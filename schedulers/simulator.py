@@ -5,7 +5,7 @@ and goes back into its queue with the moment at which it was first submitted. Ev
 an engine can be led along.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +13,7 @@ from controlplane.domain.amounts import Amounts
 from controlplane.domain.ids import AskId, ClassId, NodeId
 from controlplane.domain.queues import Queue
 from schedulers.base import (
+    PROMISE_SECONDS,
     AskClass,
     AskLeft,
     AskQueued,
@@ -31,7 +32,6 @@ from schedulers.base import (
     Nomination,
     Offer,
     Place,
-    Placement,
     Plan,
     Preempt,
     QueuedAsks,
@@ -40,6 +40,7 @@ from schedulers.base import (
     Snapshot,
     Verdict,
     microseconds,
+    resized,
 )
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -110,13 +111,8 @@ class Simulation:
     def commit(self, plan: Plan) -> None:
         for place in plan.places:
             self._place(place)
-        for grow in plan.grows:
-            self._change_seats(grow.ask_id, added=grow.seats)
-        for shrink in plan.shrinks:
-            self._change_seats(shrink.ask_id, removed=frozenset(shrink.ranks))
-        for move in plan.moves:
-            there = Placement(rank=move.rank, node_id=move.node_id)
-            self._change_seats(move.ask_id, removed=frozenset([move.rank]), added=(there,))
+        for ask_id, ranks in resized(plan).items():
+            self._resize(ask_id, ranks)
         for preempt in plan.preempts:
             self._preempt(preempt)
         self.memory = replace(
@@ -128,7 +124,7 @@ class Simulation:
         self._capacity()
 
     def stop_leaving(self) -> None:
-        """All that was told to stop has stopped: whole asks are queued again, smaller ones go on."""
+        """All that was told to stop has stopped and is queued again, whoever is resized with a promise of its seats."""
         for ask in sorted(self.running.values(), key=lambda ask: ask.id):
             staying = tuple(seat for seat in ask.seats if not seat.leaving)
             if len(staying) == len(ask.seats):
@@ -211,30 +207,34 @@ class Simulation:
 
     def _preempt(self, preempt: Preempt) -> None:
         for victim in preempt.victims:
-            ask = self.running[victim.ask_id]
-            ranks = frozenset(victim.ranks or (seat.rank for seat in ask.seats))
-            seats = tuple(replace(seat, leaving=seat.leaving or seat.rank in ranks) for seat in ask.seats)
-            self._runs(replace(ask, seats=seats))
-            self.preemptions[ask.id] = self.preemptions.get(ask.id, 0) + 1
+            left = dict.fromkeys(victim.ranks or [seat.rank for seat in self.running[victim.ask_id].seats])
+            self._resize(victim.ask_id, left)
+            self.preemptions[victim.ask_id] = self.preemptions.get(victim.ask_id, 0) + 1
         seats_promised = tuple((seat.rank, seat.node_id) for seat in preempt.seats)
-        nomination = Nomination(
-            ask_id=preempt.ask_id, cluster_id=preempt.cluster_id, seats=seats_promised, until=preempt.until
+        self._promise(
+            Nomination(
+                ask_id=preempt.ask_id,
+                cluster_id=preempt.cluster_id,
+                seats=seats_promised,
+                until=preempt.until,
+            )
         )
-        others = [each for each in self.memory.nominations if each.ask_id != preempt.ask_id]
         verdicts = [Verdict(winner=preempt.ask_id, loser=victim.ask_id) for victim in preempt.victims]
-        self.memory = replace(
-            self.memory,
-            nominations=(*others, nomination),
-            verdicts=(*self.memory.verdicts, *verdicts),
-        )
+        self.memory = replace(self.memory, verdicts=(*self.memory.verdicts, *verdicts))
 
-    def _change_seats(
-        self, ask_id: AskId, *, added: Sequence[Placement] = (), removed: frozenset[int] = frozenset()
-    ) -> None:
+    def _resize(self, ask_id: AskId, ranks: Mapping[int, NodeId | None]) -> None:
+        """All of it is leaving; what it is to have afterwards, if anything, is promised to it."""
         ask = self.running[ask_id]
-        kept = [seat for seat in ask.seats if seat.rank not in removed]
-        new = [HeldSeat(rank=seat.rank, node_id=seat.node_id) for seat in added]
-        self._runs(replace(ask, seats=tuple(sorted([*kept, *new], key=lambda seat: seat.rank))))
+        self._runs(replace(ask, seats=tuple(replace(seat, leaving=True) for seat in ask.seats)))
+        seats = {**{seat.rank: seat.node_id for seat in ask.seats}, **ranks}
+        kept = tuple((rank, node_id) for rank, node_id in sorted(seats.items()) if node_id is not None)
+        until = microseconds(self.now) + PROMISE_SECONDS * 1_000_000
+        if kept:
+            self._promise(Nomination(ask_id=ask_id, cluster_id=ask.cluster_id, seats=kept, until=until))
+
+    def _promise(self, nomination: Nomination) -> None:
+        others = [each for each in self.memory.nominations if each.ask_id != nomination.ask_id]
+        self.memory = replace(self.memory, nominations=(*others, nomination))
 
     def _runs(self, ask: RunningAsk) -> None:
         self.running[ask.id] = ask
@@ -245,13 +245,20 @@ class Simulation:
         live = self.queued.keys() | self.running.keys()
         self.memory = replace(
             self.memory,
-            nominations=tuple(each for each in self.memory.nominations if each.ask_id in self.queued),
+            nominations=tuple(
+                each
+                for each in self.memory.nominations
+                if each.ask_id in self.queued or self._is_stopping(each.ask_id)
+            ),
             verdicts=tuple(
                 each for each in self.memory.verdicts if each.winner in live and each.loser in live
             ),
             reservations=tuple(each for each in self.memory.reservations if each.ask_id in self.queued),
         )
         self.deltas.append(MemoryChanged(memory=self.memory))
+
+    def _is_stopping(self, ask_id: AskId) -> bool:
+        return ask_id in self.running and all(seat.leaving for seat in self.running[ask_id].seats)
 
     def _capacity(self) -> None:
         self.deltas.append(CapacityChanged(nodes=self.present_nodes(), clusters=self.clusters))

@@ -44,6 +44,9 @@ class Outcome(StrEnum):
     NEVER_STARTED = "never_started"
     """The executor or the cluster did not start user code in time."""
 
+    RESIZED = "resized"
+    """Starts again with more, fewer or other seats, at its last checkpoint."""
+
     LOST = "lost"
     """Nobody heard of it any more; its lease ran out."""
 
@@ -60,7 +63,9 @@ ATTEMPT: Final = Lifecycle(
     },
 )
 
-FREE_OF_CHARGE: Final = frozenset({Outcome.PREEMPTED, Outcome.EVICTED, Outcome.LOST, Outcome.NEVER_STARTED})
+FREE_OF_CHARGE: Final = frozenset(
+    {Outcome.PREEMPTED, Outcome.EVICTED, Outcome.RESIZED, Outcome.LOST, Outcome.NEVER_STARTED}
+)
 """Outcomes that do not consume the user's retry budget: the platform's doing, not the code's."""
 
 

@@ -11,7 +11,7 @@ from controlplane.domain.claims import SHARED, CapacityType, Claim, ClaimState, 
 from controlplane.domain.clusters import Cluster, Node
 from controlplane.domain.errors import Bug
 from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, NodeId, ProjectId
-from controlplane.domain.jobs import Ask, Job
+from controlplane.domain.jobs import Ask, Job, JobState
 from controlplane.domain.residency import Rules
 from controlplane.operations import residency
 from controlplane.operations.homes import home_of, sited
@@ -180,14 +180,13 @@ def _is_whole(place: Place, ask: Ask) -> bool:
 def _promises(tx: Tx) -> dict[NodeId, list[tuple[AskId, Amounts]]]:
     """By node, for whom how much of it is kept free; what the victims still hold is booked as theirs.
 
-    A promise to an ask that is no longer queued binds nobody.
+    A promise binds while its ask is queued; of its own heir, from the order to stop until it is queued again.
     """
     nominations = [each for each in tx.memories.nominations() if each.until > microseconds(tx.now)]
-    heirs = tx.asks.many([each.ask_id for each in nominations]).values()
-    queued = {ask.id: ask for ask in tx.asks.queued_of_jobs([ask.job_id for ask in heirs])}
+    heirs = _waiting_heirs(tx, [each.ask_id for each in nominations])
     kept: dict[NodeId, list[tuple[AskId, Amounts]]] = {}
     for nomination in nominations:
-        ask = queued.get(nomination.ask_id)
+        ask = heirs.get(nomination.ask_id)
         if ask is None:
             continue
         for _, node_id in nomination.seats:
@@ -195,6 +194,22 @@ def _promises(tx: Tx) -> dict[NodeId, list[tuple[AskId, Amounts]]]:
     for node_id, heir, amounts in tx.heirs.inherited():
         kept[node_id] = _without(kept.get(node_id, []), heir, amounts)
     return kept
+
+
+def _waiting_heirs(tx: Tx, ask_ids: Sequence[AskId]) -> dict[AskId, Ask]:
+    """Those who are queued, and those who have stopped, or were told to, and will be queued again."""
+    asks = tx.asks.many(ask_ids)
+    jobs = {job.id: job.state for job in tx.jobs.many([ask.job_id for ask in asks.values()])}
+    live = tx.attempts.live_of_jobs([id_ for id_, state in jobs.items() if state is JobState.ACTIVE])
+    return {
+        ask.id: ask
+        for ask in asks.values()
+        if jobs.get(ask.job_id) is JobState.QUEUED
+        or (
+            jobs.get(ask.job_id) is JobState.ACTIVE
+            and (ask.job_id not in live or live[ask.job_id].state is AttemptState.STOPPING)
+        )
+    }
 
 
 def _without(

@@ -10,8 +10,9 @@ from controlplane.domain.errors import StaleWrite
 from controlplane.domain.ids import AskId
 from controlplane.domain.jobs import JobState
 from controlplane.domain.leases import Lease
+from controlplane.operations.resizes import keep_for_itself, kept_seats
 from controlplane.store import Tx
-from schedulers.base import Ground, Nomination, Preempt, Verdict, microseconds
+from schedulers.base import Ground, Nomination, Preempt, Verdict, Victim, microseconds
 
 WHY: Final = {
     Ground.PRIORITY: "it goes first in the same queue",
@@ -59,10 +60,21 @@ def _preempted(tx: Tx, preempt: Preempt) -> str | None:
         for attempt, reason in zip(attempts, reasons, strict=True)
     ]
     tx.attempts.save_many(stopped)
-    tx.heirs.bequeath([attempt.id for attempt in stopped], heir.id)
+    for victim, attempt in zip(preempt.victims, stopped, strict=True):
+        _bequeath(tx, heir.id, victim, attempt)
     _promise(tx, preempt)
     tx.work.poke_many("attempt", [attempt.id for attempt in stopped])
     return None
+
+
+def _bequeath(tx: Tx, heir_id: AskId, victim: Victim, attempt: Attempt) -> None:
+    """Of whom only surplus tasks go keeps the other seats for itself."""
+    if not victim.ranks:
+        tx.heirs.bequeath([attempt.id], heir_id)
+        return
+    kept = kept_seats(tx, attempt, dict.fromkeys(victim.ranks))
+    keep_for_itself(tx, attempt, victim.ask_id, kept)
+    tx.heirs.bequeath_ranks(attempt.id, victim.ranks, heir_id)
 
 
 def _running(tx: Tx, ask_id: AskId) -> Attempt | None:

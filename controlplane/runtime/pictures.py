@@ -1,14 +1,14 @@
 """Pictures: what a policy sees, made from rows; whole at first, then what the feed says has changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import Attempt, AttemptState
 from controlplane.domain.claims import Claim
 from controlplane.domain.clusters import Cluster, Node
-from controlplane.domain.ids import AttemptId, ClaimId, ClassId, ClusterId, JobId, QueueId
+from controlplane.domain.ids import AttemptId, ClaimId, ClusterId, JobId, QueueId
 from controlplane.domain.jobs import Ask, ask_id
 from controlplane.domain.residency import ANYWHERE, Residency, Whereabouts
 from controlplane.operations.flavors import Naming, claim_of
@@ -107,7 +107,7 @@ def deltas(tx: Tx, sight: Sight, events: Sequence[tuple[str, str]]) -> list[Delt
 
 def _with_all(tx: Tx, sight: Sight, picture: Snapshot, owners: Mapping[QueueId, _Owner]) -> Snapshot:
     running = _running(tx, sight, tx.attempts.live())
-    held = [_held_class(ask, each, owners) for ask, each in running]
+    held = [_class(ask, owners) for ask, _ in running]
     classes = {each.id: each for each in held}
     return Snapshot(
         version=picture.version,
@@ -127,7 +127,7 @@ def _running_deltas(
 ) -> Iterator[Delta]:
     live = tx.attempts.live_of_jobs(jobs) if jobs else {}
     for ask, running in _running(tx, sight, list(live.values())):
-        yield AskRuns(ask=running, ask_class=_held_class(ask, running, owners))
+        yield AskRuns(ask=running, ask_class=_class(ask, owners))
     for job in jobs:
         if job not in live:
             yield AskStopped(id=ask_id(job))
@@ -151,7 +151,7 @@ def _running(tx: Tx, sight: Sight, live: Sequence[Attempt]) -> list[tuple[Ask, R
         begun_at = attempt.started_at or attempt.placed_at
         running = RunningAsk(
             id=ask.id,
-            ask_class=_held_id(ask, len(seats.get(attempt.id, ()))),
+            ask_class=ask.class_id,
             priority=ask.priority,
             submitted=microseconds(ask.submitted_at),
             cluster_id=ClusterId(attempt.claim_id or attempt.cluster_id),
@@ -284,20 +284,6 @@ def _class(ask: Ask, owners: Mapping[QueueId, _Owner]) -> AskClass:
         runtime_seconds=traits.runtime_seconds,
         deadline=None if traits.deadline is None else microseconds(traits.deadline),
     )
-
-
-def _held_class(ask: Ask, running: RunningAsk, owners: Mapping[QueueId, _Owner]) -> AskClass:
-    """What runs keeps its size until it ends, so the policy must neither give it more nor take a part."""
-    whole = _class(ask, owners)
-    if ask.traits.tasks_min is None:
-        return whole
-    tasks = len(running.seats)
-    roles = tuple(replace(role, tasks=tasks, tasks_min=tasks) for role in whole.roles)
-    return replace(whole, id=running.ask_class, tasks=tasks, tasks_min=None, roles=roles)
-
-
-def _held_id(ask: Ask, tasks: int) -> ClassId:
-    return ask.class_id if ask.traits.tasks_min is None else ClassId(f"{ask.class_id}-{tasks}")
 
 
 def _role(ask: Ask) -> Role:

@@ -12,12 +12,13 @@ from controlplane.domain.leases import Lease
 from controlplane.operations.placements import BATCH, apply_places, note_defers, note_fault, note_memory
 from controlplane.operations.preemptions import apply_preempts
 from controlplane.operations.purchases import Purchasing, apply_provisions, apply_releases
+from controlplane.operations.resizes import apply_resizes
 from controlplane.runtime.advice import Fault, advice, within
 from controlplane.runtime.bell import Bell
 from controlplane.runtime.markets import market
 from controlplane.runtime.pictures import Sight, deltas, snapshot
 from controlplane.store import Store, Tx
-from schedulers.base import Defer, Delta, Engine, MarketChanged, Plan, Policy, Reservation
+from schedulers.base import Defer, Delta, Engine, MarketChanged, Plan, Policy, Reservation, resized
 
 IDLE_SECONDS = 1.0
 FEED_PAGE = 5000
@@ -181,12 +182,18 @@ class SchedulingLoop:
         if plan.releases:
             self._store.write(partial(apply_releases, lease=lease, releases=plan.releases))
 
+    def _resize(self, lease: Lease, plan: Plan) -> None:
+        if resizes := resized(plan):
+            for left in self._store.write(partial(apply_resizes, lease=lease, resizes=resizes)):
+                log.info("resize.refused", extra={"ask": left.ask_id, "why": left.why})
+
     def _commit(self, leading: _Leadership, plan: Plan) -> None:
         lease = leading.lease
         for start in range(0, len(plan.preempts), BATCH):
             stop = partial(apply_preempts, lease=lease, preempts=plan.preempts[start : start + BATCH])
             for kept in self._store.write(stop):
                 log.info("preempt.refused", extra={"ask": kept.preempt.ask_id, "why": kept.why})
+        self._resize(lease, plan)
         for start in range(0, len(plan.places), BATCH):
             places = plan.places[start : start + BATCH]
             unit = partial(apply_places, lease=lease, places=places, builders=self._builders)

@@ -17,6 +17,12 @@ _IS_HELD: Final = _S.released_at.is_(None)
 _BEQUEATH: Final = Statement(
     update(SEATS).where(is_in(_S.attempt_id, "ids"), _IS_HELD).values(heir=bindparam("heir")), table=SEATS
 )
+_BEQUEATH_RANK: Final = Statement(
+    update(SEATS)
+    .where(_S.attempt_id == bindparam("id"), _S.rank == bindparam("place"), _IS_HELD)
+    .values(heir=bindparam("heir")),
+    table=SEATS,
+)
 _INHERITED: Final = Statement(
     select(_S.node_id, _S.heir, _S.cpu_milli, _S.memory_bytes, _S.gpu_milli, _S.custom_milli)
     .where(_S.heir.is_not(None), _IS_HELD)
@@ -33,6 +39,12 @@ class Heirs:
     def bequeath(self, attempt_ids: Sequence[AttemptId], heir: AskId) -> None:
         """Writes the heir on every seat that the attempts still hold."""
         self._link.change(_BEQUEATH, {"ids": listed(attempt_ids), "heir": heir})
+
+    def bequeath_ranks(self, attempt_id: AttemptId, ranks: Sequence[int], heir: AskId) -> None:
+        """Of seats that the attempt still holds, those with these ranks."""
+        self._link.change_all(
+            _BEQUEATH_RANK, [{"id": attempt_id, "place": rank, "heir": heir} for rank in ranks]
+        )
 
     def inherited(self) -> list[tuple[NodeId, AskId, Amounts]]:
         """What is still held on seats that have an heir: by node, for whom, and how much."""

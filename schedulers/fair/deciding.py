@@ -1,6 +1,7 @@
 """Decides: one pass over all who wait, in order, each seated, given somebody's seats, or told why not.
 
-1. Promises are kept: heirs get the seats that their victims have left, and asks the machines that were bought for them.
+1. Promises are kept: heirs get the seats that their victims have left, and asks the machines that were bought for them;
+   what lost tasks or sits on nodes that are not healthy is mended.
 2. Everybody else has a turn, in the order of `order`: seated in what is free; else given the seats of victims; else
    promised a start, so that nothing behind it takes the room; else machines are bought.
 3. What nobody could use goes to elastic asks that run with fewer tasks than they could.
@@ -12,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from controlplane.domain.ids import AskId, ClassId
-from schedulers.base import Defer, Grow, Place, Placement, Plan, Preempt, ReasonCode
+from schedulers.base import Defer, Grow, Move, Place, Placement, Plan, Preempt, ReasonCode, Shrink
 from schedulers.fair.books import Books
 from schedulers.fair.buying import Market, machines_are_coming, releases
 from schedulers.fair.explaining import explain
 from schedulers.fair.facts import Facts
 from schedulers.fair.growing import grow
 from schedulers.fair.hopes import Hopes
+from schedulers.fair.mending import mend
 from schedulers.fair.order import Head, Tournament
 from schedulers.fair.preempting import Court
 from schedulers.fair.reserving import Calendar
@@ -50,6 +52,8 @@ class _Draft:
     places: list[Place] = field(default_factory=list)
     preempts: list[Preempt] = field(default_factory=list)
     grows: list[Grow] = field(default_factory=list)
+    shrinks: list[Shrink] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
     refused: dict[ClassId, Facts] = field(default_factory=dict)
     waiting: dict[ClassId, Defer] = field(default_factory=dict)
     """Classes of which an ask waits for something that is on its way, or that money would buy."""
@@ -61,12 +65,15 @@ class _Draft:
         defers = {**told, **{id_: _with_way_out(told.get(id_), defer) for id_, defer in self.waiting.items()}}
         taken = [seat for place in self.places for seat in place.seats]
         taken += [seat for growth in self.grows for seat in growth.seats]
-        used = frozenset(world.fleet.number[seat.node_id] for seat in taken)
+        nodes = [seat.node_id for seat in taken] + [move.node_id for move in self.moves]
+        used = frozenset(world.fleet.number[node_id] for node_id in nodes)
         return Plan(
             version=self.version,
             places=tuple(self.places),
             preempts=tuple(self.preempts),
             grows=tuple(self.grows),
+            shrinks=tuple(self.shrinks),
+            moves=tuple(self.moves),
             provisions=tuple(self.market.provisions),
             releases=tuple(releases(world, used)),
             reserves=world.reserved,
@@ -86,10 +93,11 @@ def decide(books: Books, *, version: int, now: int) -> Decision:
     court = Court.of(world)
     draft = _Draft(world, version, court, Hopes(court), Calendar.of(world), Market(world))
     _hand_over(draft)
+    mended = _mend(draft)
     _hand_out_machines(draft)
     _take_turns(draft)
     touched = frozenset(victim.ask_id for preempt in draft.preempts for victim in preempt.victims)
-    draft.grows.extend(grow(world, touched))
+    draft.grows.extend(grow(world, touched | mended))
     plan = draft.plan()
     return Decision(plan, world.clock.wakes_at)
 
@@ -98,6 +106,8 @@ def _hand_over(draft: _Draft) -> None:
     """Whom seats were promised gets them as soon as all of them are empty, before anybody else has a turn."""
     world = draft.world
     for ask_id, promise in sorted(world.promises.items()):
+        if ask_id in world.books.running:
+            continue  # it is its own heir, and has not stopped yet
         seats = [
             (world.fleet.number[node_id], role)
             for rank, node_id in promise.nomination.seats
@@ -108,6 +118,17 @@ def _hand_over(draft: _Draft) -> None:
             draft.places.append(_inherited(promise))
         else:
             draft.waiting[promise.facts.id] = _waits(promise.facts.id, ask_id, len(seats))
+
+
+def _mend(draft: _Draft) -> frozenset[AskId]:
+    """Who stops for its own sake is nobody's victim in the same plan."""
+    mended = mend(draft.world)
+    draft.grows.extend(mended.grows)
+    draft.shrinks.extend(mended.shrinks)
+    draft.moves.extend(mended.moves)
+    for ask_id in sorted(mended.asks):
+        draft.court.leave_alone(draft.world.standing.holdings[ask_id])
+    return mended.asks
 
 
 def _inherited(promise: Promise) -> Place:

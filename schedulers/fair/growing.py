@@ -1,71 +1,79 @@
-"""Growing: elastic asks that run with fewer tasks than they could use take what nobody else can."""
+"""Growing: elastic asks that run with fewer tasks than they could use take what nobody else can.
 
-from collections.abc import Iterator
+Who grows starts again at its last checkpoint, so it has to be worth it: the time that the new tasks save exceeds the
+work that is lost and the restart. It happens to nobody more than once in an epoch, nor within its protected time.
+"""
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from controlplane.domain.ids import AskId
 from schedulers.base import Grow, Placement, TopologyMode
+from schedulers.fair.clock import MINUTE, SECOND, Clock
 from schedulers.fair.facts import RoleFacts
-from schedulers.fair.fleet import Mask
-from schedulers.fair.holdings import Holding
+from schedulers.fair.fleet import NEVER, Mask
+from schedulers.fair.holdings import Held, Holding, end_of, flavor_of, seat_request
+from schedulers.fair.outlook import GUESS
 from schedulers.fair.packing import pick
+from schedulers.fair.victims import lost_seconds
 from schedulers.fair.world import World
 
 
 def grow(world: World, touched: frozenset[AskId]) -> Iterator[Grow]:
     """After everybody had a turn; higher bands and priorities first, then who was admitted first. Books all of it.
 
-    `touched` are those of whom something was taken in this plan: who just gave seats away is not given others.
+    `touched` are those who are told to stop by this plan anyway.
     """
-    short = [world.holdings[id_] for id_ in world.standing.short if id_ not in touched]
-    elastic = [holding for holding in short if _is_open(world, holding)]
-    for holding in sorted(elastic, key=_turn):
-        seats = [seat for role in holding.facts.roles for seat in _more(world, holding, role)]
-        if seats:
-            yield Grow(ask_id=holding.ask.id, seats=tuple(seats))
+    short = [world.holdings[id_] for id_ in world.standing.short if id_ in world.holdings]
+    elastic = [holding for holding in short if holding.ask.id not in touched and is_open(world, holding)]
+    for holding in sorted(elastic, key=turn):
+        if not may_start_again(holding, world.clock):
+            continue
+        added = book_more(world, holding)
+        if _saves_time(holding, len(added), world.clock):
+            yield Grow(ask_id=holding.ask.id, seats=placements(world, added))
+        else:
+            give_back(world, holding, added)
 
 
-def _turn(holding: Holding) -> tuple[int, int, int, AskId]:
+def turn(holding: Holding) -> tuple[int, int, int, AskId]:
     ask = holding.ask
     return (-holding.facts.ask_class.band, -ask.priority, ask.admitted_at, ask.id)
 
 
-def _is_open(world: World, holding: Holding) -> bool:
+def may_start_again(holding: Holding, clock: Clock) -> bool:
+    """Its protected time is over, and it was not (re)started in this epoch."""
+    ask = holding.ask
+    return clock.is_past(ask.protected_until) and ask.admitted_at < clock.epoch()
+
+
+def is_open(world: World, holding: Holding) -> bool:
     """Nothing of it is leaving, its cluster takes tasks, and it has no slices that single tasks would break."""
     topology = holding.facts.ask_class.topology
     whole = topology is None or not topology.slices
-    stopped = any(world.ledger.queues[node].stopped for node in world.ledger.paths[holding.facts.queue])
-    return whole and not stopped and not any(seat.leaving for seat in holding.ask.seats)
+    is_leaving = any(seat.leaving for seat in holding.ask.seats)
+    return whole and not is_leaving and not world.is_stopped(holding.facts.queue)
 
 
-def _more(world: World, holding: Holding, role: RoleFacts) -> list[Placement]:
-    held = frozenset(seat.rank for seat in holding.ask.seats)
-    free_ranks = [
-        rank for rank in range(role.first_rank, role.first_rank + role.role.tasks) if rank not in held
-    ]
+def book_more(world: World, holding: Holding) -> tuple[Held, ...]:
+    """As many of the tasks that it lacks as fit now."""
+    return tuple(seat for role in holding.facts.roles for seat in _more(world, holding, role))
+
+
+def give_back(world: World, holding: Holding, added: tuple[Held, ...]) -> None:
     end = world.floor.end(holding.facts)
-    placed: list[Placement] = []
-    for flavor, mask in role.masks:
-        wanted = len(free_ranks) - len(placed)
-        if not wanted:
-            break
-        counts = np.where(mask & _near(world, holding), world.fleet.counts(role.need, end), 0)
-        one = world.ledger.request(holding.facts.queue, flavor, role.amounts, 1)
-        affordable = min(
-            (world.ledger.available(holding.facts.queue, cell) // amount for cell, amount in one.items()),
-            default=wanted,
-        )
-        tasks = max(0, min(wanted, affordable, int(counts.sum())))
-        for node, here in pick(counts, tasks) or () if tasks else ():
-            world.fleet.book(node, role.need, here, end)
-            ranks = free_ranks[len(placed) : len(placed) + here]
-            placed.extend(Placement(rank=rank, node_id=world.fleet.nodes[node].id) for rank in ranks)
-        world.ledger.add(holding.facts.queue, {cell: amount * tasks for cell, amount in one.items()})
-    return placed
+    for seat in added:
+        world.fleet.book(seat.node, seat.role.need, -1, end)
+        queue = holding.facts.queue
+        world.ledger.remove(queue, seat_request(world.fleet, world.ledger, queue, seat))
 
 
-def _near(world: World, holding: Holding) -> Mask:
+def placements(world: World, seats: tuple[Held, ...]) -> tuple[Placement, ...]:
+    return tuple(Placement(rank=seat.rank, node_id=world.fleet.nodes[seat.node].id) for seat in seats)
+
+
+def near(world: World, holding: Holding) -> Mask:
     """Nodes of its cluster, and of its own domain if all its tasks have to be in one."""
     level, topology = "cluster", holding.facts.ask_class.topology
     if topology is not None and topology.mode is TopologyMode.REQUIRED:
@@ -75,3 +83,49 @@ def _near(world: World, holding: Holding) -> Mask:
     if ids is None or first < 0 or ids[first] < 0:
         return np.zeros(len(world.fleet.nodes), np.bool_)
     return np.asarray(ids == ids[first], np.bool_)
+
+
+def _saves_time(holding: Holding, added: int, clock: Clock) -> bool:
+    """Taking it that twice the tasks do the rest in half the time."""
+    if not added:
+        return False
+    end = end_of(holding, clock)
+    soon = clock.minute() + MINUTE
+    left = max(GUESS, soon - holding.began) if end == NEVER else end - clock.minute()
+    saved = left // SECOND * added // (len(holding.seats) + added)
+    return saved > lost_seconds(holding, soon)
+
+
+def _masks(world: World, holding: Holding, role: RoleFacts) -> Sequence[tuple[str, Mask]]:
+    """Of the flavor that the role sits on; of a role that has no seat yet, of the first that it may use."""
+    homes = [seat.node for seat in holding.seats if seat.role.first_rank == role.first_rank]
+    if not homes:
+        return role.masks[:1]
+    flavor = flavor_of(world.fleet, role, homes[0])
+    return [(name, mask) for name, mask in role.masks if name == flavor]
+
+
+def _more(world: World, holding: Holding, role: RoleFacts) -> list[Held]:
+    held = frozenset(seat.rank for seat in holding.ask.seats)
+    free_ranks = [
+        rank for rank in range(role.first_rank, role.first_rank + role.role.tasks) if rank not in held
+    ]
+    end = world.floor.end(holding.facts)
+    added: list[Held] = []
+    for flavor, mask in _masks(world, holding, role):
+        wanted = len(free_ranks) - len(added)
+        if not wanted:
+            break
+        counts = np.where(mask & near(world, holding), world.fleet.counts(role.need, end), 0)
+        one = world.ledger.request(holding.facts.queue, flavor, role.amounts, 1)
+        affordable = min(
+            (world.ledger.available(holding.facts.queue, cell) // amount for cell, amount in one.items()),
+            default=wanted,
+        )
+        tasks = max(0, min(wanted, affordable, int(counts.sum())))
+        for node, here in pick(counts, tasks) or () if tasks else ():
+            world.fleet.book(node, role.need, here, end)
+            ranks = free_ranks[len(added) : len(added) + here]
+            added.extend(Held(rank, node, role) for rank in ranks)
+        world.ledger.add(holding.facts.queue, {cell: amount * tasks for cell, amount in one.items()})
+    return added

@@ -5,17 +5,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.domain.ids import AskId
-from schedulers.base import Ground, Preempt, Victim
+from schedulers.base import PROMISE_SECONDS, Ground, Preempt, Victim
 from schedulers.fair.clock import SECOND
 from schedulers.fair.facts import Facts
+from schedulers.fair.holdings import Holding
 from schedulers.fair.packing import pack
 from schedulers.fair.seating import Seating
 from schedulers.fair.trials import Sentence, Trial
 from schedulers.fair.victims import Candidate, Heir, Stakes, Verdicts
 from schedulers.fair.world import World
-
-PROMISE_SECONDS: Final = 900
-"""How long seats are promised to an heir: more than any grace, time to kill and time to notice."""
 
 MOST_PREEMPTIONS: Final = 64
 """Of one plan."""
@@ -96,7 +94,7 @@ class Court:
         for candidate in sentence.victims:
             world.take_seats(candidate.holding, candidate.seats, candidate.request)
             self.verdicts.add(heir.ask_id, candidate.ask_id)
-            self._strike(candidate)
+            self.leave_alone(candidate.holding)
         place = seating.place(world.fleet, heir.ask_id)
         return Preempt(
             ask_id=heir.ask_id,
@@ -106,11 +104,11 @@ class Court:
             until=world.now + PROMISE_SECONDS * SECOND,
         )
 
-    def _strike(self, candidate: Candidate) -> None:
-        """What is left of the ask, if anything, does not go a second time in one plan."""
-        world, queue = self.world, candidate.queue
+    def leave_alone(self, holding: Holding) -> None:
+        """It, or what is left of it, is no candidate any more in this plan."""
+        world, queue = self.world, holding.facts.queue
         group = self.candidates(queue)
-        self._staying[queue] = tuple(each for each in group if each.ask_id != candidate.ask_id)
+        self._staying[queue] = tuple(each for each in group if each.ask_id != holding.ask.id)
         self._changed[queue] = Stakes.of(
             queue, world.holdings_of(queue), world.fleet, world.ledger, world.clock
         )

@@ -5,7 +5,7 @@ really fits where they sat; guaranteed work never goes for somebody's borrowing;
 not make the others illegal (Kueue #14543). What is tried is booked and undone; a trial leaves no trace.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -71,10 +71,23 @@ class Trial:
         return self.court.world.ledger
 
     def sentence(self) -> Sentence | None:
-        """The cheapest over the domains that are tried; None: there is no legal set that suffices."""
+        """The cheapest over the domains that are tried; None: there is no legal set that suffices.
+
+        Nobody goes whole where surplus tasks are enough.
+        """
         stamps = self.fleet.stamp, self.ledger.stamp
         self.ledger.add(self.heir.facts.queue, self.request)
         self._summon()
+        everybody, spare = self.groups, _spare(self.groups)
+        found: Sentence | None = None
+        for self.groups in (spare, everybody) if spare and spare != everybody else (everybody,):
+            if (found := self._cheapest()) is not None:
+                break
+        self.ledger.remove(self.heir.facts.queue, self.request)
+        self.fleet.stamp, self.ledger.stamp = stamps
+        return found
+
+    def _cheapest(self) -> Sentence | None:
         found: Sentence | None = None
         for domains in self._attempts() if self.groups else ():
             for inside in domains:
@@ -84,8 +97,6 @@ class Trial:
                     found = tried
             if found is not None:
                 break
-        self.ledger.remove(self.heir.facts.queue, self.request)
-        self.fleet.stamp, self.ledger.stamp = stamps
         return found
 
     def _summon(self) -> None:
@@ -159,7 +170,7 @@ class Trial:
         room = self.fleet.free.copy()
         for group in self.groups.values():
             for candidate in group:
-                if candidate.is_part:
+                if candidate.is_part and any(not each.is_part for each in group):
                     continue
                 for seat in candidate.seats:
                     for column, amount in seat.role.need:
@@ -297,3 +308,8 @@ class Trial:
         for seat in candidate.seats:
             if seat.node >= 0:
                 self.fleet.book(seat.node, seat.role.need, sign, end)
+
+
+def _spare(groups: Mapping[int, Sequence[Candidate]]) -> dict[int, list[Candidate]]:
+    parts = {queue: [each for each in group if each.is_part] for queue, group in groups.items()}
+    return {queue: group for queue, group in parts.items() if group}

@@ -119,6 +119,14 @@ class World:
         else:
             del self.holdings[holding.ask.id]
 
+    def let_go(self, holding: Holding) -> None:
+        """All of it is told to go for nobody in particular."""
+        self.take_seats(holding, holding.seats, holding.request)
+        freed = np.zeros_like(self.fleet.free)
+        for seat in holding.seats:
+            add_need(freed, seat.node, seat.role)
+        self.leaving = self.leaving + freed
+
     def inherit(self, seating: Seating, leaving: Sequence[Held]) -> None:
         """Books seats of which a part is covered by what others leave: only the rest comes off what is free."""
         needed, freed = np.zeros_like(self.fleet.free), np.zeros_like(self.fleet.free)
@@ -155,7 +163,7 @@ class World:
         if not nominations:
             return
         for nomination in sorted(nominations, key=lambda each: each.ask_id):
-            class_id = self.class_of(nomination.ask_id)
+            class_id = self.class_of(nomination.ask_id) or self._stopping(nomination.ask_id)
             if class_id is None or not self._stands(nomination, facts := self.facts(class_id)):
                 continue
             request = Request()
@@ -199,6 +207,11 @@ class World:
         """Of a queued ask."""
         row = self.books.waiting.rows.get(ask_id)
         return None if row is None else row[0]
+
+    def _stopping(self, ask_id: AskId) -> ClassId | None:
+        """The class of an ask that was told to stop: what it is promised is for when it starts again."""
+        ask = self.books.running.get(ask_id)
+        return ask.ask_class if ask is not None and all(seat.leaving for seat in ask.seats) else None
 
     def is_stopped(self, queue: int) -> bool:
         """It or a cohort above it admits nothing."""

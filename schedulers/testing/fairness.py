@@ -28,6 +28,7 @@ from schedulers.base import (
 )
 from schedulers.simulator import Simulation, task_amounts
 from schedulers.testing.cases import settle
+from schedulers.testing.resizes import broken_resizes
 from schedulers.testing.scenes import Json, simulation_of, submit
 from schedulers.testing.twists import Twist, follow, twists
 from schedulers.testing.worlds import scenes, troubled
@@ -49,6 +50,7 @@ class FairnessLaws:
             assert list(broken_seats(snapshot, plan)) == []
             assert list(broken_quotas(snapshot, plan)) == []
             assert list(broken_preemptions(snapshot, plan)) == []
+            assert list(broken_resizes(snapshot, plan)) == []
 
     @given(scenes(), st.integers(0, 12))
     @settings(max_examples=60, deadline=None)
@@ -159,6 +161,9 @@ def broken_seats(snapshot: Snapshot, plan: Plan) -> Iterator[str]:
         ranks = [seat.rank for seat in ask.seats] + [seat.rank for seat in growth.seats]
         if len(ranks) != len(frozenset(ranks)) or len(ranks) > sum(role.tasks for role in its.all_roles):
             yield f"{growth.ask_id} grows over its size or takes a rank twice"
+    for move in plan.moves:
+        its = snapshot.classes[running[move.ask_id].ask_class]
+        yield from _overfull(room, its, (Placement(rank=move.rank, node_id=move.node_id),))
     for preempt in plan.preempts:
         its = snapshot.classes[queued[preempt.ask_id]]
         yield from _misplaced(snapshot, its, preempt.ask_id, preempt.seats)
@@ -211,13 +216,16 @@ def usage_of(snapshot: Snapshot) -> QuotaTree:
         for seat in ask.seats:
             if not seat.leaving:
                 _charge(tree, snapshot, snapshot.classes[ask.ask_class], (seat.rank, seat.node_id))
-    for nomination in _standing(snapshot):
-        for rank, node_id in nomination.seats if nomination.ask_id in queued else ():
-            _charge(tree, snapshot, snapshot.classes[queued[nomination.ask_id]], (rank, node_id))
+    heirs = queued | {
+        ask.id: ask.ask_class for ask in snapshot.running if all(seat.leaving for seat in ask.seats)
+    }
+    for nomination in standing(snapshot):
+        for rank, node_id in nomination.seats if nomination.ask_id in heirs else ():
+            _charge(tree, snapshot, snapshot.classes[heirs[nomination.ask_id]], (rank, node_id))
     return tree
 
 
-def _standing(snapshot: Snapshot) -> Iterator[Nomination]:
+def standing(snapshot: Snapshot) -> Iterator[Nomination]:
     """Promises that are neither over nor of nodes that are gone or take nothing more."""
     healthy = {node.id for node in snapshot.nodes if node.healthy}
     now = microseconds(snapshot.now)
@@ -266,7 +274,7 @@ def _granted(snapshot: Snapshot, plan: Plan) -> Iterator[tuple[AskId, AskClass, 
     """Everything that is new; what was promised before is counted already."""
     queued = dict(zip(snapshot.asks.ids, snapshot.asks.classes, strict=True))
     running = {ask.id: ask.ask_class for ask in snapshot.running}
-    promised = {each.ask_id for each in _standing(snapshot)}
+    promised = {each.ask_id for each in standing(snapshot)}
     for place in plan.places:
         if place.ask_id not in promised:
             yield place.ask_id, snapshot.classes[queued[place.ask_id]], place.seats

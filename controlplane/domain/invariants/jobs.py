@@ -11,7 +11,9 @@ from controlplane.domain.invariants.floor import words
 from controlplane.domain.invariants.walks import walk
 from controlplane.domain.jobs import JOB, Ask, JobState
 
-BLAMELESS: Final = frozenset({Outcome.SUCCEEDED, Outcome.PREEMPTED, Outcome.EVICTED, Outcome.LOST})
+BLAMELESS: Final = frozenset(
+    {Outcome.SUCCEEDED, Outcome.PREEMPTED, Outcome.EVICTED, Outcome.RESIZED, Outcome.LOST}
+)
 """After these a job never fails: it has succeeded, or it is tried again."""
 
 COORDINATOR: Final = -1

@@ -57,11 +57,11 @@ class Kind(StrEnum):
 
 
 WEIGHTS: Final = {
-    Kind.SUBMITTED: 30,
-    Kind.ENDED: 16,
+    Kind.SUBMITTED: 24,
+    Kind.ENDED: 20,
     Kind.CANCELLED: 3,
     Kind.STOPPED: 8,
-    Kind.SAVED: 3,
+    Kind.SAVED: 6,
     Kind.RANKED: 3,
     Kind.LIMITED: 3,
     Kind.MOVED: 1,
@@ -71,7 +71,7 @@ WEIGHTS: Final = {
     Kind.BACK: 2,
     Kind.SICK: 1,
     Kind.RELABELLED: 1,
-    Kind.PASSED: 10,
+    Kind.PASSED: 14,
 }
 EVENTS: Final = 400
 """Of a history."""
@@ -156,12 +156,12 @@ def _node(chance: Random, number: int) -> Row:
 
 
 def _class(chance: Random, number: int, queues: list[str]) -> Row:
-    tasks = chance.choice((1, 1, 1, 2, 3, 4))
+    tasks = chance.choice((1, 1, 2, 3, 4, 6))
     row: Row = {
         "class": f"class {number}",
         "queue": chance.choice(queues),
         "tasks": tasks,
-        "min": chance.choice((tasks, tasks, chance.randint(1, tasks))),
+        "min": chance.choice((tasks, 1, chance.randint(1, tasks))),
         "gpu": chance.choice((0, 0.5, 1, 1, 2)),
         "cpu": chance.choice((0.5, 1)),
         "tier": chance.choice(("normal", "normal", "normal", "surplus", "pinned")),
@@ -171,8 +171,8 @@ def _class(chance: Random, number: int, queues: list[str]) -> Row:
         row["topology"] = {"level": level, "mode": mode}
     if chance.random() < 0.15:
         row["tolerations"] = {"team": "*"}
-    if chance.random() < 0.6:
-        row["runtime"] = chance.choice((60, 300, 1200))
+    if chance.random() < 0.5:
+        row["runtime"] = chance.choice((60, 300, 1200, 9000))
     return row
 
 

@@ -11,6 +11,7 @@ from controlplane.domain.ids import NodeId, QueueId
 from schedulers.base import AskClass, HeldSeat, Plan, Preempt, Reservation, RunningAsk, Snapshot, microseconds
 from schedulers.simulator import task_amounts
 from schedulers.testing.fairness import broken_preemptions, broken_quotas, broken_seats
+from schedulers.testing.resizes import broken_resizes
 from tests.sim.scheduling.sums import class_of, goes, leaving, request, settled, usage_after, victims
 
 SECOND: Final = 1_000_000
@@ -25,6 +26,7 @@ def broken_by(snapshot: Snapshot, plan: Plan) -> Iterator[str]:
     yield from broken_seats(snapshot, plan)
     yield from broken_quotas(snapshot, plan)
     yield from broken_preemptions(snapshot, plan)
+    yield from broken_resizes(snapshot, plan)
     yield from _promised_twice(snapshot, plan)
     yield from _gone_in_vain(snapshot, plan)
     yield from _overtaken(snapshot, plan)

@@ -206,7 +206,7 @@ class Stage:
 
     def _pass(self, event: Event) -> None:
         """What said how long it takes has ended by then."""
-        self.simulation.advance((1, 10, 60, 400)[event.how % 4])
+        self.simulation.advance((1, 10, 60, 400, 900)[event.how % 5])
         now = microseconds(self.simulation.now)
         for ask in list(self.simulation.running.values()):
             runtime = self.simulation.classes[ask.ask_class].runtime_seconds

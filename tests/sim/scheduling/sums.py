@@ -9,6 +9,7 @@ from controlplane.domain.quotas import QuotaTree
 from schedulers.base import (
     AskClass,
     HeldSeat,
+    Nomination,
     Placement,
     Plan,
     ReasonCode,
@@ -17,7 +18,7 @@ from schedulers.base import (
     microseconds,
 )
 from schedulers.simulator import task_amounts
-from schedulers.testing.fairness import usage_of
+from schedulers.testing.fairness import standing, usage_of
 
 
 def settled(snapshot: Snapshot, plan: Plan) -> Iterator[tuple[AskId, Sequence[Placement]]]:
@@ -28,12 +29,25 @@ def settled(snapshot: Snapshot, plan: Plan) -> Iterator[tuple[AskId, Sequence[Pl
     yield from ((place.ask_id, place.seats) for place in plan.places)
     yield from ((preempt.ask_id, preempt.seats) for preempt in plan.preempts)
     yield from ((growth.ask_id, growth.seats) for growth in plan.grows)
+    for move in plan.moves:
+        yield move.ask_id, [Placement(rank=move.rank, node_id=move.node_id)]
     told = {defer.class_id for defer in plan.defers if defer.code is ReasonCode.WAITING_FOR_SEATS}
     queued = dict(zip(snapshot.asks.ids, snapshot.asks.classes, strict=True))
+    stopping = {ask.id for ask in snapshot.running if all(seat.leaving for seat in ask.seats)}
     for each in snapshot.memory.nominations:
-        stands = each.until > microseconds(snapshot.now) and queued.get(each.ask_id) in told
-        if stands and each.ask_id not in placed | fresh and all(node in nodes for _, node in each.seats):
+        counts = queued.get(each.ask_id) in told or (each.ask_id in stopping and _suits(snapshot, each))
+        if (
+            counts
+            and each.until > microseconds(snapshot.now)
+            and each.ask_id not in placed | fresh
+            and all(node in nodes for _, node in each.seats)
+        ):
             yield each.ask_id, [Placement(rank=rank, node_id=node) for rank, node in each.seats]
+
+
+def _suits(snapshot: Snapshot, nomination: Nomination) -> bool:
+    healthy = {node.id for node in snapshot.nodes if node.healthy}
+    return all(node_id in healthy for _, node_id in nomination.seats)
 
 
 def leaving(snapshot: Snapshot, plan: Plan) -> Iterator[tuple[NodeId, Amounts]]:
@@ -56,7 +70,7 @@ def usage_after(snapshot: Snapshot, plan: Plan) -> QuotaTree:
             if not seat.leaving and goes(sent_away, ask, seat):
                 queue, amounts = QueueId(its.queue_id), task_amounts(its, seat.rank)
                 tree.remove(queue, request(tree, queue, flavors[seat.node_id], amounts))
-    counted = {each.ask_id for each in snapshot.memory.nominations}
+    counted = {each.ask_id for each in standing(snapshot)}
     granted = [(place.ask_id, place.seats) for place in plan.places]
     granted += [(preempt.ask_id, preempt.seats) for preempt in plan.preempts]
     for ask_id, seats in granted:

@@ -111,9 +111,10 @@ class World:
             return sorted(seat.node_id for seat in tx.attempts.seats(attempt.id))
 
     def say(self, attempt_id: AttemptId, seq: int, kind: str, **fields: object) -> None:
-        batch = RecordBatch.model_validate(
-            {"rank": 0, "records": [{"seq": seq, "kind": kind, "at": START.isoformat(), **fields}]}
-        )
+        self._send(attempt_id, {"seq": seq, "kind": kind, "at": START.isoformat(), **fields})
+
+    def _send(self, attempt_id: AttemptId, *said: dict[str, object]) -> None:
+        batch = RecordBatch.model_validate({"rank": 0, "records": list(said)})
         records.ingest(self.context, attempt_id, attempt_token(self.context.server_key, attempt_id), batch)
         self.settle()
 
@@ -122,6 +123,12 @@ class World:
         self.executor.phases[attempt.id] = Phase.RUNNING
         self.say(attempt.id, 1, "hello", host="h", pid=1)
         return self.attempts(job_id)[-1]
+
+    def go_on(self, attempt: Attempt, seconds: int) -> None:
+        """It says that it is alive, twice a minute."""
+        for _ in range(seconds // 30):
+            self.now += timedelta(seconds=30)
+            self._send(attempt.id)
 
     def stop(self, attempt: Attempt) -> None:
         self.executor.phases[attempt.id] = Phase.EXITED
@@ -265,3 +272,40 @@ def test_work_that_started_small_keeps_its_size_and_holds_nobody_up(shared: Worl
     other = shared.submit("green", tasks=3)
     assert len(shared.nodes(shared.attempts(other)[0])) == 3
     assert len(shared.attempts(small)) == 1
+
+
+def test_who_started_small_starts_again_larger_in_a_later_epoch_and_nobody_takes_its_seats(
+    shared: World,
+) -> None:
+    first = shared.submit("blue", tasks=3)
+    small = shared.submit("blue", tasks=3, min_tasks=1)
+    for job in (first, small):
+        shared.run(job)
+    shared.finish(shared.attempts(first)[0])
+    assert shared.attempts(small)[0].state is AttemptState.RUNNING
+
+    shared.go_on(shared.attempts(small)[0], 330)
+    stopping = shared.attempts(small)[0]
+    assert (stopping.stop_outcome, stopping.reason) == (Outcome.RESIZED, "resized: 1 to 3 tasks")
+    intruder = shared.submit("green", tasks=2)
+    assert shared.attempts(intruder) == []
+    shared.stop(stopping)
+    larger = shared.attempts(small)[1]
+    assert len(shared.nodes(larger)) == 3
+    assert set(shared.nodes(stopping)) < set(shared.nodes(larger))
+    assert shared.job(small).state is JobState.ACTIVE
+
+
+def test_surplus_tasks_go_and_the_others_start_again_where_they_were(shared: World) -> None:
+    elastic = shared.submit("blue", tasks=4, min_tasks=1)
+    shared.run(elastic)
+    shared.pass_time(62)
+    owner = shared.submit("green", tasks=2)
+    stopping = shared.attempts(elastic)[0]
+    assert stopping.stop_outcome is Outcome.PREEMPTED
+    shared.stop(stopping)
+    smaller, heir = shared.attempts(elastic)[1], shared.attempts(owner)[0]
+    assert len(shared.nodes(smaller)) == len(shared.nodes(heir)) == 2
+    assert sorted(shared.nodes(smaller) + shared.nodes(heir)) == shared.nodes(stopping)
+    shared.pass_time(700)
+    assert len(shared.attempts(elastic)) == 2  # nothing is free, so it stays as it is

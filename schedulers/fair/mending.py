@@ -1,0 +1,107 @@
+"""Mending: gangs that lost tasks get them back or let go of the rest, and tasks leave nodes that are not healthy.
+
+Both come before anybody else has a turn: a gang below its least size has the first claim on a replacement, and a move
+takes the place of seats that its queue is counted for already.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from controlplane.domain.ids import AskId
+from schedulers.base import Grow, Move, Shrink
+from schedulers.fair.fleet import Mask
+from schedulers.fair.growing import book_more, give_back, is_open, may_start_again, near, placements, turn
+from schedulers.fair.holdings import Held, Holding
+from schedulers.fair.packing import pick
+from schedulers.fair.world import World
+
+
+@dataclass(slots=True)
+class Mended:
+    grows: list[Grow] = field(default_factory=list)
+    shrinks: list[Shrink] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+
+    @property
+    def asks(self) -> frozenset[AskId]:
+        rows: list[Grow | Shrink | Move] = [*self.grows, *self.shrinks, *self.moves]
+        return frozenset(each.ask_id for each in rows)
+
+
+def mend(world: World) -> Mended:
+    """Books what is taken; what is let go of is free only when it has been left."""
+    made = Mended()
+    short = [world.holdings[id_] for id_ in world.standing.short]
+    for holding in sorted((each for each in short if _is_broken(each)), key=turn):
+        if any(seat.leaving for seat in holding.ask.seats):
+            continue
+        added = book_more(world, holding) if is_open(world, holding) else ()
+        if _is_broken(holding, added):
+            give_back(world, holding, added)
+            made.shrinks.append(_all_of(holding))
+            world.let_go(holding)
+        else:
+            made.grows.append(Grow(ask_id=holding.ask.id, seats=placements(world, added)))
+    for holding in sorted(_on_sick_nodes(world, made.asks), key=turn):
+        made.moves.extend(_moves(world, holding))
+    return made
+
+
+def _is_broken(holding: Holding, added: tuple[Held, ...] = ()) -> bool:
+    ranks = [seat.rank for seat in (*holding.seats, *added)]
+    return any(
+        sum(1 for rank in ranks if role.first_rank <= rank < role.first_rank + role.role.tasks)
+        < role.role.tasks_min
+        for role in holding.facts.roles
+    )
+
+
+def _all_of(holding: Holding) -> Shrink:
+    return Shrink(ask_id=holding.ask.id, ranks=tuple(sorted(seat.rank for seat in holding.seats)))
+
+
+def _sick(world: World) -> Mask:
+    sick = [number for number, kind in enumerate(world.fleet.kinds) if not kind.healthy]
+    return np.isin(world.fleet.kind_of, sick)
+
+
+def _on_sick_nodes(world: World, touched: frozenset[AskId]) -> Iterator[Holding]:
+    sick = _sick(world)
+    if not sick.any():
+        return
+    for ask_id, holding in world.holdings.items():
+        is_ill = any(seat.node >= 0 and sick[seat.node] for seat in holding.seats)
+        may_move = is_ill and ask_id not in touched and is_open(world, holding)
+        if may_move and may_start_again(holding, world.clock):
+            yield holding
+
+
+def _moves(world: World, holding: Holding) -> Iterator[Move]:
+    """All of its tasks leave nodes that are not healthy, or none of them."""
+    sick, end = _sick(world), world.floor.end(holding.facts)
+    moved: list[Held] = []
+    for seat in holding.seats:
+        if seat.node < 0 or not sick[seat.node]:
+            continue
+        there = _replacement(world, holding, seat)
+        if there is None:
+            for each in moved:
+                world.fleet.book(each.node, each.role.need, -1, end)
+            return
+        world.fleet.book(there, seat.role.need, 1, end)
+        moved.append(Held(seat.rank, there, seat.role))
+    for each in moved:
+        yield Move(ask_id=holding.ask.id, rank=each.rank, node_id=world.fleet.nodes[each.node].id)
+
+
+def _replacement(world: World, holding: Holding, seat: Held) -> int | None:
+    """A node of the same flavor, so that nothing changes in any quota."""
+    flavor = world.fleet.nodes[seat.node].flavor
+    masks = [mask for name, mask in seat.role.masks if name == flavor]
+    if not masks:
+        return None
+    counts = world.fleet.counts(seat.role.need, world.floor.end(holding.facts))
+    picked = pick(np.where(masks[0] & near(world, holding), counts, 0), 1)
+    return picked[0][0] if picked else None
