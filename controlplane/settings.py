@@ -14,7 +14,7 @@ from controlplane.domain.errors import Invalid
 PREFIX = "CROSSDOCK_"
 CURRENCY = re.compile(r"[A-Z]{3}")
 WORTH = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
-MAY_BE_ZERO = frozenset({"CROSSDOCK_TUNNEL_PORT", "CROSSDOCK_GATEWAY_PORT", "CROSSDOCK_GATEWAY_GRPC_PORT"})
+MAY_BE_ZERO = frozenset(f"CROSSDOCK_{each}_PORT" for each in ("TUNNEL", "GATEWAY", "GATEWAY_GRPC", "HAPROXY"))
 
 
 def _default_home() -> Path:
@@ -41,6 +41,9 @@ class Settings:
 
     gateway_grpc_port: int = 8044
     """The same over gRPC; 0: not over gRPC."""
+
+    haproxy_port: int = 0
+    """Where HAProxy takes the callers of services in front of the gateway, at the same host; 0: no HAProxy."""
 
     gateway_public_url: str = ""
     """Where callers reach the gateway; empty: http://host:gateway_port."""
@@ -142,7 +145,7 @@ class Settings:
 
     @property
     def gateway_url(self) -> str:
-        return self.gateway_public_url or f"http://{self.host}:{self.gateway_port}"
+        return self.gateway_public_url or f"http://{self.host}:{self.haproxy_port or self.gateway_port}"
 
     @property
     def is_for_this_machine(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-PARTS: Final = frozenset({"browser", "kubernetes", "namespaces", "postgres", "ray", "torch"})
+PARTS: Final = frozenset({"browser", "haproxy", "kubernetes", "namespaces", "postgres", "ray", "torch"})
 VARIABLE: Final = "CROSSDOCK_REQUIRE"
 
 

@@ -1,18 +1,32 @@
 """The gateway's process: the real control plane behind it, and its end on SIGTERM."""
 
 import asyncio
+import logging
 import signal
 import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
 
+from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.traffic import Load, ServiceRoute
-from controlplane.gateway.server import Addresses, running
-from controlplane.operations import traffic
+from controlplane.gateway.front import Counters, Front, found_program
+from controlplane.gateway.haproxy import Site, write
+from controlplane.gateway.server import Addresses, Gateway, running
+from controlplane.operations import callers, traffic
 from controlplane.operations.authentication import Authenticator
 from controlplane.operations.context import Context
 from controlplane.runtime.bell import Bell
+
+FRONT_SECONDS: Final = 1.0
+"""Between two configurations of HAProxy, and two reports of its traffic."""
+
+LOOPBACK: Final = "127.0.0.1"
+WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - not listened at, looked for
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -47,6 +61,43 @@ async def serve(context: Context) -> None:
     # The same name after a restart: what was told before is replaced, and not added to.
     name = f"{socket.gethostname()}:{settings.gateway_port}"
     plane, look_up = OwnPlane(context, bell), Authenticator(context.store).principal
-    async with running(plane, look_up, name=name, at=at):
+    async with running(plane, look_up, name=name, at=at) as gateway:
+        fronting = asyncio.create_task(_front(context, gateway, name)) if settings.haproxy_port else None
         await stopping.wait()
+        if fronting is not None:
+            fronting.cancel()
+            await asyncio.gather(fronting, return_exceptions=True)
         bell.stop()
+
+
+async def _front(context: Context, gateway: Gateway, name: str) -> None:
+    """Keeps HAProxy in front of the gateway, until it is cancelled."""
+    settings = context.settings
+    folder = settings.home / "haproxy"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    site = Site(
+        bind=f"{settings.host}:{settings.haproxy_port}",
+        embedded=f"{LOOPBACK if settings.host in WILDCARDS else settings.host}:{gateway.port}",
+        folder=str(folder),
+    )
+    front = Front(program=found_program(), folder=folder)
+    counters = Counters(gateway=f"{name}/haproxy", since=datetime.now(UTC))
+    try:
+        while True:
+            try:
+                await _step(context, gateway, site, front, counters)
+            except (ControlPlaneError, OSError) as problem:
+                log.warning("haproxy.behind", extra={"why": str(problem)})
+            await asyncio.sleep(FRONT_SECONDS)
+    finally:
+        await front.stop()
+
+
+async def _step(context: Context, gateway: Gateway, site: Site, front: Front, counters: Counters) -> None:
+    routes = [desk.route for desk in gateway.directory]
+    tokens = await asyncio.to_thread(callers.digests, context)
+    await front.apply(write(site, routes, tokens))
+    owners = {each.revision_id: route.service_id for route in routes for each in route.revisions}
+    loads = counters.loads(await front.rows(), owners, datetime.now(UTC))
+    if loads:
+        await asyncio.to_thread(traffic.report, context, loads)

@@ -41,6 +41,7 @@ class Gateway:
     port: int
     grpc_port: int | None
     feed: Feed
+    directory: Directory
 
 
 @asynccontextmanager
@@ -66,7 +67,7 @@ async def running(
                 _http(rest, at) as port,
                 _grpc(Rpc(door=door, loads=loads, clock=clock), at) as rpc_port,
             ):
-                yield Gateway(port=port, grpc_port=rpc_port, feed=feed)
+                yield Gateway(port=port, grpc_port=rpc_port, feed=feed, directory=directory)
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)

@@ -1,0 +1,136 @@
+"""gRPC through a real gateway to real replicas, as bytes that the gateway does not understand."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+
+from controlplane.domain.traffic import Backend
+from tests.unit.gateway.stage import Stage, backend, play, revision, service, staged
+
+pytestmark = pytest.mark.sockets
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+TO_DIGITS = (("crossdock-service", "vision/digits"),)
+
+
+class Model(grpc.GenericRpcHandler):  # type: ignore[misc] # the library ships no types
+    """Answers with its name and what it got; `/x/Leave` and `/x/Count` do what they are called."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.heard: list[dict[str, Any]] = []
+        self.leaves = False
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return {
+            INFER: grpc.unary_unary_rpc_method_handler(self._infer),
+            "/x/Count": grpc.unary_stream_rpc_method_handler(self._count),
+            "/x/Join": grpc.stream_unary_rpc_method_handler(self._join),
+        }.get(handler_call_details.method)
+
+    async def _infer(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401 - untyped
+        self.heard.append(dict(context.invocation_metadata()))
+        if self.leaves:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "leaving", (("x-crossdock-draining", "1"),))
+        if request == b"bad":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no such tensor", (("why", "shape"),))
+        return self.name.encode() + b":" + request
+
+    async def _count(self, request: bytes, _context: object) -> AsyncIterator[bytes]:
+        for number in range(int(request)):
+            yield str(number).encode()
+
+    async def _join(self, requests: AsyncIterator[bytes], _context: object) -> bytes:
+        return b"".join([each async for each in requests])
+
+
+@asynccontextmanager
+async def served(model: Model) -> AsyncIterator[Backend]:
+    server = aio.server()
+    server.add_generic_rpc_handlers((model,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield backend(model.name, grpc_port=port)
+    finally:
+        await server.stop(0)
+
+
+def dial(stage: Stage) -> aio.Channel:
+    return aio.insecure_channel(f"127.0.0.1:{stage.gateway.grpc_port}", (("grpc.enable_http_proxy", 0),))
+
+
+def test_calls_of_all_four_kinds_pass_through() -> None:
+    async def scene() -> None:
+        model = Model("a")
+        async with served(model) as one, staged(grpc=True) as stage, dial(stage) as channel:
+            await stage.offer(service(revision(7, one)))
+            unary = await channel.unary_unary(INFER)(b"digit", metadata=TO_DIGITS)
+            counted = [each async for each in channel.unary_stream("/x/Count")(b"3", metadata=TO_DIGITS)]
+
+            async def pieces() -> AsyncIterator[bytes]:
+                yield b"one"
+                yield b"two"
+
+            joined = await channel.stream_unary("/x/Join")(pieces(), metadata=TO_DIGITS)
+        assert (unary, counted, joined) == (b"a:digit", [b"0", b"1", b"2"], b"onetwo")
+        assert model.heard[0]["authorization"] == "Bearer key-7"
+        assert "crossdock-service" not in model.heard[0]
+
+    play(scene())
+
+
+def test_a_replica_that_leaves_or_is_gone_costs_no_caller_an_answer() -> None:
+    async def scene() -> None:
+        leaving, good = Model("leaving"), Model("good")
+        leaving.leaves = True
+        async with served(leaving) as one, served(good) as two, staged(grpc=True) as stage:
+            await stage.offer(service(revision(1, backend("gone", grpc_port=1), one, two)))
+            async with dial(stage) as channel:
+                answers = await asyncio.gather(
+                    *(channel.unary_unary(INFER)(b"x", metadata=TO_DIGITS) for _ in range(12))
+                )
+        assert answers == [b"good:x"] * 12
+        assert leaving.heard
+
+    play(scene())
+
+
+def test_what_is_wrong_comes_as_a_code_and_a_sentence() -> None:
+    async def scene() -> None:
+        model = Model("a")
+        async with served(model) as one, staged(grpc=True) as stage, dial(stage) as channel:
+            await stage.offer(
+                service(revision(1, one), request_bytes=8),
+                service(revision(1, one), name="shut", is_open=False),
+                service(revision(1, backend("rest-only")), name="rest"),
+            )
+
+            async def code(request: bytes, *metadata: tuple[str, str]) -> tuple[grpc.StatusCode, str]:
+                with pytest.raises(aio.AioRpcError) as raised:
+                    await channel.unary_unary(INFER)(request, metadata=metadata, timeout=5)
+                return raised.value.code(), raised.value.details() or ""
+
+            found = [
+                await code(b"bad", *TO_DIGITS),
+                await code(b"123456789", *TO_DIGITS),
+                await code(b"x", ("crossdock-service", "vision/nothing")),
+                await code(b"x", ("crossdock-service", "vision/shut")),
+                await code(b"x", ("crossdock-service", "vision/rest")),
+                await code(b"x"),
+            ]
+        assert found == [
+            (grpc.StatusCode.INVALID_ARGUMENT, "no such tensor"),
+            (grpc.StatusCode.RESOURCE_EXHAUSTED, "is larger than 8 bytes"),
+            (grpc.StatusCode.NOT_FOUND, "there is no service vision/nothing"),
+            (grpc.StatusCode.UNAUTHENTICATED, "No valid token was sent"),
+            (grpc.StatusCode.INVALID_ARGUMENT, "this service speaks no gRPC"),
+            (grpc.StatusCode.INVALID_ARGUMENT, "must be project/name"),
+        ]
+
+    play(scene())
