@@ -50,7 +50,10 @@ def list_jobs(
     project: Name = None,
     queue: Name = None,
     state: Annotated[list[JobStateName] | None, Query()] = None,
-    kind: Literal["training", "batch", "command"] | None = None,
+    kind: Annotated[
+        Literal["training", "batch", "command", "replica"] | None,
+        Query(description="Default: all but replicas of services."),
+    ] = None,
     name: Name = None,
     label: Annotated[str | None, Query(max_length=320, description="`key=value`")] = None,
     after: After = None,

@@ -82,7 +82,8 @@ def list_jobs(
         ),
     ] = None,
     kind: Annotated[
-        Literal["training", "batch", "command"] | None, typer.Option("--kind", help="Only of this kind.")
+        Literal["training", "batch", "command", "replica"] | None,
+        typer.Option("--kind", help="Only of this kind."),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Only with exactly this name.")

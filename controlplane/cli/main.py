@@ -18,6 +18,7 @@ from controlplane.cli import (
     quotas,
     residency,
     server,
+    services,
     stores,
     tenants,
 )
@@ -43,6 +44,7 @@ for group in (
     data.app,
     models.app,
     pipelines.app,
+    services.app,
     tenants.projects,
     tenants.queues,
     tenants.tokens,

@@ -15,6 +15,8 @@ class JobKind(StrEnum):
     TRAINING = "training"
     BATCH = "batch"
     COMMAND = "command"
+    REPLICA = "replica"
+    """Of a service, which alone submits it: it ends when its service says so."""
 
 
 class JobState(StrEnum):

@@ -8,6 +8,7 @@ from typing import Final, Self
 from controlplane.domain.copies import replace
 from controlplane.domain.ids import RevisionId, SecretId, ServiceId
 from controlplane.domain.lifecycles import Lifecycle, to
+from controlplane.domain.services import ALL_PPM
 
 
 class RevisionState(StrEnum):
@@ -95,6 +96,15 @@ class Revision:
 
     def weighed(self, weight_ppm: int, *, at: datetime) -> Self:
         return replace(self, weight_ppm=weight_ppm, weighed_at=at, version=self.version + 1)
+
+    def take_all(self, *, at: datetime) -> Self:
+        """Of the service's traffic; only what is ready may."""
+        return self.weighed(ALL_PPM, at=at)
+
+    def retire(self, *, at: datetime, reason: str | None = None) -> Self:
+        """Of one that has replicas: its traffic goes first."""
+        unweighed = replace(self, weight_ppm=0, weighed_at=at)
+        return unweighed.move(RevisionState.RETIRING, at=at, reason=reason)
 
     @property
     def is_over(self) -> bool:

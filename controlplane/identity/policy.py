@@ -21,7 +21,10 @@ class Action(StrEnum):
     UPLOAD = "upload archives"
     COPY = "copy data"
     PUBLISH = "publish and promote models"
+    DEPLOY = "deploy services"
     INVOKE = "call services"
+    """Send requests to a service of the project that is not open to all."""
+
     EDIT_GATES = "edit models' gates"
     EDIT_QUEUES = "edit queues"
     EDIT_TOKENS = "read and edit tokens"
@@ -41,6 +44,7 @@ SUBMITTER_ACTIONS: Final = VIEWER_ACTIONS | {
     Action.UPLOAD,
     Action.COPY,
     Action.PUBLISH,
+    Action.DEPLOY,
     Action.INVOKE,
 }
 

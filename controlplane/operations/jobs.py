@@ -56,6 +56,8 @@ def filter_of(tx: Tx, principal: Principal, query: JobQuery) -> JobFilter:
         queue_id=queue_for(tx, project, query.queue).id if project and query.queue is not None else None,
         states=tuple(JobState(state) for state in query.states),
         kind=JobKind(query.kind) if query.kind is not None else None,
+        # Replicas come and go by themselves: who wants to see them says so.
+        without=JobKind.REPLICA if query.kind is None else None,
         name=query.name,
         label=query.label,
     )
@@ -95,6 +97,12 @@ def retry(
         if not old.is_finished:
             raise Conflict(
                 f"job {old.id} is {old.state}; only a finished job is retried", field="state", value=old.state
+            )
+        if old.kind is JobKind.REPLICA:
+            raise Conflict(
+                f"job {old.id} is a replica of a service, which replaces it itself",
+                field="kind",
+                value=old.kind,
             )
         spec_json, schema_version = stored(tx, old.id)
         draft = draft_of(ids, JobSpec.model_validate_json(spec_json), spec_json)

@@ -9,12 +9,16 @@ from controlplane.domain.attempts import Attempt, Seat
 from controlplane.domain.clusters import Endpoint, Node
 from controlplane.domain.data_copies import RegisteredStore
 from controlplane.domain.errors import NotFound, Rejected
-from controlplane.domain.ids import AttemptId, NodeId
+from controlplane.domain.ids import AttemptId, ClaimId, NodeId
+from controlplane.domain.jobs import JobKind
 from controlplane.domain.residency import Rules
+from controlplane.domain.revisions import Revision
 from controlplane.domain.sites import Site
 from controlplane.executors.base import Launch, Order, OrderSeat
 from controlplane.identity.attempt_tokens import attempt_token
+from controlplane.identity.replica_keys import replica_key
 from controlplane.operations.context import Context
+from controlplane.operations.endpoints import unsealed
 from controlplane.operations.freight import near
 from controlplane.operations.uploads import upload_key
 from controlplane.store import Tx
@@ -42,6 +46,12 @@ class Papers:
     rules: Rules
     """Of residency."""
 
+    host: str | None
+    """Of the first seat's node, where Ray says what that is."""
+
+    revision: Revision | None
+    """Of a service's replica."""
+
 
 def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
     if not attempts:
@@ -55,17 +65,21 @@ def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
     names = {
         each: found.name for each in {a.cluster_id for a in attempts} if (found := tx.clusters.get(each))
     }
+    replicas = [job_id for job_id, spec in specs.items() if _spec(spec).kind == JobKind.REPLICA.value]
+    revisions = tx.revisions.of_jobs(replicas) if replicas else {}
     sites = tx.sites.many([each.claim_id for each in attempts if each.claim_id is not None])
     return {
         attempt.id: Papers(
             attempt=attempt,
             seats=tuple(seats.get(attempt.id, ())),
-            names=_ray_names(nodes, sites.get(attempt.claim_id) if attempt.claim_id else None),
+            names=_ray_names(nodes, _site(sites, attempt)),
             spec_json=specs[attempt.job_id],
             resume_from=checkpoints[attempt.job_id].uri if attempt.job_id in checkpoints else None,
             cluster_name=names.get(attempt.cluster_id, ""),
             stores=stores,
             rules=rules,
+            host=_host(seats.get(attempt.id, ()), nodes, _site(sites, attempt)),
+            revision=revisions.get(attempt.job_id),
         )
         for attempt in attempts
     }
@@ -88,7 +102,7 @@ def order_for(context: Context, papers: Papers, endpoint: Endpoint) -> Order:
         launch=Launch(spec.launch),
         command=None if spec.is_function else spec.entrypoint,
         function=spec.entrypoint if spec.is_function else None,
-        environment=dict(spec.environment),
+        environment=dict(spec.environment) | _replica_environment(context, papers),
         working_dir=_working_dir(context, spec),
         urls=(settings.url,),
         token=attempt_token(context.server_key, attempt.id),
@@ -100,6 +114,33 @@ def order_for(context: Context, papers: Papers, endpoint: Endpoint) -> Order:
         outputs_uri=spec.outputs_uri,
         resume_from=_near(papers, papers.resume_from),
     )
+
+
+def _replica_environment(context: Context, papers: Papers) -> dict[str, str]:
+    """What a replica proves with that it may be asked, and who asks that it may: Ray shows both to its own cluster."""
+    revision = papers.revision
+    if revision is None:
+        return {}
+    with context.store.read() as tx:
+        identity = unsealed(context, tx, revision.secret_id)
+    environment = {"CROSSDOCK_REPLICA_KEY": replica_key(context.server_key, revision.id)}
+    if identity is not None:
+        environment["CROSSDOCK_REPLICA_IDENTITY"] = identity
+    if papers.host is not None:
+        environment["CROSSDOCK_REPLICA_HOST"] = papers.host
+    return environment
+
+
+def _site(sites: Mapping[ClaimId, Site], attempt: Attempt) -> Site | None:
+    return sites.get(attempt.claim_id) if attempt.claim_id else None
+
+
+def _host(seats: Sequence[Seat], nodes: Mapping[NodeId, Node], site: Site | None) -> str | None:
+    """A member of a built Ray cluster has an address that only it knows."""
+    first = min(seats, key=lambda seat: seat.rank, default=None)
+    if first is None or first.node_id not in nodes or (site is not None and site.members):
+        return None
+    return nodes[first.node_id].host
 
 
 def _ray_names(nodes: Mapping[NodeId, Node], site: Site | None) -> dict[NodeId, str]:

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.domain.errors import Bug, Conflict
+from controlplane.domain.models import ModelVersion
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
 from controlplane.operations.context import Context
 from controlplane.operations.endpoints import seal, unsealed
-from controlplane.secrets.signing import SigningKey
+from controlplane.secrets.signing import SigningKey, vouches
 from controlplane.store import SigningKeyRow, Tx
 
 MANIFESTS: Final = "manifests"
@@ -34,6 +35,12 @@ def signing_key(context: Context) -> SigningKey:
     if seed is None:
         raise Bug(f"the secret of signing key {row.key_id} is gone")
     return SigningKey.of(bytes.fromhex(seed))
+
+
+def vouched(context: Context, version: ModelVersion) -> bool:
+    """Whether the version's manifest is the very text that this server signed."""
+    row = _row(context)
+    return row.key_id == version.key_id and vouches(row.public_pem, version.manifest, version.signature)
 
 
 def _row(context: Context) -> SigningKeyRow:

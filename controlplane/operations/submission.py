@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.domain.errors import Invalid
 from controlplane.domain.ids import ClassId, JobId
-from controlplane.domain.jobs import Ask, Job, JobState
+from controlplane.domain.jobs import Ask, Job, JobKind, JobState
 from controlplane.domain.projects import Project, Queue
 from controlplane.domain.residency import Rules
 from controlplane.identity.policy import Action, authorize
@@ -32,6 +32,7 @@ class Draft:
     depends_on: tuple[JobId, ...] = ()
     retry_of: JobId | None = None
     schema_version: int = SCHEMA_VERSION
+    is_of_service: bool = False
     path: str = ""
     """Where the spec stands in the request, for messages: `jobs.3.`."""
 
@@ -113,6 +114,7 @@ def accept(desk: Desk, draft: Draft) -> JobView:
 def examine(desk: Desk, draft: Draft) -> NewJob:
     """Checks everything and writes nothing. Raises what is wrong with it."""
     spec, now = draft.spec, desk.tx.now
+    _check_kind(draft)
     project, queue = desk.home(spec)
     _check_working_dir(desk, draft)
     ready = dependencies.settled(
@@ -164,6 +166,15 @@ def _view(draft: Draft, job: Job, ask: Ask, home: tuple[Project, Queue]) -> JobV
         not_before=None,
         live=None,
     )
+
+
+def _check_kind(draft: Draft) -> None:
+    if JobKind(draft.spec.kind) is JobKind.REPLICA and not draft.is_of_service:
+        raise Invalid(
+            "is for replicas of services, which nobody else submits: POST /v1/services",
+            field=f"{draft.path}kind",
+            value=draft.spec.kind,
+        )
 
 
 def _check_working_dir(desk: Desk, draft: Draft) -> None:

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from controlplane.domain.attempts import Attempt, Outcome
 from controlplane.domain.ids import JobId
-from controlplane.domain.jobs import Job
+from controlplane.domain.jobs import Job, JobKind
 from controlplane.reconcilers import jobs
 from controlplane.store import Tx, WorkItem
 
@@ -77,6 +77,8 @@ def _save(tx: Tx, decisions: dict[JobId, jobs.JobDecision]) -> None:
     finished = [job.id for job in saved if job.is_finished]
     tx.work.poke_many("job", tx.jobs.held_on_any(finished))
     tx.work.poke_many("execution", tx.steps.waiting_for(finished))
+    if lost := [job.id for job in saved if job.is_finished and job.kind is JobKind.REPLICA]:
+        tx.work.poke_many("service", tx.replicas.services_of(lost).values())
 
 
 def _defer(tx: Tx, job_id: JobId, not_before: datetime | None) -> None:

@@ -28,6 +28,7 @@ from controlplane.runtime.reconcile import Noun, ReconcileLoop, Step, T
 from controlplane.runtime.retention import RetentionLoop
 from controlplane.runtime.schedules import ScheduleStep
 from controlplane.runtime.scheduling import SchedulingLoop
+from controlplane.runtime.services import ServiceStep
 from controlplane.runtime.sites import SiteStep
 from controlplane.runtime.sweep import Sweep
 from controlplane.settings import rates_of
@@ -118,6 +119,7 @@ class Loops:
             "job": reconciles("job", JobStep(), 1),
             "execution": reconciles("execution", PipelineStep(context), PIPELINE_THREADS),
             "schedule": reconciles("schedule", ScheduleStep(context), 1),
+            "service": reconciles("service", ServiceStep(context), 1),
         }
         self._runs: Sequence[tuple[str, Callable[[], None]]] = (
             ("bell", bell.run),

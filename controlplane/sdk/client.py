@@ -16,6 +16,7 @@ from controlplane.sdk.models import Models
 from controlplane.sdk.pipelines import Pipelines, Schedules
 from controlplane.sdk.quotas import Flavors, Quotas
 from controlplane.sdk.residency import Residency
+from controlplane.sdk.services import Services
 from controlplane.sdk.tenants import Projects, Queues, Tokens
 from controlplane.sdk.transport import Transport, parse
 from controlplane.sdk.uploads import Uploads
@@ -66,6 +67,7 @@ class Client:
         self.schedules = Schedules(self._transport)
         self.tokens = Tokens(self._transport)
         self.uploads = Uploads(self._transport)
+        self.services = Services(self._transport, self.uploads)
 
     def __enter__(self) -> Self:
         return self

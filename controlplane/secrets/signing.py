@@ -5,8 +5,9 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Self
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 KEY_ID_CHARS = 16
 
@@ -37,3 +38,15 @@ class SigningKey:
     def sign(self, text: str) -> str:
         """In base64. The same text has the same signature."""
         return base64.b64encode(Ed25519PrivateKey.from_private_bytes(self.seed).sign(text.encode())).decode()
+
+
+def vouches(public_pem: str, text: str, signature: str) -> bool:
+    """Whether the holder of the key signed this very text."""
+    key = load_pem_public_key(public_pem.encode())
+    if not isinstance(key, Ed25519PublicKey):
+        return False
+    try:
+        key.verify(base64.b64decode(signature, validate=True), text.encode())
+    except (InvalidSignature, ValueError):
+        return False
+    return True

@@ -65,6 +65,7 @@ class Counts:
             "queue_id": wanted.queue_id,
             "states": listed(wanted.states) if wanted.states else None,
             "kind": wanted.kind,
+            "without": wanted.without,
         }
         params = {name: value for name, value in given.items() if value is not None}
         return [_bucket(row) for row in self._link.rows(_sum(frozenset(params)), params)]
@@ -111,6 +112,7 @@ def _part(table: Table, narrowed_by: frozenset[str]) -> Select[Row]:
         "queue_id": table.c.queue_id == bindparam("queue_id"),
         "states": is_in(table.c.state, "states"),
         "kind": table.c.kind == bindparam("kind"),
+        "without": table.c.kind != bindparam("without"),
     }
     columns = (*(table.c[name] for name in _KEY), table.c.jobs)
     return select(*columns).where(*(conditions[name] for name in sorted(narrowed_by)))

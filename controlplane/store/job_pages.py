@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, select, tuple_, union_all
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
@@ -35,7 +35,7 @@ FEW_OF_A_BUCKET: Final = 4
 
 _C: Final = JOBS.c
 _L: Final = JOB_LABELS.c
-_FILTERS: Final = frozenset({"project_ids", "queue_id", "states", "kind", "name", "label"})
+_FILTERS: Final = frozenset({"project_ids", "queue_id", "states", "kind", "without", "name", "label"})
 Key = tuple[str, str, str]
 """Queue, state and kind of a bucket."""
 
@@ -69,6 +69,7 @@ class _Search:
             "queue_id": self.wanted.queue_id,
             "states": listed(self.wanted.states) if self.wanted.states else None,
             "kind": self.wanted.kind,
+            "without": self.wanted.without,
             "name": self.wanted.name,
             "label": name,
             "label_value": value,
@@ -153,7 +154,7 @@ def _merged(search: _Search, buckets: Sequence[Bucket]) -> list[Row]:
 
 
 def _newest_of(search: _Search, keys: Sequence[Key], few: int) -> list[Row]:
-    filters = search.filters("project_ids", "queue_id", "states", "kind")
+    filters = search.filters("project_ids", "queue_id", "states", "kind", "without")
     rows: list[Row] = []
     for start in range(0, len(keys), MOST_RUNS):
         part = keys[start : start + MOST_RUNS]
@@ -225,6 +226,8 @@ def _condition(of: Columns, name: str) -> ColumnElement[bool]:
             # Not EXISTS: PostgreSQL may turn that into a walk over all jobs with the label.
             found = select(_L.job_id).where(_L.job_id == of.id, *_RUNS["label"])
             return found.scalar_subquery().is_not(None)
+        case "without":
+            return cast("ColumnElement[bool]", of.kind != bindparam("without"))
         case _:
             column: AnyColumn = of[name]
             return column == bindparam(name)

@@ -1,5 +1,6 @@
 """Revisions' table, and what the way in for traffic reads of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -7,7 +8,7 @@ from typing import Final
 from sqlalchemy import and_, bindparam, select
 
 from controlplane.domain.events import Event
-from controlplane.domain.ids import ProjectId, RevisionId, SecretId, ServiceId
+from controlplane.domain.ids import JobId, ProjectId, RevisionId, SecretId, ServiceId
 from controlplane.domain.revisions import Revision, RevisionState
 from controlplane.domain.services import Service
 from controlplane.store.events import Events
@@ -15,8 +16,8 @@ from controlplane.store.links import Link
 from controlplane.store.moves import Moves
 from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none
 from controlplane.store.schema import PROJECTS
-from controlplane.store.schema_services import REVISIONS, SERVICES
-from controlplane.store.statements import Statement, bound, fixed, inserted
+from controlplane.store.schema_services import REPLICAS, REVISIONS, SERVICES
+from controlplane.store.statements import Statement, bound, fixed, inserted, is_in, listed
 
 _C: Final = REVISIONS.c
 COLUMNS: Final = (
@@ -47,6 +48,11 @@ _ADD: Final = inserted(REVISIONS)
 _OF_SERVICE: Final = _C.service_id == bindparam("service_id")
 _GET: Final = Statement(_REVISION.where(_C.id == bindparam("id")))
 _BY_NUMBER: Final = Statement(_REVISION.where(_OF_SERVICE, _C.number == bound("number")))
+_OF_JOBS: Final = Statement(
+    select(REPLICAS.c.job_id, *COLUMNS)
+    .join(REVISIONS, _C.id == REPLICAS.c.revision_id)
+    .where(is_in(REPLICAS.c.job_id, "ids"))
+)
 _ENDS: Final = tuple(fixed(each) for each in (RevisionState.RETIRED, RevisionState.FAILED))
 _LIVE: Final = Statement(_REVISION.where(_OF_SERVICE, _C.state.not_in(_ENDS)).order_by(_C.number))
 _OPEN: Final = Statement(
@@ -101,6 +107,11 @@ class Revisions:
     def by_number(self, service_id: ServiceId, number: int) -> Revision | None:
         row = self._link.row(_BY_NUMBER, {"service_id": service_id, "number": number})
         return None if row is None else revision_of(row)
+
+    def of_jobs(self, job_ids: Sequence[JobId]) -> dict[JobId, Revision]:
+        """Of those jobs that are replicas."""
+        rows = self._link.rows(_OF_JOBS, {"ids": listed(job_ids)})
+        return {JobId(row[0]): revision_of(row[1:]) for row in rows}
 
     def live(self, service_id: ServiceId) -> list[Revision]:
         """Those that are not over, by number."""

@@ -42,6 +42,9 @@ class JobFilter:
     queue_id: QueueId | None = None
     states: tuple[JobState, ...] = ()
     kind: JobKind | None = None
+    without: JobKind | None = None
+    """All kinds but this one."""
+
     name: str | None = None
     label: tuple[str, str] | None = None
     submitted_after: datetime | None = None

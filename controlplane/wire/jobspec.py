@@ -127,8 +127,9 @@ class JobSpec(Request):
     """A job: work that ends."""
 
     name: Name = Field(description="Shown to people; need not be unique.")
-    kind: Literal["training", "batch", "command"] = Field(
-        default="command", description="What sort of work it is."
+    kind: Literal["training", "batch", "command", "replica"] = Field(
+        default="command",
+        description="What sort of work it is. `replica` is for services: refused when submitted.",
     )
     project: Name = Field(default="default", description="Tenant that the job belongs to.")
     queue: Name = Field(default="default", description="Queue of the project in which it waits.")

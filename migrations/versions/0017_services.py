@@ -144,10 +144,12 @@ def _replicas() -> None:
 def _loads() -> None:
     op.create_table(
         "loads",
-        *_texts("service_id", "revision_id", "gateway"),
-        *_wholes("until", "since", "in_flight", "waiting", "requests", "errors"),
+        *_texts("service_id"),
+        *_wholes("until"),
+        *_texts("gateway", "revision_id"),
+        *_wholes("since", "in_flight", "waiting", "requests", "errors"),
         *_texts("latency"),
-        sa.PrimaryKeyConstraint("service_id", "revision_id", "gateway", "until", name=op.f("pk_loads")),
+        sa.PrimaryKeyConstraint("service_id", "until", "gateway", "revision_id", name=op.f("pk_loads")),
     )
     op.create_index("ix_loads_until", "loads", ["until"])
 
