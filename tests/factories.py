@@ -36,6 +36,9 @@ from controlplane.domain.ids import (
     NodeId,
     ProjectId,
     QueueId,
+    RevisionId,
+    SecretId,
+    ServiceId,
     TokenId,
 )
 from controlplane.domain.jobs import JOB, Ask, Job, JobKind, JobState
@@ -44,6 +47,8 @@ from controlplane.domain.manifests import Manifest
 from controlplane.domain.models import MODEL_VERSION, Model, ModelVersion, Stage
 from controlplane.domain.offers import KnownOffer
 from controlplane.domain.projects import DEFAULT_PROJECT, DEFAULT_QUEUE, Project, Queue
+from controlplane.domain.revisions import REVISION, Revision, RevisionState
+from controlplane.domain.services import KnownReplica, Replica, Service
 from controlplane.store import TokenRow
 
 T = TypeVar("T")
@@ -292,6 +297,59 @@ def token(number: int = 1, /, **fields: Fields) -> TokenRow:
         project_id=None,
         hash=number.to_bytes(32, "big"),
         created_at=NOON,
+    )
+    return _with(made, fields)
+
+
+def service(number: int = 1, /, **fields: Fields) -> Service:
+    """Of the first queue, with one replica."""
+    made = Service(
+        id=ServiceId(f"service-{number}"),
+        project_id=project().id,
+        queue_id=queue().id,
+        name=f"service-{number}",
+        created_at=NOON,
+        min_replicas=1,
+        max_replicas=1,
+        desired=1,
+        last_number=1,
+    )
+    return _with(made, fields)
+
+
+def revision(number: int = 1, /, **fields: Fields) -> Revision:
+    """Of the first service; pending unless told."""
+    made = Revision(
+        id=RevisionId(f"revision-{number}"),
+        service_id=service().id,
+        number=number,
+        state=RevisionState.PENDING,
+        since=NOON,
+        created_at=NOON,
+        created_by="tester",
+        spec='{"name":"service-1","import_path":"a:B","working_dir":"sha256:' + 64 * "0" + '"}',
+        template='{"name":"service-1","kind":"replica","entrypoint":"true"}',
+        secret_id=SecretId(f"secret-{number}"),
+        ca_pem="",
+    )
+    return _with(made, fields | _origin(REVISION, RevisionState.PENDING, fields))
+
+
+def known_replica(number: int = 1, /, **fields: Fields) -> KnownReplica:
+    """Of the first revision, in the place below its number; its job is active, and nothing answers yet."""
+    made = KnownReplica(
+        replica=Replica(
+            job_id=job(number).id,
+            revision_id=revision().id,
+            ordinal=number - 1,
+            turn=1,
+            is_surplus=False,
+            created_at=after(number),
+        ),
+        job_state=JobState.ACTIVE,
+        job_since=NOON,
+        job_reason=None,
+        cancel_requested_at=None,
     )
     return _with(made, fields)
 

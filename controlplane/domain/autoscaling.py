@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Final
 
 from controlplane.domain.services import Scaling, Service
@@ -87,11 +88,8 @@ def _is_slow(scaling: Scaling, demand: Demand) -> bool:
 
 
 def _slow_ms(loads: Sequence[Load]) -> int | None:
-    counts = [sum(column) for column in zip(*(load.latency_ms for load in loads), strict=True)]
-    total, seen = sum(counts), 0
     edges = (*LATENCY_EDGES_MS, 2 * LATENCY_EDGES_MS[-1])
-    for edge, count in zip(edges, counts, strict=True):
-        seen += count
-        if total and seen * 10 >= total * TENTHS_WITHIN:
-            return edge
-    return None
+    counts = [sum(load.latency_ms[place] for load in loads) for place in range(len(edges))]
+    total = sum(counts)
+    slow = (place for place, seen in enumerate(accumulate(counts)) if seen * 10 >= total * TENTHS_WITHIN)
+    return edges[next(slow)] if total else None

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import ValidationError
 
@@ -51,9 +51,10 @@ class Services:
         """Newest first."""
         return self._transport.items(f"/v1/services/{service_id}/revisions", Page[RevisionDocument])
 
-    def replicas(self, service_id: str) -> Iterator[ReplicaDocument]:
+    def replicas(self, service_id: str) -> Sequence[ReplicaDocument]:
         """Those that are there or on their way."""
-        return self._transport.items(f"/v1/services/{service_id}/replicas", Page[ReplicaDocument])
+        answer = self._transport.get(f"/v1/services/{service_id}/replicas")
+        return parse(Page[ReplicaDocument], answer).items
 
     def scale(self, service_id: str, *, fewest: int, most: int) -> ServiceDocument:
         """Until the next revision, which brings bounds of its own."""

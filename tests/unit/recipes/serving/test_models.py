@@ -1,0 +1,130 @@
+"""What replicas answer with: users' classes, files that are compared first, tensors, and models in two parts."""
+
+import hashlib
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane.recipes.serving import gangs, models
+from controlplane.recipes.serving.artifacts import WrongContent, fetch
+from controlplane.recipes.serving.surroundings import Artifact, Gang, read
+from controlplane.recipes.serving.tensors import BadRequest, Tensor, inputs_of, outputs_of, tensor_of
+
+CODE = """
+class Parts:
+    def __init__(self, weights, rank=0, peers=()):
+        self.weights, self.rank, self.peers = weights, rank, peers
+
+    def __call__(self, inputs):
+        if self.rank:
+            return [value + self.weights[self.rank] for value in inputs]
+        hidden = [value * self.weights[0] for value in inputs["x"]]
+        if self.peers:
+            return {"y": self.peers[0](hidden)}
+        return {"y": [value + self.weights[1] for value in hidden]}
+"""
+ENVIRONMENT = {
+    "SERVING": '{"service":"m","revision":"1","model":null,"import_path":"parts:Parts",'
+    '"config":{"weights":[3,4]},"concurrency":2,"request_bytes":1000}',
+    "CROSSDOCK_REPLICA_KEY": "cdr_key",
+    "CROSSDOCK_REPLICA_HOST": "127.0.0.1",
+}
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "parts.py").write_text(CODE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("parts", None)
+
+
+def answer(model: models.Model) -> list[dict[str, Any]]:
+    found = model.infer({"x": Tensor("x", "INT64", (2,), [1, 2])})
+    assert isinstance(found, list)
+    return [tensor.document() for tensor in found]
+
+
+@pytest.mark.sockets
+def test_a_model_in_two_parts_answers_exactly_as_the_whole_one(code: None) -> None:
+    own = read(ENVIRONMENT)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    second = read(
+        ENVIRONMENT | {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    )
+    stage = models.load(second, {})
+    other = threading.Thread(target=gangs.follow, args=(second.gang, "cdr_key", stage.call))
+    other.start()
+    peers = gangs.gather(Gang(rank=0, ranks=2, host="127.0.0.1", port=port), "cdr_key")
+    assert answer(models.load(own, {}, peers)) == answer(models.load(own, {}))
+    with pytest.raises(RuntimeError, match="rank 1: TypeError"):
+        peers[0](None)
+    peers[0].close()
+    other.join(10)
+    assert not other.is_alive()
+
+
+def test_a_part_that_is_gone_is_told_apart_from_one_that_fails() -> None:
+    own, other = Pipe()
+    other.close()
+    with pytest.raises(gangs.PeerLost, match="rank 1 is gone"):
+        gangs.Peer(1, own)("value")
+    own.close()
+
+
+def test_an_artifact_is_taken_only_with_the_content_that_was_published(tmp_path: Path) -> None:
+    source = tmp_path / "store" / "weights.bin"
+    source.parent.mkdir()
+    source.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    good = Artifact(name="weights.bin", uri=source.as_uri(), sha256=digest)
+    assert fetch([good], tmp_path / "here")["weights.bin"].read_bytes() == b"weights"
+    wrong = Artifact(name="weights.bin", uri=source.as_uri(), sha256="0" * 64)
+    with pytest.raises(WrongContent, match=f"has sha256 {digest}, published was 0000"):
+        fetch([wrong], tmp_path / "there")
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_tensors_nest_as_their_shape_says_whether_they_came_flat_or_not() -> None:
+    tensor = {"name": "x", "datatype": "INT64", "shape": [2, 3], "data": [1, 2, 3, 4, 5, 6]}
+    nested = tensor | {"data": [[1, 2, 3], [4, 5, 6]]}
+    expected = [[1, 2, 3], [4, 5, 6]]
+    found = [inputs_of({"inputs": [each]})["x"].nested() for each in (tensor, nested)]
+    assert found == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    ("value", "document"),
+    [
+        ([1, 2.5], {"datatype": "FP64", "shape": [2], "data": [1.0, 2.5]}),
+        ([[True], [False]], {"datatype": "BOOL", "shape": [2, 1], "data": [True, False]}),
+        ("word", {"datatype": "BYTES", "shape": [], "data": ["word"]}),
+        ([], {"datatype": "FP64", "shape": [0], "data": []}),
+    ],
+)
+def test_what_a_model_returns_becomes_a_tensor(value: object, document: dict[str, object]) -> None:
+    (tensor,) = outputs_of(value)
+    assert tensor.document() == {"name": "output", **document}
+
+
+def test_what_is_no_tensor_is_refused_with_its_name() -> None:
+    with pytest.raises(TypeError, match="output 'a' mixes"):
+        tensor_of("a", [1, "x"])
+    with pytest.raises(TypeError, match="output 'a' holds dict"):
+        tensor_of("a", [{}])
+    with pytest.raises(BadRequest, match="is TEXT; known are"):
+        inputs_of({"inputs": [{"name": "x", "datatype": "TEXT", "shape": [], "data": "a"}]})
+
+
+def test_a_model_that_nobody_can_load_names_what_it_found(tmp_path: Path) -> None:
+    own = read(ENVIRONMENT | {"SERVING": ENVIRONMENT["SERVING"].replace('"parts:Parts"', "null")})
+    with pytest.raises(ValueError, match=r"no artifact ends in \.onnx or \.pt2, .*: weights\.bin"):
+        models.load(own, {"weights.bin": tmp_path})
