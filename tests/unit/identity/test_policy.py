@@ -20,6 +20,8 @@ EXPECTED = {
         Action.UPLOAD,
         Action.COPY,
         Action.PUBLISH,
+        Action.DEPLOY,
+        Action.INVOKE,
     },
     Role.ADMIN: set(Action),
 }
