@@ -51,6 +51,7 @@ from schedulers.plans import (
     Smaller,
     Until,
     Victim,
+    moved,
     resized,
 )
 from schedulers.supply import DEFAULT_FLAVOR, Budget, ClaimView, ClusterView, NodeView, Offer
@@ -114,6 +115,7 @@ __all__ = [
     "Verdict",
     "Victim",
     "microseconds",
+    "moved",
     "resized",
 ]
 

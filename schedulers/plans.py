@@ -136,6 +136,8 @@ class Victim:
 class Preempt:
     """Tells the victims to stop and promises `seats` to the heir: a Nomination and a Verdict for each victim.
 
+    Or nobody goes, and others move together to make the room.
+
     Committed whole or not at all. The heir is placed by a later plan, once all victims are gone.
     """
 
@@ -147,6 +149,8 @@ class Preempt:
     victims: tuple[Victim, ...]
     until: int
     """When the promise lapses, in microseconds since the epoch."""
+
+    moves: tuple[Move, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +277,10 @@ class Plan:
 
 
 def resized(plan: Plan) -> dict[AskId, dict[int, NodeId | None]]:
-    """Of everybody whom the plan resizes, the ranks that change, and the nodes that they get; None: they go."""
+    """Of everybody whom the plan resizes, the ranks that change, and the nodes that they get; None: they go.
+
+    Who makes room for an heir is not among them: that is committed with the heir's promise.
+    """
     changes: dict[AskId, dict[int, NodeId | None]] = {}
     for grow in plan.grows:
         changes.setdefault(grow.ask_id, {}).update((seat.rank, seat.node_id) for seat in grow.seats)
@@ -281,4 +288,12 @@ def resized(plan: Plan) -> dict[AskId, dict[int, NodeId | None]]:
         changes.setdefault(move.ask_id, {})[move.rank] = move.node_id
     for shrink in plan.shrinks:
         changes.setdefault(shrink.ask_id, {}).update(dict.fromkeys(shrink.ranks))
+    return changes
+
+
+def moved(preempt: Preempt) -> dict[AskId, dict[int, NodeId | None]]:
+    """By ask, the ranks that move for the heir, and where to."""
+    changes: dict[AskId, dict[int, NodeId | None]] = {}
+    for move in preempt.moves:
+        changes.setdefault(move.ask_id, {})[move.rank] = move.node_id
     return changes

@@ -40,6 +40,7 @@ from schedulers.base import (
     Snapshot,
     Verdict,
     microseconds,
+    moved,
     resized,
 )
 
@@ -210,6 +211,8 @@ class Simulation:
             left = dict.fromkeys(victim.ranks or [seat.rank for seat in self.running[victim.ask_id].seats])
             self._resize(victim.ask_id, left)
             self.preemptions[victim.ask_id] = self.preemptions.get(victim.ask_id, 0) + 1
+        for ask_id, ranks in moved(preempt).items():
+            self._resize(ask_id, ranks)
         seats_promised = tuple((seat.rank, seat.node_id) for seat in preempt.seats)
         self._promise(
             Nomination(

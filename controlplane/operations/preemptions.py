@@ -10,9 +10,9 @@ from controlplane.domain.errors import StaleWrite
 from controlplane.domain.ids import AskId
 from controlplane.domain.jobs import JobState
 from controlplane.domain.leases import Lease
-from controlplane.operations.resizes import keep_for_itself, kept_seats
+from controlplane.operations.resizes import keep_for_itself, kept_seats, resize
 from controlplane.store import Tx
-from schedulers.base import Ground, Nomination, Preempt, Verdict, Victim, microseconds
+from schedulers.base import Ground, Nomination, Preempt, Verdict, Victim, microseconds, moved
 
 WHY: Final = {
     Ground.PRIORITY: "it goes first in the same queue",
@@ -54,6 +54,9 @@ def _preempted(tx: Tx, preempt: Preempt) -> str | None:
     attempts = [attempt for attempt in found if attempt is not None]
     if len(attempts) < len(found):
         return "a victim does not run any more"
+    for ask_id, ranks in moved(preempt).items():
+        if (why := resize(tx, ask_id, ranks)) is not None:
+            raise StaleWrite(f"ask {ask_id} cannot move: {why}")
     reasons = [f"preempted for job {job.id}: {WHY[victim.ground]}" for victim in preempt.victims]
     stopped = [
         attempt.stop(Outcome.PREEMPTED, at=tx.now, reason=reason)

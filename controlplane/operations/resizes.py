@@ -27,7 +27,7 @@ def apply_resizes(tx: Tx, lease: Lease, resizes: Mapping[AskId, Ranks]) -> tuple
     for ask_id, ranks in resizes.items():
         try:
             with tx.savepoint():
-                why = _resized(tx, ask_id, ranks)
+                why = resize(tx, ask_id, ranks)
         except StaleWrite as stale:
             why = stale.message
         if why is not None:
@@ -35,7 +35,7 @@ def apply_resizes(tx: Tx, lease: Lease, resizes: Mapping[AskId, Ranks]) -> tuple
     return tuple(refusals)
 
 
-def _resized(tx: Tx, ask_id: AskId, ranks: Ranks) -> str | None:
+def resize(tx: Tx, ask_id: AskId, ranks: Ranks) -> str | None:
     """Why not; None: it is done."""
     ask = tx.asks.get(ask_id)
     attempt = tx.attempts.live_of_job(ask.job_id) if ask is not None else None

@@ -16,6 +16,7 @@ from controlplane.domain.ids import AskId, ClassId
 from schedulers.base import Defer, Grow, Move, Place, Placement, Plan, Preempt, ReasonCode, Shrink
 from schedulers.fair.books import Books
 from schedulers.fair.buying import Market, machines_are_coming, releases
+from schedulers.fair.consolidating import Shuffle
 from schedulers.fair.explaining import explain
 from schedulers.fair.facts import Facts
 from schedulers.fair.growing import grow
@@ -49,6 +50,10 @@ class _Draft:
     hopes: Hopes
     calendar: Calendar
     market: Market
+    shuffle: Shuffle
+    touched: frozenset[AskId] = frozenset()
+    """Who is told to stop by this plan."""
+
     places: list[Place] = field(default_factory=list)
     preempts: list[Preempt] = field(default_factory=list)
     grows: list[Grow] = field(default_factory=list)
@@ -65,7 +70,8 @@ class _Draft:
         defers = {**told, **{id_: _with_way_out(told.get(id_), defer) for id_, defer in self.waiting.items()}}
         taken = [seat for place in self.places for seat in place.seats]
         taken += [seat for growth in self.grows for seat in growth.seats]
-        nodes = [seat.node_id for seat in taken] + [move.node_id for move in self.moves]
+        moves = [*self.moves, *(move for preempt in self.preempts for move in preempt.moves)]
+        nodes = [seat.node_id for seat in taken] + [move.node_id for move in moves]
         used = frozenset(world.fleet.number[node_id] for node_id in nodes)
         return Plan(
             version=self.version,
@@ -91,13 +97,12 @@ def decide(books: Books, *, version: int, now: int) -> Decision:
     """`now` in microseconds since the epoch."""
     world = World.of(books, now)
     court = Court.of(world)
-    draft = _Draft(world, version, court, Hopes(court), Calendar.of(world), Market(world))
+    draft = _Draft(world, version, court, Hopes(court), Calendar.of(world), Market(world), Shuffle(world))
     _hand_over(draft)
-    mended = _mend(draft)
+    _mend(draft)
     _hand_out_machines(draft)
     _take_turns(draft)
-    touched = frozenset(victim.ask_id for preempt in draft.preempts for victim in preempt.victims)
-    draft.grows.extend(grow(world, touched | mended))
+    draft.grows.extend(grow(world, draft.touched))
     plan = draft.plan()
     return Decision(plan, world.clock.wakes_at)
 
@@ -120,7 +125,7 @@ def _hand_over(draft: _Draft) -> None:
             draft.waiting[promise.facts.id] = _waits(promise.facts.id, ask_id, len(seats))
 
 
-def _mend(draft: _Draft) -> frozenset[AskId]:
+def _mend(draft: _Draft) -> None:
     """Who stops for its own sake is nobody's victim in the same plan."""
     mended = mend(draft.world)
     draft.grows.extend(mended.grows)
@@ -128,7 +133,7 @@ def _mend(draft: _Draft) -> frozenset[AskId]:
     draft.moves.extend(mended.moves)
     for ask_id in sorted(mended.asks):
         draft.court.leave_alone(draft.world.standing.holdings[ask_id])
-    return mended.asks
+    draft.touched |= mended.asks
 
 
 def _inherited(promise: Promise) -> Place:
@@ -203,6 +208,7 @@ def _has_hope(draft: _Draft, heir: Heir) -> bool:
         or (draft.court.is_in_session and draft.hopes.has_any(heir))
         or draft.calendar.is_in_sight(facts, heir.submitted)
         or draft.market.is_wanted(facts)
+        or draft.shuffle.is_conceivable(heir)
     ):
         return True
     draft.refused.setdefault(facts.id, facts)
@@ -216,12 +222,15 @@ def _is_served(draft: _Draft, heir: Heir) -> bool:
     preempt = _preempt(draft, heir, better) if better or seating is None else None
     if preempt is not None:
         draft.preempts.append(preempt)
+        draft.touched |= {victim.ask_id for victim in preempt.victims}
         draft.waiting.setdefault(heir.facts.id, _waits(heir.facts.id, heir.ask_id, len(preempt.seats)))
         return True
     if seating is not None and draft.calendar.allows(seating):
         draft.world.floor.book(seating)
         draft.calendar.charge(seating)
         draft.places.append(seating.place(draft.world.fleet, heir.ask_id))
+        return True
+    if seating is None and _is_moved_for(draft, heir):
         return True
     draft.refused.setdefault(heir.facts.id, heir.facts)
     starts_at = draft.calendar.reserve(heir.ask_id, heir.facts, heir.submitted)
@@ -230,6 +239,22 @@ def _is_served(draft: _Draft, heir: Heir) -> bool:
         if bought is not None:
             draft.waiting[heir.facts.id] = bought
     return False
+
+
+def _is_moved_for(draft: _Draft, heir: Heir) -> bool:
+    """Only for whoever is first to be blocked: what is promised for later would be in the way of the others."""
+    if draft.calendar.entries:
+        return False
+    found = draft.shuffle.make_room(heir, draft.touched)
+    if found is None:
+        return False
+    preempt, movers = found
+    draft.preempts.append(preempt)
+    draft.touched |= movers
+    for ask_id in sorted(movers):
+        draft.court.leave_alone(draft.world.standing.holdings[ask_id])
+    draft.waiting.setdefault(heir.facts.id, _waits(heir.facts.id, heir.ask_id, len(preempt.seats)))
+    return True
 
 
 def _preempt(draft: _Draft, heir: Heir, flavors: Collection[tuple[int, ...]]) -> Preempt | None:

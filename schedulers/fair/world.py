@@ -127,14 +127,19 @@ class World:
             add_need(freed, seat.node, seat.role)
         self.leaving = self.leaving + freed
 
-    def inherit(self, seating: Seating, leaving: Sequence[Held]) -> None:
-        """Books seats of which a part is covered by what others leave: only the rest comes off what is free."""
+    def inherit(self, seating: Seating, leaving: Sequence[Held], moved: Sequence[Held] = ()) -> None:
+        """Books seats of which a part is covered by what others leave: only the rest comes off what is free.
+
+        `moved` is what those who leave are to have afterwards.
+        """
         needed, freed = np.zeros_like(self.fleet.free), np.zeros_like(self.fleet.free)
         for seat in leaving:
             add_need(freed, seat.node, seat.role)
         for role, nodes in zip(seating.facts.roles, seating.seats, strict=True):
             for node in nodes:
                 add_need(needed, node, role)
+        for seat in moved:
+            add_need(needed, seat.node, seat.role)
         self.fleet.withhold(np.maximum(0, needed - freed))
         self.promised, self.leaving = self.promised + needed, self.leaving + freed
         self.ledger.add(seating.facts.queue, seating.request)

@@ -177,6 +177,7 @@ def _readings(simulation: Simulation, plan: Plan) -> Iterator[tuple[str, Any]]: 
     seats = {place.ask_id: place.seats for place in plan.places}
     seats.update((preempt.ask_id, preempt.seats) for preempt in plan.preempts)
     homes = {ask_id: [seat.node_id for seat in each] for ask_id, each in seats.items()}
+    moves = [*plan.moves, *(move for preempt in plan.preempts for move in preempt.moves)]
     victims = [victim for preempt in plan.preempts for victim in preempt.victims]
     defers = {defer.class_id: defer for defer in plan.defers}
     waits = {
@@ -187,7 +188,11 @@ def _readings(simulation: Simulation, plan: Plan) -> Iterator[tuple[str, Any]]: 
     yield "placed", [place.ask_id for place in plan.places]
     yield (
         "preempting",
-        {each.ask_id: sorted(victim.ask_id for victim in each.victims) for each in plan.preempts},
+        {
+            each.ask_id: sorted(victim.ask_id for victim in each.victims)
+            for each in plan.preempts
+            if each.victims
+        },
     )
     yield "preempted", {victim.ask_id: str(victim.ground) for victim in victims if not victim.ranks}
     yield "shrunk", {victim.ask_id: len(victim.ranks) for victim in victims if victim.ranks}
@@ -199,7 +204,7 @@ def _readings(simulation: Simulation, plan: Plan) -> Iterator[tuple[str, Any]]: 
     yield "blocker", {ask_id: defer.blocker for ask_id, defer in waits.items()}
     yield "given_back", {each.ask_id: len(each.ranks) for each in plan.shrinks}
     yield "grown", {each.ask_id: len(each.seats) for each in plan.grows}
-    yield "moved", {each.ask_id: str(each.node_id) for each in plan.moves}
+    yield "moved", {each.ask_id: str(each.node_id) for each in moves}
     yield "reserved", {each.ask_id: (each.starts_at - moment(0)) / 10**6 for each in plan.reserves}
     yield "bought", {each.ask_id: dict(each.orders) for each in plan.provisions}
     yield "released", [each.claim_id for each in plan.releases]

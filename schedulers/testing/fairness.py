@@ -35,6 +35,9 @@ from schedulers.testing.worlds import scenes, troubled
 from schedulers.whatif import counterfactual
 
 CYCLES = 200
+LATER = 400
+"""Seconds: an epoch has begun meanwhile, and whoever waits has waited for long."""
+
 ON_THEIR_WAY = frozenset({ReasonCode.WAITING_FOR_SEATS, ReasonCode.WAITING_FOR_MACHINES})
 
 
@@ -131,6 +134,7 @@ class FairnessLaws:
         policy, waiting = self.policy(), scene["pending"]
         simulation = simulation_of({**scene, "pending": waiting[:early]})
         for part in (0, 1, 2):
+            simulation.advance(LATER * part)
             for row in waiting[early:] if part == 1 else ():
                 submit(simulation, row)
             if part == 2 and simulation.running:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from schedulers.base import AskClass, Plan, RunningAsk, Snapshot, microseconds, resized
+from schedulers.base import AskClass, Plan, RunningAsk, Snapshot, microseconds, moved, resized
 from schedulers.testing.scenes import EPOCH
 
 
@@ -10,7 +10,10 @@ def broken_resizes(snapshot: Snapshot, plan: Plan) -> Iterator[str]:
     """Nobody is resized twice in an epoch or in its protected time, beyond its bounds, or while it is told to go."""
     running = {ask.id: ask for ask in snapshot.running}
     victims = {victim.ask_id for preempt in plan.preempts for victim in preempt.victims}
-    for ask_id, ranks in resized(plan).items():
+    resizes = resized(plan)
+    for preempt in plan.preempts:
+        resizes |= moved(preempt)
+    for ask_id, ranks in resizes.items():
         ask = running[ask_id]
         its = snapshot.classes[ask.ask_class]
         if ask_id in victims or any(seat.leaving for seat in ask.seats):

@@ -35,6 +35,8 @@ def hunt(plant: Plant, *, seeds: int, steps: int) -> Catch:
     with planted(plant) as tree:
         if plant.net == "seeds":
             return _by_seeds(plant, tree, seeds, steps)
+        if plant.net == "histories":
+            return _by_histories(plant, tree, seeds)
         if plant.net == "hashes":
             return _by_hashes(plant, tree)
         return _by_tests(plant, tree)
@@ -69,6 +71,17 @@ def _by_seeds(plant: Plant, tree: Path, seeds: int, steps: int) -> Catch:
         f"NOT CAUGHT in {seeds} seeds" if done.returncode == 0 else f"broke the world: {done.stderr[-300:]}"
     )
     return Catch(plant=plant, is_caught=False, by=told)
+
+
+def _by_histories(plant: Plant, tree: Path, seeds: int) -> Catch:
+    """Of the scheduler alone."""
+    done = _run(tree, ("tests.sim.scheduling", "histories", "1", str(seeds), "--brief"))
+    if found := re.match(
+        r"history (\d+): \d+ events, \d+ plans, (.*), \d+ events in all", done.stdout, re.DOTALL
+    ):
+        broke = " ".join(found[2].split())[:90]
+        return Catch(plant=plant, is_caught=True, by=f"history {found[1]}: {broke}")
+    return Catch(plant=plant, is_caught=False, by=f"NOT CAUGHT in {seeds} histories {done.stderr[-300:]}")
 
 
 def _by_hashes(plant: Plant, tree: Path) -> Catch:

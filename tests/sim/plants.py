@@ -34,7 +34,7 @@ class Plant:
     """An upstream issue with the same mistake."""
 
     net: str = "seeds"
-    """Which test has to catch it: `seeds`, `hashes` or a test file."""
+    """Which test has to catch it: `seeds`, `histories`, `hashes` or a test file."""
 
 
 def plant(name: str, path: str, old: str, new: str, *, seen_in: str = "", net: str = "seeds") -> Plant:

@@ -16,6 +16,7 @@ from schedulers.base import (
     RunningAsk,
     Snapshot,
     microseconds,
+    moved,
 )
 from schedulers.simulator import task_amounts
 from schedulers.testing.fairness import standing, usage_of
@@ -28,6 +29,9 @@ def settled(snapshot: Snapshot, plan: Plan) -> Iterator[tuple[AskId, Sequence[Pl
     nodes = {node.id for node in snapshot.nodes}
     yield from ((place.ask_id, place.seats) for place in plan.places)
     yield from ((preempt.ask_id, preempt.seats) for preempt in plan.preempts)
+    for preempt in plan.preempts:
+        for move in preempt.moves:
+            yield move.ask_id, [Placement(rank=move.rank, node_id=move.node_id)]
     yield from ((growth.ask_id, growth.seats) for growth in plan.grows)
     for move in plan.moves:
         yield move.ask_id, [Placement(rank=move.rank, node_id=move.node_id)]
@@ -72,6 +76,11 @@ def usage_after(snapshot: Snapshot, plan: Plan) -> QuotaTree:
                 tree.remove(queue, request(tree, queue, flavors[seat.node_id], amounts))
     counted = {each.ask_id for each in standing(snapshot)}
     granted = [(place.ask_id, place.seats) for place in plan.places]
+    granted += [
+        (move.ask_id, (Placement(rank=move.rank, node_id=move.node_id),))
+        for preempt in plan.preempts
+        for move in preempt.moves
+    ]
     granted += [(preempt.ask_id, preempt.seats) for preempt in plan.preempts]
     for ask_id, seats in granted:
         its = class_of(snapshot, ask_id)
@@ -95,8 +104,11 @@ def class_of(snapshot: Snapshot, ask_id: AskId) -> AskClass:
 
 
 def victims(plan: Plan) -> Mapping[AskId, frozenset[int]]:
-    """By ask, the ranks that go; none: all."""
-    return {victim.ask_id: frozenset(victim.ranks) for preempt in plan.preempts for victim in preempt.victims}
+    """By ask, the ranks that leave their nodes; none: all."""
+    gone = {victim.ask_id: frozenset(victim.ranks) for preempt in plan.preempts for victim in preempt.victims}
+    for preempt in plan.preempts:
+        gone |= {ask_id: frozenset(ranks) for ask_id, ranks in moved(preempt).items()}
+    return gone
 
 
 def goes(sent_away: Mapping[AskId, frozenset[int]], ask: RunningAsk, seat: HeldSeat) -> bool:
