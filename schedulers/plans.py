@@ -86,7 +86,8 @@ class Grow:
     """More tasks for an ask that runs with fewer than its full size.
 
     Whoever is resized (grows, shrinks, moves, loses surplus tasks) stops and starts again at its last checkpoint: all
-    its seats are leaving, and those that it keeps or gets are promised to it for `PROMISE_SECONDS` by a Nomination.
+    its seats are leaving, and those that it keeps or gets are promised to it for `PROMISE_SECONDS` by a Nomination. Its
+    ranks begin anew, so there are no gaps.
     """
 
     ask_id: AskId

@@ -230,7 +230,7 @@ class Simulation:
         ask = self.running[ask_id]
         self._runs(replace(ask, seats=tuple(replace(seat, leaving=True) for seat in ask.seats)))
         seats = {**{seat.rank: seat.node_id for seat in ask.seats}, **ranks}
-        kept = tuple((rank, node_id) for rank, node_id in sorted(seats.items()) if node_id is not None)
+        kept = _renumbered(self.classes[ask.ask_class], seats)
         until = microseconds(self.now) + PROMISE_SECONDS * 1_000_000
         if kept:
             self._promise(Nomination(ask_id=ask_id, cluster_id=ask.cluster_id, seats=kept, until=until))
@@ -265,6 +265,18 @@ class Simulation:
 
     def _capacity(self) -> None:
         self.deltas.append(CapacityChanged(nodes=self.present_nodes(), clusters=self.clusters))
+
+
+def _renumbered(ask_class: AskClass, seats: Mapping[int, NodeId | None]) -> tuple[tuple[int, NodeId], ...]:
+    """Ranks of each role without gaps: who starts again has no memory of who is missing."""
+    kept: list[tuple[int, NodeId]] = []
+    first = 0
+    for role in ask_class.all_roles:
+        ranks = range(first, first + role.tasks)
+        nodes = [node_id for rank in ranks if (node_id := seats.get(rank)) is not None]
+        kept.extend(zip(ranks, nodes, strict=False))
+        first += role.tasks
+    return tuple(kept)
 
 
 def task_amounts(ask_class: AskClass, rank: int) -> Amounts:

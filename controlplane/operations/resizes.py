@@ -54,9 +54,9 @@ def resize(tx: Tx, ask_id: AskId, ranks: Ranks) -> str | None:
 
 
 def kept_seats(tx: Tx, attempt: Attempt, ranks: Ranks) -> Sequence[tuple[int, NodeId]]:
-    """What it is to have when it starts again, by rank."""
+    """What it is to have when it starts again, by rank: those begin anew, so there are no gaps."""
     seats = {**{seat.rank: seat.node_id for seat in tx.attempts.seats(attempt.id)}, **ranks}
-    return [(rank, node_id) for rank, node_id in sorted(seats.items()) if node_id is not None]
+    return list(enumerate(node_id for _, node_id in sorted(seats.items()) if node_id is not None))
 
 
 def keep_for_itself(tx: Tx, attempt: Attempt, ask_id: AskId, seats: Sequence[tuple[int, NodeId]]) -> None:
