@@ -22,6 +22,15 @@ from controlplane.domain.claims import (
 from controlplane.domain.clusters import CLUSTER, Cluster, ClusterState, Node
 from controlplane.domain.data_copies import COPY, CopiedObject, Copy, CopyState
 from controlplane.domain.events import Event
+from controlplane.domain.executions import (
+    EXECUTION,
+    STEP,
+    Execution,
+    ExecutionState,
+    Step,
+    StepState,
+    step_id,
+)
 from controlplane.domain.ids import (
     AskId,
     AttemptId,
@@ -29,6 +38,7 @@ from controlplane.domain.ids import (
     ClassId,
     ClusterId,
     CopyId,
+    ExecutionId,
     JobId,
     LaunchId,
     ModelId,
@@ -37,6 +47,7 @@ from controlplane.domain.ids import (
     ProjectId,
     QueueId,
     RevisionId,
+    ScheduleId,
     SecretId,
     ServiceId,
     TokenId,
@@ -48,6 +59,7 @@ from controlplane.domain.models import MODEL_VERSION, Model, ModelVersion, Stage
 from controlplane.domain.offers import KnownOffer
 from controlplane.domain.projects import DEFAULT_PROJECT, DEFAULT_QUEUE, Project, Queue
 from controlplane.domain.revisions import REVISION, Revision, RevisionState
+from controlplane.domain.schedules import Overlap, Schedule
 from controlplane.domain.services import KnownReplica, Replica, Service
 from controlplane.store import TokenRow
 
@@ -196,6 +208,51 @@ def copy(number: int = 1, /, **fields: Fields) -> Copy:
         created_at=NOON,
     )
     return _with(made, _origin(COPY, made.state, fields) | fields)
+
+
+def execution(number: int = 1, /, **fields: Fields) -> Execution:
+    """Of the first project and the first token, submitted at noon."""
+    made = Execution(
+        id=ExecutionId(f"execution-{number}"),
+        project_id=project().id,
+        name="digits",
+        token_id=token().id,
+        outputs_uri="s3://made/",
+        state=ExecutionState.WAITING,
+        since=NOON,
+        created_at=NOON,
+    )
+    return _with(made, _origin(EXECUTION, made.state, fields) | fields)
+
+
+def step(number: int = 1, /, **fields: Fields) -> Step:
+    """The only one of the execution of this number."""
+    of = execution(number).id
+    made = Step(
+        id=step_id(of, 0),
+        execution_id=of,
+        position=0,
+        name="train",
+        state=StepState.PENDING,
+        since=NOON,
+    )
+    return _with(made, _origin(STEP, made.state, fields) | fields)
+
+
+def schedule(number: int = 1, /, **fields: Fields) -> Schedule:
+    """At three every night."""
+    made = Schedule(
+        id=ScheduleId(f"schedule-{number}"),
+        project_id=project().id,
+        name=f"nightly-{number}",
+        cron="0 3 * * *",
+        zone="UTC",
+        overlap=Overlap.SKIP,
+        token_id=token().id,
+        created_at=NOON,
+        next_at=after(15 * 3600),
+    )
+    return _with(made, fields)
 
 
 def model(number: int = 1, /, **fields: Fields) -> Model:

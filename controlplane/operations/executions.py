@@ -118,8 +118,9 @@ def listed(
         owner = principal.project_id if project is None else project_for(tx, principal, project).id
         found = tx.executions.newest(owner, before, limit)
         steps = tx.steps.of_many([each.id for each in found])
+        specs = tx.executions.specs([each.id for each in found])
         names = project_names(tx, frozenset(each.project_id for each in found))
-        return [_told(tx, each, names[each.project_id], steps.get(each.id, ())) for each in found]
+        return [_told(each, names[each.project_id], steps.get(each.id, ()), specs[each.id]) for each in found]
 
 
 def cancel(
@@ -199,10 +200,10 @@ def execution_for(tx: Tx, principal: Principal, execution_id: str, action: Actio
 
 def stored_spec(tx: Tx, execution_id: ExecutionId) -> str:
     """The pipeline as it was sent."""
-    found = tx.executions.spec(execution_id)
+    found = tx.executions.specs([execution_id]).get(execution_id)
     if found is None:
         raise NotFound(f"there is no execution {execution_id!r}", field="execution", value=execution_id)
-    return found[0]
+    return found
 
 
 def _open_for(tx: Tx, principal: Principal, execution_id: str, action: Action) -> Execution:
@@ -284,8 +285,9 @@ def _imagined(given: Input) -> StepArtifact:
     return StepArtifact(name=given.name, kind=ArtifactKind.FILE, uri=uri, size_bytes=0, sha256="")
 
 
-def _told(tx: Tx, execution: Execution, project_name: str, steps: tuple[Step, ...]) -> ExecutionReport:
-    spec_json = stored_spec(tx, execution.id)
+def _told(
+    execution: Execution, project_name: str, steps: tuple[Step, ...], spec_json: str
+) -> ExecutionReport:
     return ExecutionReport(
         execution=execution,
         project_name=project_name,
@@ -297,4 +299,5 @@ def _told(tx: Tx, execution: Execution, project_name: str, steps: tuple[Step, ..
 
 def _report(tx: Tx, execution: Execution) -> ExecutionReport:
     names = project_names(tx, frozenset({execution.project_id}))
-    return _told(tx, execution, names[execution.project_id], tx.steps.of(execution.id))
+    steps, spec_json = tx.steps.of(execution.id), stored_spec(tx, execution.id)
+    return _told(execution, names[execution.project_id], steps, spec_json)

@@ -103,7 +103,7 @@ class PipelineStep:
             return None
         decision = decide(view)
         after = self._saved(tx, view, decision)
-        if after.is_over or (decision.look_again_at is None and view.is_held_back):
+        if after.is_over:
             return None
         if decision.calls:
             return tx.now

@@ -47,7 +47,7 @@ _IS_OPEN: Final = _C.state.in_([fixed(ExecutionState.WAITING), fixed(ExecutionSt
 _MOVES: Final = Moves("execution", EXECUTIONS, fixed_columns=_GIVEN_ONCE)
 _ADD: Final = inserted(EXECUTIONS)
 _GET: Final = Statement(_EXECUTION.where(_C.id == bindparam("id")))
-_SPEC: Final = Statement(select(_C.spec, _C.schema_version).where(_C.id == bindparam("id")))
+_SPECS: Final = Statement(select(_C.id, _C.spec).where(is_in(_C.id, "ids")))
 _OPEN_OF_SCHEDULE: Final = Statement(
     _EXECUTION.where(_C.schedule_id == bindparam("schedule_id"), _IS_OPEN).order_by(_C.tick)
 )
@@ -85,10 +85,10 @@ class Executions:
         row = self._link.row(_GET, {"id": execution_id})
         return None if row is None else _execution(row)
 
-    def spec(self, execution_id: ExecutionId) -> tuple[str, int] | None:
-        """As it was sent, and the version of its schema."""
-        row = self._link.row(_SPEC, {"id": execution_id})
-        return None if row is None else (row[0], row[1])
+    def specs(self, execution_ids: Sequence[ExecutionId]) -> dict[ExecutionId, str]:
+        """As they were sent; unknown executions are left out."""
+        rows = self._link.rows(_SPECS, {"ids": listed(execution_ids)})
+        return {ExecutionId(id_): spec for id_, spec in rows}
 
     def save(self, execution: Execution) -> None:
         """Raises `StaleWrite` unless the row is one version behind."""

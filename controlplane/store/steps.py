@@ -104,6 +104,8 @@ class Steps:
 
     def waiting_for(self, job_ids: Sequence[JobId]) -> list[ExecutionId]:
         """Executions of which a step runs as one of these jobs."""
+        if not job_ids:
+            return []
         return [ExecutionId(row[0]) for row in self._link.rows(_WAITING_FOR, {"ids": listed(job_ids)})]
 
     def save(self, execution: Execution, step: Step) -> None:

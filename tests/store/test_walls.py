@@ -18,6 +18,7 @@ from controlplane.domain.jobs import JOB, JobState
 from controlplane.domain.leases import LEASE
 from controlplane.domain.lifecycles import Lifecycle
 from controlplane.domain.models import MODEL_VERSION
+from controlplane.domain.revisions import REVISION
 from controlplane.store import Store, Tx
 from tests import factories
 from tests.databases import Opener
@@ -33,6 +34,7 @@ LIFECYCLES: Final[tuple[Lifecycle[Any], ...]] = (
     LEASE,
     MODEL_VERSION,
     EXECUTION,
+    REVISION,
     STEP,
 )
 
@@ -85,6 +87,12 @@ ILLEGAL: Final = {
     "a copy that leaves its end": "UPDATE copies SET came_from = state, state = 'done' WHERE id = 'copy-1'",
     "a copy at no pace": "UPDATE copies SET bytes_per_second = 0 WHERE id = 'copy-1'",
     "an object that is finished at no time": "UPDATE copy_objects SET etag = 'x' WHERE copy_id = 'copy-1'",
+    "a step that ends before it begins": (
+        "UPDATE steps SET came_from = state, state = 'succeeded' WHERE id = 'execution-1.0'"
+    ),
+    "an execution that begins at its end": (
+        "UPDATE executions SET came_from = state, state = 'succeeded' WHERE id = 'execution-1'"
+    ),
     "amounts below zero": "UPDATE asks SET cpu_milli = -1 WHERE id = 'ask-1'",
     "an ask without tasks": "UPDATE asks SET tasks = 0 WHERE id = 'ask-1'",
 }
@@ -98,6 +106,9 @@ def test_the_database_refuses(planted: Store, database_url: str, statement: str)
         tx.launches.add(factories.launch())
         tx.copies.add(factories.copy())
         tx.copies.add_object(factories.copied_object())
+        tx.tokens.add(factories.token())
+        tx.executions.add(factories.execution(), spec="{}", schema_version=1)
+        tx.steps.add([factories.step()])
         lease = tx.leases.take("gone", "somebody", 10)
         assert lease is not None
         tx.leases.release(lease)

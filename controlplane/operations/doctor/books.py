@@ -16,6 +16,7 @@ from controlplane.domain.invariants import Breach, Dossier, Due, Rule
 from controlplane.domain.jobs import JOB
 from controlplane.domain.leases import LEASE
 from controlplane.domain.models import MODEL_VERSION
+from controlplane.domain.revisions import REVISION
 from controlplane.operations import explain
 from controlplane.operations.residency import outside
 from controlplane.store import Store, Tx
@@ -23,7 +24,7 @@ from schedulers.base import ReasonCode
 
 PAGE: Final = 500
 CODES: Final = frozenset(str(code) for code in ReasonCode)
-LIFECYCLES: Final = (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE, MODEL_VERSION, EXECUTION, STEP)
+LIFECYCLES: Final = (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE, MODEL_VERSION, EXECUTION, REVISION, STEP)
 UNREADABLE: Final = (KeyError, TypeError, ValueError)
 """What making an object of a row raises that holds no value of ours."""
 
@@ -41,7 +42,13 @@ class Books:
 def look(store: Store) -> Books:
     job_breaches, jobs = _pages(store, _jobs)
     claim_breaches, claims = _pages(store, _claims)
-    pages = (_unwatched_jobs, _unwatched_attempts, _unwatched_claims, _unwatched_copies)
+    pages = (
+        _unwatched_jobs,
+        _unwatched_attempts,
+        _unwatched_claims,
+        _unwatched_copies,
+        _unwatched_executions,
+    )
     unwatched = (_pages(store, page)[0] for page in pages)
     rest = (list(_read(store, name, part)) for name, part in _PARTS)
     found = (job_breaches, claim_breaches, *unwatched, *rest)
@@ -121,6 +128,13 @@ def _unwatched_copies(tx: Tx, after: str) -> tuple[list[Breach], Sequence[str]]:
     ids = tx.copies.unwatched(after, PAGE)
     rows = [copy for copy in map(tx.copies.get, ids) if copy is not None]
     dues = [(Due(noun="copy", id=each.id), each.since) for each in rows]
+    return [found for due, since in dues for found in invariants.of_unwatched(due, since, now=tx.now)], ids
+
+
+def _unwatched_executions(tx: Tx, after: str) -> tuple[list[Breach], Sequence[str]]:
+    ids = tx.executions.unwatched(after, PAGE)
+    rows = [execution for execution in map(tx.executions.get, ids) if execution is not None]
+    dues = [(Due(noun="execution", id=each.id), each.since) for each in rows]
     return [found for due, since in dues for found in invariants.of_unwatched(due, since, now=tx.now)], ids
 
 
