@@ -43,6 +43,9 @@ class StepKind(StrEnum):
     PUBLISH = "publish"
     """Makes a version of a model in the registry."""
 
+    DEPLOY = "deploy"
+    """Makes the next revision of a service, or the service; done when the revision is ready."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:

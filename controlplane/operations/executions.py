@@ -76,8 +76,9 @@ def drafted(tx: Tx, principal: Principal, occasion: Occasion) -> ExecutionReport
     """As it would begin; writes nothing. Raises what is wrong with it."""
     spec, pipeline = parsed(occasion.spec_json)
     project = project_for(tx, principal, spec.project, Action.SUBMIT)
-    if any(step.kind is StepKind.PUBLISH for step in pipeline.steps):
-        authorize(principal, Action.PUBLISH, project.id)
+    for kind, action in ((StepKind.PUBLISH, Action.PUBLISH), (StepKind.DEPLOY, Action.DEPLOY)):
+        if any(step.kind is kind for step in pipeline.steps):
+            authorize(principal, action, project.id)
     old = None if occasion.again is None else occasion.again[0]
     schedule = occasion.tick
     execution = Execution(

@@ -94,12 +94,11 @@ def outputs_folder(execution: Execution, step: Step) -> str:
 
 
 def _planned(step: StepSpec) -> PlannedStep:
-    inputs = _published(step.publish) if step.publish is not None else _inputs(step)
     return PlannedStep(
         name=step.name,
-        kind=StepKind.JOB if step.publish is None else StepKind.PUBLISH,
+        kind=_kind(step),
         substance=_substance(step),
-        inputs=inputs,
+        inputs=_inputs(step),
         outputs=_outputs(step),
         after=_after(step),
         retries=step.retries,
@@ -108,7 +107,17 @@ def _planned(step: StepSpec) -> PlannedStep:
     )
 
 
+def _kind(step: StepSpec) -> StepKind:
+    if step.job is not None:
+        return StepKind.JOB
+    return StepKind.PUBLISH if step.publish is not None else StepKind.DEPLOY
+
+
 def _inputs(step: StepSpec) -> tuple[Input, ...]:
+    if step.publish is not None:
+        return _published(step.publish)
+    if step.deploy is not None:
+        return (_input(PUBLISHED, step.deploy.version, (ArtifactKind.VERSION,)),)
     return tuple(
         _input(name, given.source, (ArtifactKind(given.kind),))
         if isinstance(given, InputGiven)
@@ -144,7 +153,7 @@ def _after(step: StepSpec) -> tuple[str, ...]:
 
 
 def _substance(step: StepSpec) -> str:
-    what = step.job if step.publish is None else step.publish
+    what = step.job or step.publish or step.deploy
     said = (
         {}
         if what is None

@@ -14,6 +14,7 @@ from controlplane.domain.executions import Step, StepArtifact, StepState
 from controlplane.domain.pipelines import ArtifactKind
 from controlplane.operations.context import Context
 from controlplane.operations.pipeline_specs import outputs_folder
+from controlplane.operations.step_deployments import is_serving
 from controlplane.operations.step_outputs import inspected
 from controlplane.operations.step_publications import published, version_is_there
 from controlplane.reconcilers.executions import (
@@ -42,6 +43,8 @@ def answer(context: Context, view: ExecutionView, call: Call) -> Finding:
                 return _left_behind(context, view, call.step)
             case CallKind.PUBLISH:
                 return Made(outputs=(published(context, view, call.step),))
+            case CallKind.DEPLOY:
+                return _deployed(context, view, call.step)
     except (Transient, Ambiguous, Unavailable, StaleWrite) as away:
         return NoAnswer(reason=away.message, seconds=_pause_seconds(away))
     except (UserError, PluginError) as refused:
@@ -66,6 +69,12 @@ def _recalled(context: Context, view: ExecutionView, step: Step) -> Finding:
         return NothingKept()
     maker = earlier.taken_from if earlier.state is StepState.CACHED else None
     return Recalled(taken_from=maker or earlier.id, job_id=job_id, outputs=earlier.outputs)
+
+
+def _deployed(context: Context, view: ExecutionView, step: Step) -> Finding:
+    if is_serving(context, view, step):
+        return Made(outputs=())
+    return NoAnswer(reason="the revision is not ready yet", seconds=PAUSE_SECONDS)
 
 
 def _is_there(context: Context, artifact: StepArtifact) -> bool:

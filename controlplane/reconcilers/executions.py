@@ -26,6 +26,8 @@ class CallKind(StrEnum):
     """What did the job leave?"""
 
     PUBLISH = "publish"
+    DEPLOY = "deploy"
+    """Is the revision ready? It is made by the first one who asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +184,7 @@ def _advance(view: ExecutionView, planned: PlannedStep, step: Step, draft: _Draf
         case StepState.RUNNING if planned.kind is StepKind.JOB:
             _running_job(view, planned, step, draft)
         case _:
-            kind = CallKind.PUBLISH if step.state is StepState.RUNNING else CallKind.INSPECT
-            _called(view, planned, step, draft, kind)
+            _called(view, planned, step, draft, _call_of(planned, step))
 
 
 def _give_up(view: ExecutionView, step: Step, draft: _Draft) -> None:
@@ -277,7 +278,7 @@ def _called(view: ExecutionView, planned: PlannedStep, step: Step, draft: _Draft
     match view.findings.get(step.id):
         case Made(outputs=outputs):
             draft.steps.append(replace(step.move(StepState.SUCCEEDED, at=view.now), outputs=outputs))
-        case Refused(reason=reason) if kind is CallKind.PUBLISH:
+        case Refused(reason=reason) if kind is not CallKind.INSPECT:
             draft.steps.append(_failed(view, step, reason))
         case Refused(reason=reason):
             draft.steps.append(_again(view, planned, step, reason))
@@ -285,6 +286,12 @@ def _called(view: ExecutionView, planned: PlannedStep, step: Step, draft: _Draft
             draft.waits.append(view.now + timedelta(seconds=seconds))
         case _:
             draft.calls.append(Call(kind=kind, step=step))
+
+
+def _call_of(planned: PlannedStep, step: Step) -> CallKind:
+    if step.state is StepState.CHECKING:
+        return CallKind.INSPECT
+    return CallKind.DEPLOY if planned.kind is StepKind.DEPLOY else CallKind.PUBLISH
 
 
 def _again(view: ExecutionView, planned: PlannedStep, step: Step, reason: str) -> Step:

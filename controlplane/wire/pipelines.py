@@ -1,13 +1,15 @@
 """Pipelines, their executions and schedules, as the API takes and shows them."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from controlplane.wire.base import Answer, Name, Request
 from controlplane.wire.data import Uri
 from controlplane.wire.jobspec import JobSpec
+from controlplane.wire.servicespec import ServiceSpec
 
 PIPELINE_VERSION: Final = 1
 """Of the schema; written beside every stored pipeline."""
@@ -92,12 +94,41 @@ class StepPublish(Request):
     )
 
 
+class StepDeploy(Request):
+    """A revision of a service, deployed with the rights of whoever submitted the pipeline."""
+
+    version: Reference = Field(description="What is served: an output of the kind `version`.")
+    service: dict[str, JsonValue] = Field(
+        max_length=64,
+        description="Fields of a service but for `model` and `project`, which the pipeline gives it.",
+    )
+
+    @model_validator(mode="after")
+    def _is_a_service(self) -> Self:
+        for name in ("model", "project"):
+            if name in self.service:
+                raise ValueError(f"{name} is given by the pipeline: leave it out of a step's service")
+        try:
+            self.spec("some@1", "default")
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"service.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        return self
+
+    def spec(self, model: str, project: str) -> ServiceSpec:
+        """`model` as `name@3`."""
+        return ServiceSpec.model_validate_json(
+            json.dumps({**self.service, "model": model, "project": project})
+        )
+
+
 class StepSpec(Request):
-    """One step: exactly one of `job` and `publish`."""
+    """One step: exactly one of `job`, `publish` and `deploy`."""
 
     name: StepName = Field(description="Unique inside the pipeline.")
     job: StepJob | None = None
     publish: StepPublish | None = None
+    deploy: StepDeploy | None = None
     inputs: dict[Name, Reference | InputGiven] = Field(
         default_factory=dict,
         max_length=MAX_ARTIFACTS,
@@ -122,11 +153,11 @@ class StepSpec(Request):
 
     @model_validator(mode="after")
     def _does_one_thing(self) -> Self:
-        if (self.job is None) == (self.publish is None):
-            raise ValueError(f"step {self.name!r} needs exactly one of job and publish")
-        if self.publish is not None and (self.inputs or self.outputs):
+        if sum(each is not None for each in (self.job, self.publish, self.deploy)) != 1:
+            raise ValueError(f"step {self.name!r} needs exactly one of job, publish and deploy")
+        if self.job is None and (self.inputs or self.outputs):
             raise ValueError(
-                f"step {self.name!r} publishes: it names its artifacts there, not as inputs or outputs"
+                f"step {self.name!r} has no job: it names its artifacts there, not as inputs or outputs"
             )
         return self
 
@@ -155,7 +186,7 @@ class ArtifactFound(Answer):
 
 class StepDocument(Answer):
     name: str
-    kind: Literal["job", "publish"]
+    kind: Literal["job", "publish", "deploy"]
     needs: list[str]
     state: StepStateName
     since: datetime

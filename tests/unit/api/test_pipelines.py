@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from controlplane.api.app import create_app
+from controlplane.domain.ids import ServiceId
 from controlplane.domain.jobs import JobState
 from controlplane.domain.residency import Residency, Subject
+from controlplane.domain.revisions import RevisionState
 from controlplane.identity.principals import Role
 from controlplane.operations import residency
 from tests.unit.api.client import Api, problem
@@ -18,7 +20,7 @@ from tests.unit.runtime.pipeline_world import PipelineWorld, chain, job_step, ma
 
 Document = dict[str, Any]  # JSON
 EXECUTIONS = "/v1/executions"
-PUBLISHED = {
+PUBLISHED: Document = {
     "name": "release",
     "steps": [
         job_step(
@@ -269,3 +271,73 @@ def test_a_schedule_is_kept_paused_and_removed(api: Api) -> None:
     problem(api.get("/v1/schedules/default/s"), 404, "not_found")
     bad = wanted | {"pipeline": {"name": "p", "steps": [job_step("a", after=["b"])]}}
     assert problem(api.post("/v1/schedules", bad), 422, "invalid")["field"] == "steps.0.after"
+
+
+RELEASED = {
+    "name": "release",
+    "steps": [
+        *PUBLISHED["steps"],
+        {
+            "name": "deploy",
+            "deploy": {"version": "steps.publish.outputs.version", "service": {"name": "digits"}},
+        },
+    ],
+}
+
+
+def released(api: Api, world: PipelineWorld) -> tuple[str, Document]:
+    """The execution, and the service that its last step deployed."""
+    execution = submitted(api, world, RELEASED)["id"]
+    world.end(execution, "train", made={"model.pt": "weights", "data.json": "{}"})
+    world.end(execution, "judge")
+    world.settle()
+    (service,) = api.get("/v1/services").json()["items"]
+    return execution, service
+
+
+def moved(world: PipelineWorld, service: Document, *states: RevisionState) -> None:
+    for state in states:
+        with world.store.read() as tx:
+            revision = tx.revisions.by_number(ServiceId(service["id"]), service["revisions"][0]["number"])
+            found = tx.services.get(ServiceId(service["id"]))
+        assert revision is not None
+        assert found is not None
+        changed = revision.move(state, at=world.plane.clock.at, reason="because")
+        world.store.write(lambda tx, found=found, changed=changed: tx.revisions.save(found, changed))  # type: ignore[misc] # bound now
+    world.pass_seconds(6)
+
+
+def test_a_deployment_is_over_when_its_revision_is_ready(api: Api, world: PipelineWorld) -> None:
+    execution, service = released(api, world)
+    assert service["revisions"][0]["spec"]["model"] == "digits@1"
+    world.pass_seconds(60)
+    world.restart()
+    world.pass_seconds(200)
+    assert shown(api, execution)["steps"][3]["state"] == "running"
+    assert len(api.get(f"/v1/services/{service['id']}/revisions").json()["items"]) == 1
+    moved(world, service, RevisionState.DEPLOYING, RevisionState.READY)
+    assert shown(api, execution)["state"] == "succeeded"
+
+
+def test_a_revision_that_fails_fails_the_step_with_its_reason(api: Api, world: PipelineWorld) -> None:
+    execution, service = released(api, world)
+    moved(world, service, RevisionState.DEPLOYING, RevisionState.FAILED)
+    found = shown(api, execution)
+    assert found["reason"] == "step 'deploy' failed: revision 1 of the service is failed: because"
+    again = api.post(f"{EXECUTIONS}/{execution}/retry").json()["id"]
+    world.settle()
+    states = [step["state"] for step in shown(api, again)["steps"]]
+    assert states == ["cached", "cached", "cached", "running"]
+    (service,) = api.get("/v1/services").json()["items"]
+    assert service["revisions"][-1]["number"] == 2
+
+
+def test_what_is_no_service_is_refused_with_its_field(api: Api) -> None:
+    for service, said in (
+        ({"name": "digits", "model": "x@1"}, "model is given by the pipeline"),
+        ({"name": "digits", "tasks": 0}, "service.tasks"),
+        ({}, "service.name"),
+    ):
+        deploy = {"version": "steps.publish.outputs.version", "service": service}
+        steps = [*PUBLISHED["steps"], {"name": "deploy", "deploy": deploy}]
+        assert said in api.post(EXECUTIONS, {"name": "p", "steps": steps}).text
