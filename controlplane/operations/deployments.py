@@ -32,8 +32,8 @@ from controlplane.wire.servicespec import ServiceSpec
 VALIDITY: Final = timedelta(days=5 * 365)
 """Of a revision's certificates: whoever runs one for longer deploys it again."""
 
-SERVING: Final = "SERVING"
-"""The variable that tells the serving program what to serve, as JSON."""
+REVISION: Final = "SERVING_REVISION"
+"""The variable that tells the serving program the revision's number."""
 
 RETRY: Final = Retry(max_attempts=5, backoff_seconds=1.0, max_backoff_seconds=30.0)
 """Of one replica: a crash of user code is followed by another attempt, a fifth one ends the replica."""
@@ -49,7 +49,6 @@ class _Kit:
     spec_json: str
     package: str
     package_bytes: int
-    model: dict[str, Any] | None  # JSON
     authority: ClaimAuthority
     revision_id: RevisionId
 
@@ -188,7 +187,7 @@ def _add_revision(context: Context, tx: Tx, principal: Principal, service: Servi
 
 def _kit(context: Context, principal: Principal, spec: ServiceSpec, spec_json: str) -> _Kit:
     model = None if spec.model is None else _model(context, principal, spec.project, spec.model)
-    package, package_bytes = pack(context, spec.working_dir)
+    package, package_bytes = pack(context, spec.working_dir, _serving(spec, model))
     with context.store.read() as tx:
         now = tx.now
     return _Kit(
@@ -196,7 +195,6 @@ def _kit(context: Context, principal: Principal, spec: ServiceSpec, spec_json: s
         spec_json=spec_json,
         package=package,
         package_bytes=package_bytes,
-        model=model,
         authority=claim_authority(SERVER_NAME, now=now, validity=VALIDITY),
         revision_id=RevisionId(context.ids.new("revision")),
     )
@@ -224,18 +222,19 @@ def _model(context: Context, principal: Principal, project: str, reference: str)
     return {"name": name, "version": str(version.number), "artifacts": artifacts}
 
 
-def _template(service: Service, kit: _Kit) -> tuple[JobSpec, str]:
-    spec = kit.spec
-    serving = {
-        "service": service.name,
-        "revision": str(service.last_number),
-        "model": kit.model,
+def _serving(spec: ServiceSpec, model: dict[str, Any] | None) -> dict[str, Any]:  # JSON
+    return {
+        "service": spec.name,
+        "model": model,
         "import_path": spec.import_path,
         "config": dict(spec.config),
         "concurrency": spec.concurrency,
-        "timeout_seconds": spec.limits.timeout_seconds,
         "request_bytes": spec.limits.request_bytes,
     }
+
+
+def _template(service: Service, kit: _Kit) -> tuple[JobSpec, str]:
+    spec = kit.spec
     suffix = f"-{service.last_number}"
     template = JobSpec(
         name=f"{service.name[: LONGEST_NAME - len(suffix)]}{suffix}",
@@ -245,7 +244,7 @@ def _template(service: Service, kit: _Kit) -> tuple[JobSpec, str]:
         priority=spec.priority,
         entrypoint=ENTRYPOINT,
         working_dir=kit.package,
-        environment=dict(spec.environment) | {SERVING: json.dumps(serving, separators=(",", ":"))},
+        environment=dict(spec.environment) | {REVISION: str(service.last_number)},
         tasks=spec.tasks,
         resources=spec.resources,
         topology=spec.topology,

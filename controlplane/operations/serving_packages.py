@@ -2,10 +2,12 @@
 
 import hashlib
 import io
+import json
 import zipfile
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 from controlplane.domain.errors import Invalid, NotFound
 from controlplane.operations.context import Context
@@ -15,17 +17,25 @@ PROGRAM: Final = "crossdock_serving"
 """Name of the program's package on the cluster."""
 
 ENTRYPOINT: Final = f"exec python -m {PROGRAM}"
+SERVING: Final = "serving.json"
+"""Tells the program what to serve; a file, since it may be longer than variables may."""
+
 LONG_AGO: Final = (1980, 1, 1, 0, 0, 0)
 
 
-def pack(context: Context, working_dir: str | None) -> tuple[str, int]:
-    """Stores the archive and returns its digest and size. The same code is the same archive. Raises `Invalid`."""
+def pack(context: Context, working_dir: str | None, serving: Mapping[str, Any]) -> tuple[str, int]:  # JSON
+    """Stores the archive, `serving` in it, and returns its digest and size. Raises `Invalid`.
+
+    The same is the same archive.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
         if working_dir is not None:
             _copy(context, working_dir, target)
         for name, content in _program():
             target.writestr(zipfile.ZipInfo(f"{PROGRAM}/{name}", LONG_AGO), content)
+        told = json.dumps(serving, sort_keys=True)
+        target.writestr(zipfile.ZipInfo(f"{PROGRAM}/{SERVING}", LONG_AGO), told)
     content = buffer.getvalue()
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     # The bytes first: a row promises that they are there.

@@ -38,6 +38,21 @@ def parse_bytes(text: str) -> int:
     return int(number * base ** _POWER.get(unit[0], 0))
 
 
+def sane_environment(value: dict[str, str]) -> dict[str, str]:
+    """Raises `ValueError`."""
+    for name, text in value.items():
+        if not _ENV_NAME.match(name) or "\0" in text:
+            raise ValueError(f"{name!r} is not a valid variable name, or its value holds a NUL character")
+        if name.startswith(_RESERVED_ENVIRONMENT):
+            raise ValueError(
+                f"{name} is reserved: names must not begin with {' or '.join(_RESERVED_ENVIRONMENT)}"
+            )
+    size = sum(len(name) + len(text.encode()) for name, text in value.items())
+    if size > MAX_ENVIRONMENT_BYTES:
+        raise ValueError(f"holds {size} bytes, the limit is {MAX_ENVIRONMENT_BYTES}")
+    return value
+
+
 class Resources(Request):
     """What one task needs."""
 
@@ -219,17 +234,7 @@ class JobSpec(Request):
     @field_validator("environment")
     @classmethod
     def _environment_is_sane(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            if not _ENV_NAME.match(name) or "\0" in text:
-                raise ValueError(f"{name!r} is not a valid variable name, or its value holds a NUL character")
-            if name.startswith(_RESERVED_ENVIRONMENT):
-                raise ValueError(
-                    f"{name} is reserved: names must not begin with {' or '.join(_RESERVED_ENVIRONMENT)}"
-                )
-        size = sum(len(name) + len(text.encode()) for name, text in value.items())
-        if size > MAX_ENVIRONMENT_BYTES:
-            raise ValueError(f"holds {size} bytes, the limit is {MAX_ENVIRONMENT_BYTES}")
-        return value
+        return sane_environment(value)
 
     @field_validator("checkpoint_uri", "outputs_uri")
     @classmethod

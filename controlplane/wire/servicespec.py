@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from controlplane.wire.base import MAX_INT, Name, Request
-from controlplane.wire.jobspec import FUNCTION, MAX_TASKS, Resources, Toleration, TopologyRequest
+from controlplane.wire.jobspec import (
+    FUNCTION,
+    MAX_TASKS,
+    Resources,
+    Toleration,
+    TopologyRequest,
+    sane_environment,
+)
 
 MAX_REPLICAS = 1000
 MAX_CONFIG_BYTES = 64 * 1024
@@ -147,6 +154,11 @@ class ServiceSpec(Request):
         if value is not None and not FUNCTION.match(value):
             raise ValueError("must be like package.module:Class")
         return value
+
+    @field_validator("environment")
+    @classmethod
+    def _environment_is_sane(cls, value: dict[str, str]) -> dict[str, str]:
+        return sane_environment(value)
 
     @field_validator("config")
     @classmethod

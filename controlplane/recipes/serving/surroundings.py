@@ -58,14 +58,15 @@ class Surroundings:
         return _is_loopback(self.host)
 
 
-def read(environment: Mapping[str, str]) -> Surroundings:
-    serving = json.loads(environment["SERVING"])
+def read(environment: Mapping[str, str], serving_json: str) -> Surroundings:
+    """`serving_json` lies beside this program."""
+    serving = json.loads(serving_json)
     model = serving.get("model") or {"artifacts": []}
     identity = environment.get("CROSSDOCK_REPLICA_IDENTITY")
     records = environment.get("CROSSDOCK_RECORDS")
     return Surroundings(
         name=serving["service"],
-        revision=serving["revision"],
+        revision=environment.get("SERVING_REVISION") or "0",
         import_path=serving.get("import_path"),
         config=serving.get("config") or {},
         artifacts=tuple(

@@ -29,9 +29,11 @@ class Parts:
             return {"y": self.peers[0](hidden)}
         return {"y": [value + self.weights[1] for value in hidden]}
 """
+SERVING = (
+    '{"service":"m","model":null,"import_path":"parts:Parts",'
+    '"config":{"weights":[3,4]},"concurrency":2,"request_bytes":1000}'
+)
 ENVIRONMENT = {
-    "SERVING": '{"service":"m","revision":"1","model":null,"import_path":"parts:Parts",'
-    '"config":{"weights":[3,4]},"concurrency":2,"request_bytes":1000}',
     "CROSSDOCK_REPLICA_KEY": "cdr_key",
     "CROSSDOCK_REPLICA_HOST": "127.0.0.1",
 }
@@ -54,11 +56,12 @@ def answer(model: models.Model) -> list[dict[str, Any]]:
 
 @pytest.mark.sockets
 def test_a_model_in_two_parts_answers_exactly_as_the_whole_one(code: None) -> None:
-    own = read(ENVIRONMENT)
+    own = read(ENVIRONMENT, SERVING)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     second = read(
-        ENVIRONMENT | {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        ENVIRONMENT | {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+        SERVING,
     )
     stage = models.load(second, {})
     other = threading.Thread(target=gangs.follow, args=(second.gang, "cdr_key", stage.call))
@@ -125,6 +128,6 @@ def test_what_is_no_tensor_is_refused_with_its_name() -> None:
 
 
 def test_a_model_that_nobody_can_load_names_what_it_found(tmp_path: Path) -> None:
-    own = read(ENVIRONMENT | {"SERVING": ENVIRONMENT["SERVING"].replace('"parts:Parts"', "null")})
+    own = read(ENVIRONMENT, SERVING.replace('"parts:Parts"', "null"))
     with pytest.raises(ValueError, match=r"no artifact ends in \.onnx or \.pt2, .*: weights\.bin"):
         models.load(own, {"weights.bin": tmp_path})

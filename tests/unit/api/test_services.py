@@ -1,0 +1,331 @@
+"""Services over the API, their loop driven by hand: deployed, routed, released, taken back, refused with reasons."""
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final, cast
+
+import pytest
+
+from controlplane.api.app import create_app
+from controlplane.domain.attempts import Attempt
+from controlplane.domain.clusters import Endpoint
+from controlplane.domain.errors import Invalid
+from controlplane.domain.ids import RevisionId, ServiceId
+from controlplane.domain.jobs import JobState
+from controlplane.domain.residency import Residency, Subject
+from controlplane.domain.traffic import LATENCY_EDGES_MS, Load, ServiceRoute
+from controlplane.identity.attempt_tokens import attempt_token
+from controlplane.identity.principals import Role
+from controlplane.identity.replica_keys import replica_key
+from controlplane.operations import jobs, records, residency, traffic
+from controlplane.operations.orders import order_for, papers_for
+from controlplane.runtime.services import ServiceStep
+from controlplane.store import Tx
+from controlplane.wire.protocol import RecordBatch
+from tests.unit.api.client import BOTH, Api, problem
+from tests.unit.operations.world import World
+
+Document = dict[str, Any]
+SPEC: Final[Document] = {
+    "name": "echo",
+    "import_path": "echo:Echo",
+    "replicas": {"min": 1, "max": 3, "stable_seconds": 10.0},
+    "release": {"bake_seconds": 0.0},
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    plane: World
+    api: Api
+    code: str
+
+    def deploy(self, **changes: object) -> Document:
+        answer = self.api.post("/v1/services", SPEC | {"working_dir": self.code} | changes)
+        assert answer.status_code == 201, answer.text
+        return cast("Document", answer.json())
+
+    def do(self, service_id: str, deed: str, body: object = None) -> Document:
+        answer = self.api.post(f"/v1/services/{service_id}/{deed}", body)
+        assert answer.status_code < 300, answer.text
+        return cast("Document", answer.json())
+
+    def revise(self, service_id: str, **changes: object) -> Document:
+        return self.do(service_id, "revisions", SPEC | {"working_dir": self.code} | changes)
+
+    def look(self, seconds: float = 0) -> None:
+        """The loop takes up what is due by then."""
+        self.plane.clock.pass_seconds(seconds)
+        step = ServiceStep(self.plane.context)
+
+        def unit(tx: Tx) -> int:
+            items = tx.work.claim("service", "test", 10, 60.0)
+            step.record(tx, step.act(step.begin(items, ())))
+            return len(items)
+
+        while self.plane.store.write(unit):
+            pass
+
+    def replicas(self, service_id: str) -> list[Document]:
+        return cast("list[Document]", self.api.get(f"/v1/services/{service_id}/replicas").json()["items"])
+
+    def start(self, service_id: str, *, port: int = 9000, host: str = "127.0.0.2") -> Attempt:
+        """Places the first replica that waits; it says that it is ready."""
+        waiting = next(each for each in self.replicas(service_id) if each["state"] == "queued")
+        with self.plane.store.read() as tx:
+            cluster = tx.clusters.list()[0]
+        placed = self.plane.place(self.plane.job(waiting["job_id"]), cluster)
+        started = self.plane.change(placed, placed.start(session="s1", at=self.plane.clock.at))
+        running = self.plane.change(started, started.run(at=self.plane.clock.at))
+        self.say(running, url=f"http://{host}:{port}", ready=True)
+        self.look()
+        return running
+
+    def say(self, attempt: Attempt, *, seq: int = 1, **endpoint: object) -> None:
+        said = {"seq": seq, "at": self.plane.clock.at.isoformat(), "kind": "endpoint", **endpoint}
+        batch = RecordBatch.model_validate({"rank": 0, "records": [said]})
+        context = self.plane.context
+        records.ingest(context, attempt.id, attempt_token(context.server_key, attempt.id), batch)
+
+    def route(self) -> ServiceRoute:
+        (route,) = traffic.routes(self.plane.context)
+        return route
+
+    def shares(self) -> dict[int, int]:
+        return {each.number: each.weight_ppm for each in self.route().revisions}
+
+    def urls(self) -> list[str]:
+        return [backend.url for each in self.route().revisions for backend in each.backends]
+
+
+@pytest.fixture
+def site(plane: World) -> Site:
+    """With a cluster of two nodes and an uploaded archive."""
+    plane.cluster()
+    api = Api(create_app(plane.context), plane.secret(Role.ADMIN))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("echo.py", "class Echo: ...")
+    content = buffer.getvalue()
+    answer = api.post("/v1/uploads", content=content, headers={"Content-Type": "application/zip"})
+    assert answer.status_code == 201, answer.text
+    return Site(plane=plane, api=api, code=f"sha256:{hashlib.sha256(content).hexdigest()}")
+
+
+@BOTH
+def test_a_service_goes_from_a_spec_to_a_route_and_leaves_nothing(site: Site) -> None:
+    made = site.deploy()
+    assert (made["phase"], made["desired"], made["revisions"][0]["state"]) == ("deploying", 1, "pending")
+    assert site.route().revisions == ()
+    site.look()
+    (waiting,) = site.replicas(made["id"])
+    assert (waiting["state"], waiting["is_surplus"], waiting["is_ready"]) == ("queued", False, False)
+    attempt = site.start(made["id"])
+    shown = site.api.get(f"/v1/services/{made['id']}").json()
+    assert (shown["phase"], shown["ready"], shown["revisions"][0]["weight_percent"]) == ("ready", 1, 100.0)
+    (revision,) = site.route().revisions
+    assert (revision.weight_ppm, revision.concurrency, site.urls()) == (
+        1_000_000,
+        8,
+        ["http://127.0.0.2:9000"],
+    )
+    assert revision.key == replica_key(site.plane.context.server_key, revision.revision_id)
+
+    assert site.do(made["id"], "delete")["phase"] == "deleting"
+    assert traffic.routes(site.plane.context) == ()
+    site.look()
+    site.look(5)
+    assert site.plane.job(attempt.job_id).cancel_requested_at is not None
+    site.plane.end(attempt)
+    site.plane.finish(attempt.job_id, JobState.CANCELLED)
+    site.look(2)
+    site.look(2)
+    problem(site.api.get(f"/v1/services/{made['id']}"), 404, "not_found")
+    assert site.deploy()["id"] != made["id"]  # the name is free again
+
+
+def test_a_replica_is_a_job_that_lists_leave_out_and_users_cannot_submit_or_retry(site: Site) -> None:
+    made = site.deploy()
+    site.look()
+    assert site.api.get("/v1/jobs").json()["items"] == []
+    (job,) = site.api.get("/v1/jobs?kind=replica").json()["items"]
+    assert (job["name"], job["labels"]) == ("echo-1", {"service": "echo", "revision": "1"})
+    wanted = {"name": "x", "entrypoint": "true", "kind": "replica"}
+    assert problem(site.api.post("/v1/jobs", wanted), 422, "invalid")["field"] == "kind"
+    jobs.cancel(site.plane.context, site.plane.root, job["id"])
+    assert problem(site.api.post(f"/v1/jobs/{job['id']}/retry"), 409, "conflict")["field"] == "kind"
+    site.look(30)
+    assert [each["state"] for each in site.replicas(made["id"])] == ["queued"]
+
+
+def test_an_order_for_a_replica_has_its_key_its_certificate_and_its_nodes_address(site: Site) -> None:
+    made = site.deploy()
+    site.look()
+    attempt = site.start(made["id"])
+    with site.plane.store.read() as tx:
+        papers = papers_for(tx, [attempt])[attempt.id]
+    order = order_for(site.plane.context, papers, Endpoint(url="http://127.0.0.2:8265"))
+    environment = dict(order.environment)
+    identity = json.loads(environment.pop("CROSSDOCK_REPLICA_IDENTITY"))
+    assert sorted(identity) == ["certificate", "key"]
+    revision_id = site.route().revisions[0].revision_id
+    assert environment == {
+        "SERVING_REVISION": "1",
+        "CROSSDOCK_REPLICA_KEY": replica_key(site.plane.context.server_key, revision_id),
+        "CROSSDOCK_REPLICA_HOST": "127.0.0.2",
+    }
+    assert order.working_dir is not None
+    with zipfile.ZipFile(io.BytesIO(order.working_dir)) as archive:
+        names = archive.namelist()
+        serving = json.loads(archive.read("crossdock_serving/serving.json"))
+    assert (serving["import_path"], serving["concurrency"], serving["model"]) == ("echo:Echo", 8, None)
+    assert {"echo.py", "crossdock_serving/__main__.py"} <= set(names)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.77", "169.254.169.254", "10.0.0.9"])
+def test_only_what_announces_an_address_of_its_own_node_is_asked(site: Site, host: str) -> None:
+    made = site.deploy()
+    site.look()
+    site.start(made["id"], host=host)
+    assert site.urls() == []
+
+
+def test_what_is_being_stopped_not_ready_or_outside_its_residency_is_not_asked(site: Site) -> None:
+    made = site.deploy()
+    site.look()
+    attempt = site.start(made["id"])
+    site.say(attempt, seq=2, url="http://127.0.0.2:9000", ready=False)
+    assert site.urls() == []
+    site.say(attempt, seq=3, url="http://127.0.0.2:9000", ready=True)
+    assert len(site.urls()) == 1
+    context, root = site.plane.context, site.plane.root
+    residency.put(context, root, Subject.PROJECT, "default", Residency(providers=("elsewhere",)))
+    assert site.urls() == []
+    residency.put(context, root, Subject.PROJECT, "default", Residency())
+    jobs.cancel(context, root, attempt.job_id)
+    assert site.urls() == []
+
+
+def test_a_release_takes_over_and_can_be_taken_back_before_and_after(site: Site) -> None:
+    made = site.deploy()
+    site.look()
+    first = site.start(made["id"])
+    canary = {"strategy": "canary", "steps": [10.0], "bake_seconds": 600.0}
+    site.revise(made["id"], release=canary)
+    site.look()
+    site.start(made["id"], port=9001)
+    site.look(2)
+    assert site.shares() == {1: 900_000, 2: 100_000}
+    assert site.api.get(f"/v1/services/{made['id']}").json()["phase"] == "rolling"
+    site.do(made["id"], "rollback", {})
+    assert site.shares() == {1: 1_000_000}
+
+    site.revise(made["id"], release=canary)
+    site.look()
+    site.start(made["id"], port=9002)
+    site.look(2)
+    assert site.shares() == {1: 900_000, 3: 100_000}
+    site.do(made["id"], "promote")
+    assert site.shares() == {3: 1_000_000}
+    site.look(6)
+    assert site.plane.job(first.job_id).cancel_requested_at is not None
+    again = site.do(made["id"], "rollback", {"number": 1})
+    assert again["revisions"][-1]["number"] == 4
+    problem(site.api.post(f"/v1/services/{made['id']}/rollback", {"number": 9}), 404, "not_found")
+
+
+def test_who_waits_brings_more_replicas_and_those_beyond_the_fewest_are_surplus(site: Site) -> None:
+    made = site.deploy()
+    site.look()
+    site.start(made["id"])
+    revision = site.route().revisions[0].revision_id
+    report(site, made["id"], revision, in_flight=9, waiting=5)
+    site.look()
+    kinds = [(each["ordinal"], each["is_surplus"]) for each in site.replicas(made["id"])]
+    assert kinds == [(0, False), (1, True), (2, True)]
+    priorities = [site.plane.job(each["job_id"]).priority for each in site.replicas(made["id"])]
+    assert priorities == [100, 0, 0]
+    site.look(1)
+    report(site, made["id"], revision, in_flight=0, waiting=0)
+    site.look(5)
+    assert site.api.get(f"/v1/services/{made['id']}").json()["desired"] == 3
+    site.look(10)
+    assert site.api.get(f"/v1/services/{made['id']}").json()["desired"] == 1
+    assert [each["ordinal"] for each in site.replicas(made["id"])] == [0]
+
+
+def test_bounds_can_be_changed_without_a_revision(site: Site) -> None:
+    made = site.deploy()
+    site.look()
+    scaled = site.do(made["id"], "scale", {"min": 2, "max": 2})
+    assert (scaled["min_replicas"], scaled["max_replicas"]) == (2, 2)
+    site.look()
+    assert len(site.replicas(made["id"])) == 2
+
+
+def report(site: Site, service_id: str, revision_id: RevisionId, *, in_flight: int, waiting: int) -> None:
+    now = site.plane.clock.at
+    load = Load(
+        gateway="gate",
+        service_id=ServiceId(service_id),
+        revision_id=revision_id,
+        since=now - timedelta(seconds=1),
+        until=now,
+        in_flight=in_flight,
+        waiting=waiting,
+        requests=0,
+        errors=0,
+        latency_ms=(0,) * (len(LATENCY_EDGES_MS) + 1),
+    )
+    traffic.report(site.plane.context, [load])
+    traffic.report(site.plane.context, [load])  # saying it again changes nothing
+    with pytest.raises(Invalid, match="has 1 counts"):
+        traffic.report(site.plane.context, [replace(load, latency_ms=(1,))])
+
+
+REFUSED: Final[tuple[tuple[Document, int, str, str], ...]] = (
+    ({"import_path": None}, 422, "invalid", "body"),
+    ({"config": {"text": "x" * 70_000}}, 422, "invalid", "config"),
+    ({"replicas": {"min": 3, "max": 2}}, 422, "invalid", "replicas"),
+    ({"replicas": {"max": 1001}}, 422, "invalid", "replicas.max"),
+    ({"release": {"steps": [50.0, 10.0]}}, 422, "invalid", "release"),
+    ({"model": "digits@7"}, 404, "not_found", "model"),
+    ({"model": "digits"}, 422, "invalid", "model"),
+    ({"working_dir": f"sha256:{'9' * 64}"}, 422, "invalid", "working_dir"),
+    ({"queue": "nowhere"}, 404, "not_found", "queue"),
+    ({"resources": {"cpus": 64.0}}, 422, "invalid", "resources"),
+    ({"environment": {"CROSSDOCK_X": "1"}}, 422, "invalid", "environment"),
+    ({"concurency": 3}, 422, "invalid", "concurency"),
+)
+
+
+def test_what_cannot_be_served_is_refused_and_nothing_is_kept(site: Site) -> None:
+    for changes, status, code, field in REFUSED:
+        wanted = SPEC | {"working_dir": site.code} | changes
+        found = problem(site.api.post("/v1/services", wanted), status, code)
+        assert (changes, found.get("field")) == (changes, field)
+    assert site.api.get("/v1/services").json()["items"] == []
+
+
+def test_names_are_unique_in_a_project_and_revisions_keep_them(site: Site) -> None:
+    made = site.deploy()
+    wanted = SPEC | {"working_dir": site.code}
+    assert problem(site.api.post("/v1/services", wanted), 409, "conflict")["field"] == "name"
+    path = f"/v1/services/{made['id']}/revisions"
+    assert problem(site.api.post(path, wanted | {"name": "other"}), 422, "invalid")["field"] == "name"
+    problem(site.api.post(f"/v1/services/{made['id']}/promote"), 409, "conflict")
+    problem(site.api.post(f"/v1/services/{made['id']}/rollback", {}), 409, "conflict")
+
+
+def test_viewers_look_and_do_not_touch_and_other_projects_see_nothing(site: Site) -> None:
+    made = site.deploy()
+    viewer = site.api.as_token(site.plane.secret(Role.VIEWER))
+    assert viewer.get(f"/v1/services/{made['id']}").status_code == 200
+    problem(viewer.post(f"/v1/services/{made['id']}/delete"), 403, "forbidden")
+    assert problem(site.api.get("/v1/services?name=echo"), 422, "invalid")["field"] == "name"
+    found = site.api.get("/v1/services?name=echo&project=default").json()["items"]
+    assert [each["id"] for each in found] == [made["id"]]
