@@ -62,6 +62,7 @@ class UserModel:
         offered = {
             "artifacts": {name: str(path) for name, path in artifacts.items()},
             "rank": surroundings.gang.rank,
+            "ranks": surroundings.gang.ranks,
             "peers": tuple(peers),
         }
         self._own: Any = kind(**dict(surroundings.config), **_taken(kind, offered))
