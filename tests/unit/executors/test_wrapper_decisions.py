@@ -137,6 +137,13 @@ def test_a_batch_has_at_most_500_records_and_256_kib_of_log(outbox: Outbox) -> N
         json.dumps({"kind": "progress", "fraction": 1, "message": "m" * 4097}).encode(),
         b'{"kind": "progress", "fraction": 1.1, "message": ""}',
         b'{"kind": "progress", "fraction": NaN, "message": ""}',
+        b'{"kind": "endpoint", "url": "http://a:1"}',
+        b'{"kind": "endpoint", "url": "http://a:1/path", "ready": true}',
+        b'{"kind": "endpoint", "url": "http://user@a:1", "ready": true}',
+        b'{"kind": "endpoint", "url": "file://a", "ready": true}',
+        b'{"kind": "endpoint", "url": "http://a:1", "grpc": "a", "ready": true}',
+        b'{"kind": "endpoint", "url": "http://a:1\\n", "ready": true}',
+        b'{"kind": "endpoint", "url": "http://a:1", "ready": 1}',
         b'{"kind": "hello", "host": "x", "pid": 1}',
     ],
 )
@@ -155,6 +162,12 @@ def test_numbers_without_a_value_become_null() -> None:
 def test_a_record_keeps_no_field_that_the_protocol_does_not_know() -> None:
     line = b'{"kind": "progress", "fraction": 1, "message": "done", "seq": 5, "at": "never"}'
     assert parse_record(line) == {"kind": "progress", "fraction": 1.0, "message": "done"}
+
+
+def test_an_endpoint_is_passed_on_with_what_it_left_out() -> None:
+    line = b'{"kind": "endpoint", "url": "https://[::1]:9000", "ready": true, "since": 3}'
+    endpoint = {"kind": "endpoint", "url": "https://[::1]:9000", "grpc": None, "ready": True}
+    assert parse_record(line) == endpoint
 
 
 def test_a_gang_meets_at_rank_0_and_a_driver_is_alone() -> None:

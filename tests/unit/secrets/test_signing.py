@@ -8,7 +8,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from controlplane.secrets.signing import SigningKey
+from controlplane.secrets.signing import SigningKey, vouches
 
 
 def public(key: SigningKey) -> Ed25519PublicKey:
@@ -29,6 +29,15 @@ def test_a_signature_holds_for_its_text_alone() -> None:
     public(key).verify(signature, "naïve".encode())
     with pytest.raises(InvalidSignature):
         public(key).verify(signature, b"naive")
+
+
+def test_a_key_vouches_for_what_it_signed_and_for_nothing_else() -> None:
+    key, other = SigningKey.new(), SigningKey.new()
+    signature = key.sign("facts")
+    assert vouches(key.public_pem, "facts", signature)
+    assert not vouches(key.public_pem, "other facts", signature)
+    assert not vouches(other.public_pem, "facts", signature)
+    assert not vouches(key.public_pem, "facts", "not base64")
 
 
 def test_a_key_is_the_same_again_from_its_seed_and_shows_nothing_of_it() -> None:
