@@ -9,6 +9,7 @@ from controlplane.api.calls import DeedRoute, Read, Whole, respond
 from controlplane.api.openapi import PROBLEMS, takes
 from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
 from controlplane.operations import deployments, services
+from controlplane.operations.idempotency import answer_if_known
 from controlplane.wire.base import Page
 from controlplane.wire.services import ReplicaDocument, RevisionDocument, Rollback, Scale, ServiceDocument
 from controlplane.wire.servicespec import ServiceSpec
@@ -83,6 +84,8 @@ def roll_service_back(call: Whole, service: str) -> Response:
     """Without a number it ends a release that is under way, or else deploys the one before again."""
     who, wanted = call.principal(), call.parse(Rollback)
     deed = call.deed(who, 200, documents.service)
+    # Done before, there may be no release left to end, and what is older may be another one.
+    answer_if_known(call.context.store, deed.once)
     if wanted.number is None and services.has_release(call.context, who, service):
         return deed.answer(services.call_off(call.context, who, service, once=deed.once))
     return deed.answer(deployments.roll_back(call.context, who, service, wanted.number, once=deed.once))

@@ -52,9 +52,19 @@ def write_once(store: Store, unit: Callable[[Tx], T], once: Once[T] | None) -> T
             continue
         except Conflict:
             # Two equal requests at once: the loser's answer is the winner's.
-            _answer_if_known(store, once)
+            answer_if_known(store, once)
             raise
     return _write(store, unit, once)
+
+
+def answer_if_known(store: Store, once: Once[T] | None) -> None:
+    """Raises `Replay` for a request that was done before, or `KeyReused`: for what would be judged anew otherwise."""
+    if once is None:
+        return
+    with store.read() as tx:
+        before = tx.idempotency.get(once.token_id, once.key)
+    if before is not None:
+        raise _answer(before, once)
 
 
 def _write(store: Store, unit: Callable[[Tx], T], once: Once[T] | None) -> T:
@@ -76,15 +86,6 @@ def _write(store: Store, unit: Callable[[Tx], T], once: Once[T] | None) -> T:
     if before is not None:
         raise _answer(before, once)
     return result  # type: ignore[return-value] # None only beside `before`
-
-
-def _answer_if_known(store: Store, once: Once[T] | None) -> None:
-    if once is None:
-        return
-    with store.read() as tx:
-        before = tx.idempotency.get(once.token_id, once.key)
-    if before is not None:
-        raise _answer(before, once)
 
 
 def _answer(before: Remembered, once: Once[T]) -> Replay | KeyReused:

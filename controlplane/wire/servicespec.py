@@ -19,7 +19,9 @@ MAX_REPLICAS = 1000
 MAX_CONFIG_BYTES = 64 * 1024
 WHOLE_PERCENT = 100.0
 
-Version = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?@([1-9][0-9]{0,17}|production)$")]
+Version = Annotated[
+    str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?@([1-9][0-9]{0,17}|production)$")
+]
 
 
 class Replicas(Request):
@@ -114,7 +116,8 @@ class ServiceSpec(Request):
         default=100, ge=-1000, le=1000, description="Of the replicas that are always there."
     )
     model: Version | None = Field(
-        default=None, description="A model's version in the project: `name@3` or `name@production`."
+        default=None,
+        description="A model's version in the project: `name@3`, or `name@production` as it is now.",
     )
     import_path: Annotated[str, Field(max_length=512)] | None = Field(
         default=None,
