@@ -69,6 +69,7 @@ class Told:
 
 def surroundings(folder: Path, **changes: object) -> Surroundings:
     given: dict[str, Any] = {
+        "kind": Surroundings,
         "name": "m",
         "revision": "7",
         "import_path": None,
@@ -82,8 +83,10 @@ def surroundings(folder: Path, **changes: object) -> Surroundings:
         "grace_seconds": 11.0,
         "records": folder / "records",
         "gang": Gang(),
+        **changes,
     }
-    return Surroundings(**given | changes)
+    kind: type[Surroundings] = given.pop("kind")
+    return kind(**given)
 
 
 def served(
@@ -95,7 +98,9 @@ def served(
         own = surroundings(folder, **changes)
         replica = Replica(own, Told(), Gate(own.concurrency))
         serving = asyncio.create_task(serve(replica))
-        await until(lambda: replica.is_ready)
+        await until(lambda: replica.is_ready or serving.done())
+        if serving.done():
+            await serving
         async with ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
             await use(Caller(replica, session, announced(folder)[0], serving))
         replica.over.set()
