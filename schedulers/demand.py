@@ -44,6 +44,9 @@ class Topology:
     slices: tuple[Slice, ...] = ()
     """Outermost first; each divides the one before it."""
 
+    balanced: bool = False
+    """Where one domain of the level is too small: the same number of tasks in each of the fewest that are enough."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:

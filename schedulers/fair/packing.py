@@ -6,7 +6,7 @@ to the nodes, so few domains are opened and large holes stay whole for large gan
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -84,15 +84,18 @@ class _Way:
 
     levels: tuple[str, ...]
     slices: tuple[Slice, ...]
+    even: str = ""
+    """The level over whose domains tasks are spread evenly, if any."""
 
     @classmethod
     def of(cls, fleet: Fleet, topology: Topology | None, level: str, slices: Sequence[Slice]) -> "_Way":
         below = fleet.level_names[fleet.level_names.index(level) + 1 :]
         # Nobody asked for racks, so they are not looked at: the nodes of the cluster are as good as each other.
-        return cls(levels=below if topology is not None else below[-1:], slices=tuple(slices))
+        even = topology.level if topology is not None and topology.balanced else ""
+        return cls(levels=below if topology is not None else below[-1:], slices=tuple(slices), even=even)
 
     def without_slices(self) -> "_Way":
-        return _Way(levels=self.levels, slices=())
+        return replace(self, slices=())
 
 
 def _fill_all(fleet: Fleet, parts: Sequence[Part], way: _Way, inside: Mask, end: int) -> Seats | None:
@@ -132,7 +135,7 @@ def _fill(fleet: Fleet, counts: Columns, way: _Way, quest: _Quest) -> list[int] 
         spares_gpus = fleet.gpus >= 0 and all(column != fleet.gpus for column, _ in quest.need)
         picked = pick(have, quest.tasks, fleet.has_gpus if spares_gpus else None)
         return None if picked is None else [node for node, tasks in picked for _ in range(tasks)]
-    picked = pick(have, quest.tasks)
+    picked = _spread(have, quest.tasks, way) if level == way.even else pick(have, quest.tasks)
     if picked is None:
         return _fill(fleet, counts, _deeper(way), quest)  # some nodes stand outside the domains of this level
     seats: list[int] = []
@@ -146,7 +149,25 @@ def _fill(fleet: Fleet, counts: Columns, way: _Way, quest: _Quest) -> list[int] 
 
 
 def _deeper(way: _Way) -> _Way:
-    return _Way(levels=way.levels[1:], slices=way.slices)
+    return replace(way, levels=way.levels[1:])
+
+
+def _spread(have: Columns, tasks: int, way: _Way) -> list[tuple[int, int]] | None:
+    """Evenly over the fewest domains, as far as they have room and slices stay whole."""
+    roomiest = np.argsort(-have, kind="stable")
+    enough = np.flatnonzero(np.cumsum(have[roomiest]) >= tasks)
+    if not len(enough) or not enough[0]:
+        return pick(have, tasks)
+    chosen = roomiest[: int(enough[0]) + 1].tolist()
+    size = way.slices[0].tasks if way.slices else 1
+    each = min(tasks // len(chosen), int(have[chosen[-1]])) // size * size
+    left = tasks - each * len(chosen)
+    picked = []
+    for domain in chosen:
+        more = min(left, int(have[domain]) - each)
+        picked.append((domain, each + more))
+        left -= more
+    return picked
 
 
 def pick(have: Columns, tasks: int, avoid: Mask | None = None) -> list[tuple[int, int]] | None:

@@ -176,6 +176,7 @@ def _topology(row: Json) -> Topology:
         level=row["level"],
         mode=TopologyMode(row.get("mode", "required")),
         slices=tuple(Slice(level=level, tasks=tasks) for level, tasks in row.get("slices", ())),
+        balanced=row.get("balanced", False),
     )
 
 

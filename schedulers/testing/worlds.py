@@ -170,9 +170,3 @@ TROUBLES: Final[Mapping[str, Callable[[Json], Json]]] = {
     "rich": _selling({}, left=1000),
 }
 """What may stand in the way, by name: between them they give every reason there is."""
-
-
-@st.composite
-def troubled(draw: st.DrawFn) -> Json:
-    """A scene with one thing in the way, or none."""
-    return TROUBLES[draw(st.sampled_from(sorted(TROUBLES)))](draw(scenes()))

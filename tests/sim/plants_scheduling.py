@@ -5,7 +5,7 @@
 
 from typing import Final
 
-from tests.sim.plants import Plant, plant
+from tests.sim.plants import Edit, Plant, plant
 
 FAIR: Final = "schedulers/fair/"
 CASES: Final = "tests/scheduling/test_cases.py"
@@ -28,11 +28,20 @@ SCHEDULING_PLANTS: Final[tuple[Plant, ...]] = (
         seen_in="kueue #10171",
         net=HISTORIES,
     ),
-    plant(
-        "what fits of a gang is seated",
-        FAIR + "packing.py",
-        "    if int(have.sum()) < tasks:\n        return None\n",
-        "    tasks = min(tasks, int(have.sum()))\n    if not tasks:\n        return None\n",
+    Plant(
+        name="what fits of a gang is seated",
+        edits=(
+            Edit(
+                path=FAIR + "packing.py",
+                old="        enough &= have >= _whole(part.tasks, slices if part is parts[-1] else ())\n",
+                new="        enough &= have >= 1\n",
+            ),
+            Edit(
+                path=FAIR + "packing.py",
+                old="    if int(have.sum()) < tasks:\n        return None\n",
+                new="    tasks = min(tasks, int(have.sum()))\n    if not tasks:\n        return None\n",
+            ),
+        ),
         seen_in="KAI #500, yunikorn #234",
         net=HISTORIES,
     ),
