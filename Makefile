@@ -13,7 +13,7 @@ TORCH_VERSION := 2.13.0
 TORCH_INDEX := $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
 
 CODE := $(wildcard controlplane schedulers cloud_adapters migrations tests benchmarks examples)
-BENCHMARKS := $(patsubst benchmarks/%.py,%,$(wildcard $(addprefix benchmarks/,submit.py dispatch.py memory.py throughput.py listing.py restart.py inventory.py claims.py copy.py)))
+BENCHMARKS := $(patsubst benchmarks/%.py,%,$(wildcard $(addprefix benchmarks/,submit.py dispatch.py memory.py throughput.py listing.py restart.py inventory.py claims.py copy.py serve.py)))
 
 # Among how many processes `make test` and `make verify` share the tests out.
 PROCESSES = 2
