@@ -11,6 +11,7 @@ from typing import Final
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 
 from controlplane.domain.errors import ControlPlaneError, NotFound
 from controlplane.gateway.access import Entry
@@ -32,6 +33,7 @@ INFERENCE: Final = re.compile(r"/v2/models/[^/?]+(/versions/[^/?]+)?/infer(\?.*)
 OURS: Final = ("Host", "Authorization", "Content-Length", "Expect", SPLIT)
 """Headers that mean something else between the gateway and a replica."""
 
+HELD_ANSWER_BYTES: Final = 64 * 1024
 GONE: Final = 499
 FAULT: Final = Refusal(
     status=500,
@@ -55,6 +57,8 @@ class Visit:
 
     request: web.BaseRequest
     entry: Entry
+    is_answering: bool = False
+    """Some of an answer may have gone out."""
 
     @property
     def length(self) -> int | None:
@@ -117,17 +121,19 @@ class Rest:
     async def pass_on(self, visit: Visit, call: Call, path: str, body: Body) -> web.StreamResponse:
         """Asks a replica and hands its answer back, piece by piece."""
         answer = await self.exchange.answer(call, message_of(visit, path, body))
-        out = _headed(call, answer.response)
+        headers = _answer_headers(call, answer.response)
         try:
             async with answer:
-                await self._stream(visit, call, answer.response, out)
+                if _is_small(visit.request.method, answer.response):
+                    return await self._held(visit, call, answer.response, headers)
+                return await self._stream(visit, call, answer.response, headers)
         except (aiohttp.ClientError, Late) as problem:
             log.warning("answer.broken", extra={"request_id": call.request_id, "why": str(problem)})
+            if not visit.is_answering:
+                raise problem if isinstance(problem, Late) else _broken(call) from problem
             visit.entry.code = "broken_off"
-            if not out.prepared:
-                raise BrokenOff(f"a replica of {call.desk.name} broke off in its answer") from problem
             _cut(visit)
-        return out
+            return web.Response(status=answer.response.status)  # nobody reads it
 
     async def _to_service(self, visit: Visit) -> web.StreamResponse:
         request = visit.request
@@ -160,12 +166,26 @@ class Rest:
         }
         return web.Response(status=found.status, body=found.content, headers=headers)
 
+    async def _held(
+        self, visit: Visit, call: Call, response: aiohttp.ClientResponse, headers: CIMultiDict[str]
+    ) -> web.StreamResponse:
+        """In one write. A slow caller occupies no replica, and one that breaks off leaves no half answer."""
+        try:
+            async with asyncio.timeout(max(0.0, call.deadline - self.clock())):
+                content = await response.read()
+        except TimeoutError:
+            raise _stopped(call) from None
+        visit.entry.sent_bytes = len(content)
+        headers.popall("Content-Length", None)
+        return web.Response(status=response.status, reason=response.reason, headers=headers, body=content)
+
     async def _stream(
-        self, visit: Visit, call: Call, response: aiohttp.ClientResponse, out: web.StreamResponse
-    ) -> None:
+        self, visit: Visit, call: Call, response: aiohttp.ClientResponse, headers: CIMultiDict[str]
+    ) -> web.StreamResponse:
         """An answer with a length has to be whole in time; a stream only has to go on."""
         loop, is_stream = asyncio.get_running_loop(), response.content_length is None
-        is_writing = True
+        out = web.StreamResponse(status=response.status, reason=response.reason, headers=headers)
+        is_writing = visit.is_answering = True
         try:
             async with asyncio.timeout(max(0.0, call.deadline - self.clock())) as limit:
                 await out.prepare(visit.request)
@@ -183,11 +203,12 @@ class Rest:
         except TimeoutError:
             if is_writing:
                 raise CallerGone from None
-            raise Late(f"a replica of {call.desk.name} stopped in its answer") from None
+            raise _stopped(call) from None
         except ConnectionError as problem:
             if isinstance(problem, aiohttp.ClientError) and not is_writing:
                 raise
             raise CallerGone from problem
+        return out
 
     def _refuse(self, visit: Visit, refusal: Refusal) -> web.StreamResponse:
         visit.entry.status, visit.entry.code = refusal.status, refusal.code
@@ -252,11 +273,24 @@ def refused(refusal: Refusal, visit: Visit) -> web.Response:
     return out
 
 
-def _headed(call: Call, response: aiohttp.ClientResponse) -> web.StreamResponse:
+def _answer_headers(call: Call, response: aiohttp.ClientResponse) -> CIMultiDict[str]:
     headers = passed_on(response.headers)
     headers[REQUEST_ID] = call.request_id
     headers[REVISION] = str(call.revision)
-    return web.StreamResponse(status=response.status, reason=response.reason, headers=headers)
+    return headers
+
+
+def _is_small(method: str, response: aiohttp.ClientResponse) -> bool:
+    length = response.content_length
+    return method != "HEAD" and length is not None and 0 < length <= HELD_ANSWER_BYTES
+
+
+def _broken(call: Call) -> BrokenOff:
+    return BrokenOff(f"a replica of {call.desk.name} broke off in its answer")
+
+
+def _stopped(call: Call) -> Late:
+    return Late(f"a replica of {call.desk.name} stopped in its answer")
 
 
 def _cut(visit: Visit) -> None:
