@@ -62,8 +62,8 @@ class Callers:
 
 @pytest.fixture
 def server(ray_cluster: Endpoint, tmp_path: Path) -> Iterator[RunningServer]:
-    ports = {"gateway_port": free_port(), "gateway_grpc_port": free_port()}
-    with running_server(tmp_path / "home", **ports) as running, running.client() as client:
+    home, port = tmp_path / "home", free_port()
+    with running_server(home, gateway_port=port, gateway_grpc_port=0) as running, running.client() as client:
         running.start("gateway")
         client.clusters.add(
             "lab",

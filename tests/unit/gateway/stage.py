@@ -19,14 +19,20 @@ from controlplane.gateway.server import Addresses, Gateway, running
 from controlplane.identity.principals import Principal, Role
 
 T = TypeVar("T")
+SCENE_SECONDS = 60.0
 PROJECT = ProjectId("project-1")
 LIMITS = Limits(request_bytes=4 * 1024**2, timeout_seconds=5.0, queue_requests=100, wake_seconds=5.0)
 Answers = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def play(scene: Coroutine[Any, Any, T]) -> T:
-    """On the event loop that the gateway has in production."""
-    return uvloop.run(scene)
+    """On the event loop that the gateway has in production; no scene takes long."""
+
+    async def in_time() -> T:
+        async with asyncio.timeout(SCENE_SECONDS):
+            return await scene
+
+    return uvloop.run(in_time())
 
 
 @dataclass(slots=True)

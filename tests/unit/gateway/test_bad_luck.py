@@ -28,7 +28,11 @@ async def fails(_request: web.Request) -> web.StreamResponse:
     return web.Response(status=500, text="boom")
 
 
-def test_what_surely_reached_nobody_is_asked_of_another_replica_whatever_it_is() -> None:
+def test_what_surely_reached_nobody_is_asked_of_another_replica_whatever_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "controlplane.gateway.access")
+
     async def scene() -> None:
         gone, good = Replica("gone"), Replica("good")
         async with staged(gone, good) as stage:
@@ -36,6 +40,8 @@ def test_what_surely_reached_nobody_is_asked_of_another_replica_whatever_it_is()
             await gone.stop()
             answers = [await stage.ask("POST", "/vision/digits/x", data=b"once") for _ in range(20)]
         assert answers == [(200, {"replica": "good", "size": 4})] * 20
+        tries = [each.__dict__["tries"] for each in caplog.records]
+        assert 20 < sum(tries) <= 20 + 4, "who refused is not asked at once again"
 
     play(scene())
 
