@@ -21,12 +21,19 @@ class Count:
 
 
 def counts(
-    context: Context, principal: Principal, *, project: str | None = None, queue: str | None = None
+    context: Context,
+    principal: Principal,
+    *,
+    project: str | None = None,
+    queue: str | None = None,
+    kind: str | None = None,
 ) -> list[Count]:
-    """Of the projects that the token sees, by their names."""
+    """Of the projects that the token sees, by their names. Without a kind, all but replicas of services."""
     authorize(principal, Action.READ)
     with context.store.read() as tx:
-        buckets = tx.counts.buckets(filter_of(tx, principal, JobQuery(project=project, queue=queue)))
+        buckets = tx.counts.buckets(
+            filter_of(tx, principal, JobQuery(project=project, queue=queue, kind=kind))
+        )
         jobs: Counter[tuple[QueueId, JobState]] = Counter()
         for bucket in buckets:
             jobs[bucket.queue_id, bucket.state] += bucket.jobs

@@ -104,9 +104,15 @@ class Jobs:
         for document in self._transport.items("/v1/jobs", Page[JobDocument], params=params):
             yield Job(self._transport, document)
 
-    def counts(self, *, project: str | None = None, queue: str | None = None) -> Counts:
-        """By project, queue and state; what holds no job is left out. `queue` needs `project`."""
-        answer = self._transport.get("/v1/jobs/counts", params={"project": project, "queue": queue})
+    def counts(
+        self, *, project: str | None = None, queue: str | None = None, kind: str | None = None
+    ) -> Counts:
+        """By project, queue and state; what holds no job is left out. `queue` needs `project`.
+
+        Replicas of services are counted with `kind="replica"` alone.
+        """
+        params = {"project": project, "queue": queue, "kind": kind}
+        answer = self._transport.get("/v1/jobs/counts", params=params)
         return parse(JobCounts, answer).items
 
     def _ready(self, specs: Sequence[Spec], working_dir: Folder | None) -> Specs:

@@ -1,8 +1,9 @@
-"""A service on a real Ray cluster: two replicas answer, a lost one is replaced, a revision takes over, and all goes."""
+"""A service on a real Ray cluster: callers see no failure while a replica is lost and a revision released."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from controlplane.domain.traffic import Backend, RevisionRoute, ServiceRoute
 from controlplane.operations.context import Context
 from controlplane.operations.traffic import routes
 from controlplane.sdk import Client
-from tests.server import RunningServer, eventually, running_server
+from tests.server import RunningServer, eventually, free_port, running_server
 
 SECONDS: Final = 90.0
 CODE: Final = """
@@ -28,7 +29,12 @@ class Times:
 
 @pytest.fixture(scope="module")
 def server(ray_cluster: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("home")) as running, running.client() as client:
+    home, port = tmp_path_factory.mktemp("home"), free_port()
+    with (
+        running_server(home, gateway_port=port, gateway_grpc_port=0) as running,
+        running.client() as client,
+    ):
+        running.start("gateway")
         client.clusters.add(
             "lab",
             adapter="ray",
@@ -59,11 +65,59 @@ def spec(by: int) -> dict[str, Any]:
     }
 
 
+def tensor() -> dict[str, Any]:
+    return {"inputs": [{"name": "x", "datatype": "INT64", "shape": [2], "data": [3, 4]}]}
+
+
+class Callers:
+    """Two of them, who ask the gateway again and again and remember what went wrong."""
+
+    def __init__(self, server: RunningServer, body: dict[str, Any]) -> None:
+        self.failures: list[str] = []
+        self.answers: set[tuple[int, ...]] = set()
+        self.last: list[int] = []
+        self._url = f"{server.settings.gateway_url}/default/times/v2/models/times/infer"
+        self._headers = {"Authorization": f"Bearer {server.admin_token}"}
+        self._body = body
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
+        eventually(self._answers, SECONDS, f"the gateway must answer:\n{server.log('gateway')}")
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.post(self._url, json=self._body, headers=self._headers).is_success
+        except httpx.TransportError:
+            return False
+
+    def _ask(self) -> None:
+        with httpx.Client(headers=self._headers, timeout=30) as client:
+            while not self._stopping.wait(0.1):
+                try:
+                    answer = client.post(self._url, json=self._body)
+                except httpx.TransportError as problem:
+                    self.failures.append(repr(problem))
+                    continue
+                if answer.status_code != httpx.codes.OK:
+                    self.failures.append(f"{answer.status_code} {answer.text}")
+                    continue
+                self.last = answer.json()["outputs"][0]["data"]
+                self.answers.add(tuple(self.last))
+
+
 def asked(backend: Backend, key: str) -> list[int]:
-    tensor = {"name": "x", "datatype": "INT64", "shape": [2], "data": [3, 4]}
     answer = httpx.post(
         f"{backend.url}/v2/models/times/infer",
-        json={"inputs": [tensor]},
+        json=tensor(),
         headers={"Authorization": f"Bearer {key}"},
     )
     answer.raise_for_status()
@@ -81,20 +135,26 @@ def test_a_service_lives_through_a_lost_replica_and_a_new_revision_and_leaves_no
         with pytest.raises(httpx.HTTPStatusError, match="401"):
             asked(first.backends[0], "cdr_wrong")
 
-        lost = client.services.replicas(service.id)[0]
-        client.jobs.get(lost.job_id).cancel()
-        gone = {lost.attempt_id}
-        again = route_when(
-            context, lambda route: len(backends(route)) == 2 and gone.isdisjoint(attempts_of(route))
-        )
-        assert [asked(each, again.key) for each in again.backends] == [[6, 8], [6, 8]]
+        with Callers(server, tensor()) as callers:
+            lost = client.services.replicas(service.id)[0]
+            client.jobs.get(lost.job_id).cancel()
+            gone = {lost.attempt_id}
+            again = route_when(
+                context, lambda route: len(backends(route)) == 2 and gone.isdisjoint(attempts_of(route))
+            )
+            assert [asked(each, again.key) for each in again.backends] == [[6, 8], [6, 8]]
 
-        client.services.deploy(spec(by=5), working_dir=tmp_path)
-        second = route_when(
-            context,
-            lambda route: [each.number for each in route.revisions] == [2] and len(backends(route)) == 2,
-        )
-        assert [asked(each, second.key) for each in second.backends] == [[15, 20], [15, 20]]
+            client.services.deploy(spec(by=5), working_dir=tmp_path)
+            second = route_when(
+                context,
+                lambda route: [each.number for each in route.revisions] == [2] and len(backends(route)) == 2,
+            )
+            assert [asked(each, second.key) for each in second.backends] == [[15, 20], [15, 20]]
+
+            eventually(
+                lambda: callers.last == [15, 20], SECONDS, f"callers must get there: {callers.failures}"
+            )
+        assert (callers.failures, callers.answers) == ([], {(6, 8), (15, 20)})
 
         client.services.delete(service.id)
         eventually(lambda: client.services.by_name("times") is None, SECONDS, "the service must go")

@@ -153,6 +153,9 @@ def test_a_replica_is_a_job_that_lists_leave_out_and_users_cannot_submit_or_retr
     site.look()
     assert site.api.get("/v1/jobs").json()["items"] == []
     (job,) = site.api.get("/v1/jobs?kind=replica").json()["items"]
+    assert site.api.get("/v1/jobs/counts").json()["items"] == []
+    (count,) = site.api.get("/v1/jobs/counts?kind=replica").json()["items"]
+    assert (count["state"], count["jobs"]) == ("queued", 1)
     assert (job["name"], job["labels"]) == ("echo-1", {"service": "echo", "revision": "1"})
     wanted = {"name": "x", "entrypoint": "true", "kind": "replica"}
     assert problem(site.api.post("/v1/jobs", wanted), 422, "invalid")["field"] == "kind"
