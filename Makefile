@@ -36,6 +36,19 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
+# An environment of its own: TensorFlow and PyTorch want different versions of the same libraries.
+.venv-tensorflow/ready: controlplane/recipes/learning/mirrored/requirements.txt $(READY)
+	@$(PYTHON) -m venv .venv-tensorflow
+	@$(BIN)/uv pip install --quiet --python .venv-tensorflow/bin/python -r $<
+	@touch $@
+
+# Beside the libraries that are there already: its own list would bring another torch.
+.venv-torchserve/ready: $(READY)
+	@$(PYTHON) -m venv .venv-torchserve
+	@$(BIN)/uv pip install --quiet --python .venv-torchserve/bin/python --no-deps torchserve==0.12.0 psutil pillow
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-torchserve/bin/python -c 'import site; print(site.getsitepackages()[0])')/main.pth"
+	@touch $@
+
 .PHONY: demo
 demo: $(READY) ## from nothing to a trained model: server, embedded Ray, a training job, a kill in the middle
 	$(BIN)/crossdock demo
@@ -54,8 +67,8 @@ check: $(READY) ## format, lint, types, import contracts, house rules, generated
 	$(BIN)/python -m controlplane.admin.generate --check
 
 .PHONY: verify
-verify: export CROSSDOCK_REQUIRE ?= browser,postgres,ray,torch
-verify: $(READY) ## everything that can be proven on one machine; an absent part is a failure
+verify: export CROSSDOCK_REQUIRE ?= browser,postgres,ray,tensorflow,torch,torchserve
+verify: $(READY) .venv-tensorflow/ready .venv-torchserve/ready ## everything that can be proven on one machine; an absent part is a failure
 	$(BIN)/pytest -m "not soak" -n $(PROCESSES) --dist loadgroup
 
 .PHONY: soak

@@ -9,7 +9,9 @@ from typing import Final
 
 import pytest
 
-PARTS: Final = frozenset({"browser", "haproxy", "kubernetes", "namespaces", "postgres", "ray", "torch"})
+PARTS: Final = frozenset(
+    {"browser", "haproxy", "kubernetes", "namespaces", "postgres", "ray", "tensorflow", "torch", "torchserve"}
+)
 VARIABLE: Final = "CROSSDOCK_REQUIRE"
 
 

@@ -69,7 +69,14 @@ class Attempt:
     @classmethod
     @contextmanager
     def gang(
-        cls, folder: Path, ranks: int, arguments: Sequence[str], *, resume_from: str | None = None
+        cls,
+        folder: Path,
+        ranks: int,
+        arguments: Sequence[str],
+        *,
+        resume_from: str | None = None,
+        program: Sequence[str] = (*TRAINING, "--launch=tasks"),
+        python: str = sys.executable,
     ) -> Iterator[Self]:
         """`ranks` processes that meet on loopback."""
         meeting = {
@@ -79,13 +86,18 @@ class Attempt:
             "GLOO_SOCKET_IFNAME": "lo",
         }
         told = [_told(folder, resume_from) | meeting | {"RANK": str(rank)} for rank in range(ranks)]
-        with cls._started(folder, told, [*TRAINING, "--launch=tasks", *arguments]) as attempt:
+        with cls._started(folder, told, [*program, *arguments], python=python) as attempt:
             yield attempt
 
     @classmethod
     @contextmanager
     def _started(
-        cls, folder: Path, environments: Sequence[Mapping[str, str]], arguments: Sequence[str]
+        cls,
+        folder: Path,
+        environments: Sequence[Mapping[str, str]],
+        arguments: Sequence[str],
+        *,
+        python: str = sys.executable,
     ) -> Iterator[Self]:
         folder.mkdir()
         processes = []
@@ -93,7 +105,7 @@ class Attempt:
             with (folder / f"log-{rank}").open("wb") as log:
                 processes.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", *arguments],
+                        [python, "-m", *arguments],
                         cwd=RECIPES,
                         env={**inherited(), **told, "CROSSDOCK_RECORDS": str(folder / f"records-{rank}")},
                         stdout=log,

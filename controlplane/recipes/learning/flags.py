@@ -10,6 +10,11 @@ from typing import Any, TypeVar, get_type_hints
 T = TypeVar("T")
 
 
+def said(default: Any, text: str) -> Any:  # noqa: ANN401 - whatever the field's type is
+    """A field of settings with its explanation."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
 def parse(kind: type[T], arguments: Sequence[str] | None, *, prog: str, description: str) -> T:
     """One flag for each field: `batch_examples` is `--batch-examples`. `metadata["help"]` explains it.
 

@@ -1,14 +1,10 @@
 """Storage: checkpoints and results by URI, on whatever file system all nodes share."""
 
 import hashlib
-import io
 import os
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 
@@ -47,18 +43,6 @@ def seal(uri: str) -> str:
         for level in (Path(path), *Path(path).parents[:3]):
             _flush(level)
     return hashlib.sha256(read(uri)).hexdigest()
-
-
-def saved(state: Mapping[str, Any]) -> bytes:
-    content = io.BytesIO()
-    torch.save(state, content)
-    return content.getvalue()
-
-
-def load(uri: str, device: torch.device) -> dict[str, Any]:
-    """Reads tensors and plain values only: a checkpoint brings no code."""
-    state: dict[str, Any] = torch.load(io.BytesIO(read(uri)), map_location=device, weights_only=True)
-    return state
 
 
 def _flush(path: Path) -> None:

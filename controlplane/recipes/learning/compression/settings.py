@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from .. import storage
+from .. import flags, storage
 from ..models.tasks import TaskName
 
 
@@ -52,26 +52,22 @@ MOST_BITS: Final = 16
 INT8_BITS: Final = 8
 
 
-def _said(default: Any, text: str) -> Any:  # noqa: ANN401 - whatever the field's type is
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    model: str = _said("", "URI of the model file, or of the folder that has it as model.pt")
-    output: str = _said("", "URI of the folder for the result; CROSSDOCK_OUTPUTS_URI where it is empty")
-    data: str = _said("", "URI of prepared examples; without it the task's own are used")
+    model: str = flags.said("", "URI of the model file, or of the folder that has it as model.pt")
+    output: str = flags.said("", "URI of the folder for the result; CROSSDOCK_OUTPUTS_URI where it is empty")
+    data: str = flags.said("", "URI of prepared examples; without it the task's own are used")
     method: Method = Method.INT8_STATIC
-    floor: float = _said(0.0, "accuracy below which nothing is published")
-    alpha: float = _said(0.9, "factor (scale); share of the teacher in the loss (distil)")
-    eps: float = _said(0.05, "limit (clip, threshold)")
-    sparsity: float = _said(0.5, "share that goes (magnitude, channels)")
-    bits: int = _said(8, "after the point (fixed_point), or of an integer (integer, aware)")
-    temperature: float = _said(4.0, "of both answers (distil)")
+    floor: float = flags.said(0.0, "accuracy below which nothing is published")
+    alpha: float = flags.said(0.9, "factor (scale); share of the teacher in the loss (distil)")
+    eps: float = flags.said(0.05, "limit (clip, threshold)")
+    sparsity: float = flags.said(0.5, "share that goes (magnitude, channels)")
+    bits: int = flags.said(8, "after the point (fixed_point), or of an integer (integer, aware)")
+    temperature: float = flags.said(4.0, "of both answers (distil)")
     student: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": "fields of the student's size that differ, as JSON"}
     )
-    epochs: int = _said(0, "of training after or while compressing")
+    epochs: int = flags.said(0, "of training after or while compressing")
     learning_rate: float = 0.002
     seed: int = 0
 

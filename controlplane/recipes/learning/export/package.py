@@ -1,9 +1,7 @@
 """The edge package: a zip with model, runner and signed manifest, the same bytes for the same content."""
 
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +13,8 @@ from ..data.examples import Examples
 from ..models.tasks import TASKS, TaskName
 from .onnx_files import TOLERANCE
 from .runner import FORMAT
+from .zips import zipped
 
-LONG_AGO: Final = (1980, 1, 1, 0, 0, 0)
 REQUIREMENTS: Final = b"numpy>=2.0\nonnxruntime>=1.20\ncryptography>=45\n"
 
 
@@ -53,12 +51,4 @@ def packed(
         },
     }
     said = json.dumps(manifest, indent=2, sort_keys=True).encode()
-    return _zipped(files | {"manifest.json": said, "manifest.sig": key.sign(said)})
-
-
-def _zipped(files: Mapping[str, bytes]) -> bytes:
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in sorted(files.items()):
-            archive.writestr(zipfile.ZipInfo(name, date_time=LONG_AGO), content, zipfile.ZIP_DEFLATED)
-    return target.getvalue()
+    return zipped(files | {"manifest.json": said, "manifest.sig": key.sign(said)})

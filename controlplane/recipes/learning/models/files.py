@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import storage
+from .. import tensors
 from .tasks import TASKS, TaskName
 
 
@@ -25,12 +25,12 @@ def packed(model: Model) -> bytes:
 def packed_weights(task: TaskName, size: Mapping[str, Any], weights: Mapping[str, Tensor]) -> bytes:
     """The same bytes for the same weights."""
     on_cpu = {name: value.detach().cpu() for name, value in weights.items()}
-    return storage.saved({"task": str(task), "size": dict(size), "weights": on_cpu})
+    return tensors.saved({"task": str(task), "size": dict(size), "weights": on_cpu})
 
 
 def read(uri: str) -> Model:
     """On the CPU, ready to answer."""
-    said = storage.load(uri, torch.device("cpu"))
+    said = tensors.load(uri, torch.device("cpu"))
     task, size = TaskName(said["task"]), said["size"]
     network = TASKS[task].network(size)
     network.load_state_dict(said["weights"])

@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 from pyarrow.fs import FileSelector, FileSystem
 
-from .. import storage
+from .. import storage, tensors
 from ..board import Record
 
 STATE: Final = "state.pt"
@@ -49,7 +49,7 @@ class Keeper:
             "patience": dict(checkpoint.patience),
             "strategy": dict(checkpoint.strategy),
         }
-        storage.write(uri, storage.saved(content))
+        storage.write(uri, tensors.saved(content))
         return {"kind": "checkpoint", "uri": uri, "step": checkpoint.step, "sha256": storage.seal(uri)}
 
     def newest(self) -> str | None:
@@ -64,7 +64,7 @@ class Keeper:
 
     def read(self, uri: str, device: torch.device) -> Checkpoint:
         """Raises `OtherTraining` when settings or data differ, and names them."""
-        said = storage.load(uri, device)
+        said = tensors.load(uri, device)
         theirs, ours = said.pop("must_match"), self.must_match
         changed = [
             f"{name} was {theirs.get(name)}, is {ours[name]}"

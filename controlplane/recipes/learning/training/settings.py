@@ -66,40 +66,42 @@ class Precision(StrEnum):
     """Forward and backward in bfloat16 where that is safe; weights, sums and steps in float32."""
 
 
-def _said(default: Any, text: str) -> Any:  # noqa: ANN401 - whatever the field's type is
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     task: TaskName = TaskName.DIGITS
     size: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": "fields of the model's size that differ, as JSON"}
     )
-    data: str = _said("", "URI of prepared examples; without it the task's own are used")
+    data: str = flags.said("", "URI of prepared examples; without it the task's own are used")
     strategy: StrategyName = StrategyName.DATA_PARALLEL
     epochs: int = 8
-    batch_examples: int = _said(64, "examples per optimiser step, over all ranks")
-    micro_batches: int = _said(2, "parts in which each rank works through its share of a step")
+    batch_examples: int = flags.said(64, "examples per optimiser step, over all ranks")
+    micro_batches: int = flags.said(2, "parts in which each rank works through its share of a step")
     precision: Precision = Precision.FLOAT32
     optimizer: OptimizerName = OptimizerName.ADAM
-    learning_rate: float = _said(0.004, "the highest rate, reached after the warm-up")
-    momentum: float = _said(0.9, "beta of momentum and heavy_ball")
+    learning_rate: float = flags.said(0.004, "the highest rate, reached after the warm-up")
+    momentum: float = flags.said(0.9, "beta of momentum and heavy_ball")
     schedule: Schedule = Schedule.COSINE
     warmup_steps: int = 10
-    patience_epochs: int = _said(0, "stop after so many epochs without a better held-out loss; 0 never does")
-    checkpoint_steps: int = _said(0, "also save every so many steps; 0 saves at the end of each epoch only")
-    average_steps: int = _said(8, "steps between two averages of parameters (averaging)")
-    staleness: int = _said(
+    patience_epochs: int = flags.said(
+        0, "stop after so many epochs without a better held-out loss; 0 never does"
+    )
+    checkpoint_steps: int = flags.said(
+        0, "also save every so many steps; 0 saves at the end of each epoch only"
+    )
+    average_steps: int = flags.said(8, "steps between two averages of parameters (averaging)")
+    staleness: int = flags.said(
         0, "steps by which a rank may lead the slowest; 0 is synchronous (parameter_server)"
     )
-    servers: int = _said(1, "actors among which parameters are divided (parameter_server)")
-    shift_pixels: int = _said(0, "move images by up to so many pixels (digits)")
-    noise: float = _said(0.0, "standard deviation of noise on pixels (digits)")
+    servers: int = flags.said(1, "actors among which parameters are divided (parameter_server)")
+    shift_pixels: int = flags.said(0, "move images by up to so many pixels (digits)")
+    noise: float = flags.said(0.0, "standard deviation of noise on pixels (digits)")
     seed: int = 0
     launch: Launch = Launch.DRIVER
-    workers: int = _said(2, "ranks, each with one CPU, where no seats were booked")
-    least_workers: int = _said(0, "train elastically, with so many ranks at least; 0 keeps the number fixed")
+    workers: int = flags.said(2, "ranks, each with one CPU, where no seats were booked")
+    least_workers: int = flags.said(
+        0, "train elastically, with so many ranks at least; 0 keeps the number fixed"
+    )
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_examples", "micro_batches", "average_steps", "servers", "workers"):

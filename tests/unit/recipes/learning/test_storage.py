@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from controlplane.recipes.learning import storage
+from controlplane.recipes.learning import storage, tensors
 
 
 @pytest.fixture(params=["file://", ""])
@@ -31,13 +31,13 @@ def test_sealing_tells_the_hash_of_what_lies_there(place: str) -> None:
 
 
 def test_a_state_comes_back_as_tensors(place: str) -> None:
-    storage.write(place, storage.saved({"step": 3, "weights": torch.arange(4)}))
-    state = storage.load(place, torch.device("cpu"))
+    storage.write(place, tensors.saved({"step": 3, "weights": torch.arange(4)}))
+    state = tensors.load(place, torch.device("cpu"))
     assert (state["step"], state["weights"].tolist()) == (3, [0, 1, 2, 3])
 
 
 def test_the_same_state_is_saved_as_the_same_bytes() -> None:
-    first, second = (storage.saved({"weights": torch.arange(4)}) for _ in range(2))
+    first, second = (tensors.saved({"weights": torch.arange(4)}) for _ in range(2))
     assert first == second
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from controlplane.recipes.learning.data.examples import Examples
-from controlplane.recipes.learning.export import onnx_files, runner
+from controlplane.recipes.learning.export import handler, onnx_files, runner
+from controlplane.recipes.learning.export.archive import archived
 from controlplane.recipes.learning.export.package import packed, signing_key
 from controlplane.recipes.learning.models.tasks import TASKS, TaskName
 
@@ -74,6 +76,28 @@ def test_the_runner_of_a_package_answers_as_the_network(
         scores = network(torch.from_numpy(pixels))
     assert np.abs(np.array(answer["scores"]) - scores.numpy()).max() <= onnx_files.TOLERANCE
     assert answer["highest"] == scores.argmax(dim=1).tolist()
+
+
+def test_the_handler_for_torchserve_answers_as_the_graph(
+    digits: tuple[torch.nn.Module, Examples], tmp_path: Path
+) -> None:
+    network, held_out = digits
+    task = TASKS[TaskName.DIGITS]
+    graph = onnx_files.exported(network, task, held_out)
+    content = archived(graph, name="digits", inputs=task.inputs)
+    assert content == archived(graph, name="digits", inputs=task.inputs)
+    zipfile.ZipFile(io.BytesIO(content)).extractall(tmp_path)
+    manifest = json.loads((tmp_path / "MAR-INF" / "MANIFEST.json").read_text())
+    assert {manifest["model"][each] for each in ("serializedFile", "handler")} == {"model.onnx", "handler.py"}
+    served = handler.Handler()
+    served.initialize(SimpleNamespace(system_properties={"model_dir": str(tmp_path)}))
+    pixels = held_out.first(3)["pixels"]
+    body = {"pixels": pixels.tolist()}
+    first, second = served.handle([{"body": body}, {"data": json.dumps(body).encode()}], None)
+    with torch.no_grad():
+        scores = network(torch.from_numpy(pixels)).numpy()
+    assert first == second
+    assert np.abs(np.array(first) - scores).max() <= onnx_files.TOLERANCE
 
 
 def test_the_same_content_makes_the_same_package(digits: tuple[torch.nn.Module, Examples]) -> None:
