@@ -1,4 +1,4 @@
-"""The archive for TorchServe: an ONNX graph, the handler beside it, and the manifest that its loader reads.
+"""The archive for TorchServe: an ONNX graph, what runs it, and the manifest that its loader reads.
 
 The layout is that of `torch-model-archiver` 0.12, which would need an environment of its own for writing one JSON file.
 """
@@ -23,7 +23,7 @@ def archived(onnx: bytes, *, name: str, inputs: Sequence[str]) -> bytes:
             "modelName": name,
             "modelVersion": "1.0",
             "serializedFile": "model.onnx",
-            "handler": "handler.py",
+            "handler": "entry.py",
         },
         "archiverVersion": ARCHIVER_VERSION,
     }
@@ -31,7 +31,7 @@ def archived(onnx: bytes, *, name: str, inputs: Sequence[str]) -> bytes:
         {
             "MAR-INF/MANIFEST.json": json.dumps(manifest, indent=2).encode(),
             "model.onnx": onnx,
-            "handler.py": Path(__file__).with_name("handler.py").read_bytes(),
+            "entry.py": Path(__file__).with_name("entry.py").read_bytes(),
             INPUTS: json.dumps(list(inputs)).encode(),
         }
     )

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from controlplane.recipes.learning.data.examples import Examples
-from controlplane.recipes.learning.export import handler, onnx_files, runner
+from controlplane.recipes.learning.export import entry, onnx_files, runner
 from controlplane.recipes.learning.export.archive import archived
 from controlplane.recipes.learning.export.package import packed, signing_key
 from controlplane.recipes.learning.models.tasks import TASKS, TaskName
@@ -88,8 +88,8 @@ def test_the_handler_for_torchserve_answers_as_the_graph(
     assert content == archived(graph, name="digits", inputs=task.inputs)
     zipfile.ZipFile(io.BytesIO(content)).extractall(tmp_path)
     manifest = json.loads((tmp_path / "MAR-INF" / "MANIFEST.json").read_text())
-    assert {manifest["model"][each] for each in ("serializedFile", "handler")} == {"model.onnx", "handler.py"}
-    served = handler.Handler()
+    assert {manifest["model"][each] for each in ("serializedFile", "handler")} == {"model.onnx", "entry.py"}
+    served = entry.Entry()
     served.initialize(SimpleNamespace(system_properties={"model_dir": str(tmp_path)}))
     pixels = held_out.first(3)["pixels"]
     body = {"pixels": pixels.tolist()}

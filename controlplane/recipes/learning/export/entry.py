@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 
-class Handler:
+class Entry:
     """As TorchServe 0.12 calls it: `initialize` once, then `handle` with a batch of requests."""
 
     def initialize(self, context: Any) -> None:  # noqa: ANN401 - TorchServe's own
