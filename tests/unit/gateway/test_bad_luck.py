@@ -7,7 +7,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.unit.gateway.stage import Replica, Stage, play, revision, service, staged, until
+from controlplane.gateway.server import Addresses, running
+from tests.unit.gateway.stage import HandWritten, Replica, Stage, play, revision, service, staged, until
 
 pytestmark = pytest.mark.sockets
 
@@ -89,12 +90,12 @@ def test_errors_of_a_bad_revision_are_hidden_and_counted() -> None:
                     revision(2, canary.backend, weight_ppm=100_000),
                 )
             )
-            answers = [await stage.ask("POST", INFER, data=b"{}") for _ in range(200)]
+            answers = [await stage.ask("POST", INFER, data=b"{}") for _ in range(100)]
             await stage.gateway.feed.tell()
             told = stage.plane.told()
         assert {status for status, _ in answers} == {200}
         assert told == {
-            "revision-1": (200, 0),
+            "revision-1": (100, 0),
             "revision-2": (len(canary.seen), len(canary.seen)),
         }
         assert canary.seen
@@ -263,3 +264,50 @@ def test_a_caller_who_sends_slowly_keeps_no_replica_busy() -> None:
             writer.close()
 
     play(scene())
+
+
+def test_a_gateway_that_is_told_to_end_lets_requests_under_way_end() -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def waits(_request: web.Request) -> web.StreamResponse:
+        arrived.set()
+        await go_on.wait()
+        return web.json_response({"whole": True})
+
+    async def scene() -> None:
+        replica = Replica("a", waits)
+        await replica.start()
+        plane = HandWritten(services=(service(revision(1, replica.backend)),))
+        at = Addresses(host="127.0.0.1", port=0, grpc_port=None)
+        async with aiohttp.ClientSession(trust_env=False) as client:
+            async with running(plane, plane.principal, name="g", at=at) as gateway:
+                url = f"http://127.0.0.1:{gateway.port}/vision/digits/x"
+                asked = asyncio.create_task(client.get(url))
+                await arrived.wait()
+                asyncio.get_running_loop().call_later(0.05, go_on.set)
+            answer = await asked
+            assert (answer.status, await answer.json()) == (200, {"whole": True})
+        await replica.stop()
+        assert plane.told() == {"revision-1": (1, 0)}, "its last words were told"
+
+    play(scene())
+
+
+def test_a_caller_who_reads_slowly_keeps_no_replica_busy_with_a_short_answer() -> None:
+    async def scene() -> None:
+        replica = Replica("a")
+        async with staged(replica) as stage:
+            await stage.offer(service(revision(1, replica.backend, concurrency=1), queue_requests=0))
+            reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port)
+            writer.write(b"GET /vision/digits/x HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(lambda: len(replica.seen) == 1)
+            await until(lambda: not _under_way(stage))
+            assert (await stage.ask("GET", "/vision/digits/x"))[0] == 200
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            writer.close()
+
+    play(scene())
+
+
+def _under_way(stage: Stage) -> int:
+    return sum(tally.in_flight for tally in stage.gateway.feed.loads.tallies.values())
