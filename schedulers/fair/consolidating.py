@@ -46,6 +46,8 @@ class Shuffle:
 
     world: World
     searches: int = 0
+    _free: tuple[int, Sequence[int]] = (-1, ())
+    """The fleet's stamp, and what is free of each amount, wherever it lies."""
 
     def make_room(self, heir: Heir, touched: frozenset[AskId]) -> tuple[Preempt, frozenset[AskId]] | None:
         """A promise to the heir and the moves that keep it, with who moves; books all of it. None: nobody could.
@@ -57,9 +59,7 @@ class Shuffle:
         if not self.is_conceivable(heir):
             return None
         for option in facts.options(world.ledger, sizes):
-            if world.ledger.fits(facts.queue, option.request) and _is_enough(
-                world.fleet, facts, option, sizes
-            ):
+            if world.ledger.fits(facts.queue, option.request):
                 self.searches += 1
                 found = self._found(facts, option, sizes, touched)
                 if found is not None:
@@ -76,10 +76,19 @@ class Shuffle:
             self.searches < MOST_SEARCHES
             and any(sizes)
             and world.clock.is_past(heir.submitted + PATIENCE)
-            and any(
-                _is_enough(world.fleet, facts, each, sizes) for each in facts.options(world.ledger, sizes)
-            )
+            and self._is_enough(facts, sizes)
         )
+
+    def _is_enough(self, facts: Facts, sizes: tuple[int, ...]) -> bool:
+        """There is as much free as it needs, wherever that lies."""
+        fleet = self.world.fleet
+        if self._free[0] != fleet.stamp:
+            self._free = fleet.stamp, fleet.free.clip(min=0).sum(axis=0).tolist()
+        needed: dict[int, int] = {}
+        for role, tasks in zip(facts.roles, sizes, strict=True):
+            for column, amount in role.need:
+                needed[column] = needed.get(column, 0) + amount * tasks
+        return all(column >= 0 and amount <= self._free[1][column] for column, amount in needed.items())
 
     def _found(
         self, facts: Facts, option: Option, sizes: tuple[int, ...], touched: frozenset[AskId]
@@ -151,15 +160,6 @@ def _asks(movers: Sequence[Mover]) -> frozenset[AskId]:
 def _after(mover: Mover) -> tuple[Held, ...]:
     changed = {seat.rank: seat for seat in mover.seats}
     return tuple(changed.get(seat.rank, seat) for seat in mover.holding.seats)
-
-
-def _is_enough(fleet: Fleet, facts: Facts, option: Option, sizes: tuple[int, ...]) -> bool:
-    """There is as much free as it needs, wherever that lies."""
-    return all(
-        column >= 0 and int(fleet.free[part.nodes, column].clip(min=0).sum()) >= amount * part.tasks
-        for part in facts.parts(option.choice, sizes)
-        for column, amount in part.need
-    )
 
 
 def _domains(fleet: Fleet, facts: Facts, parts: Sequence[Part]) -> Iterator[Mask]:

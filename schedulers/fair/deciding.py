@@ -208,7 +208,7 @@ def _has_hope(draft: _Draft, heir: Heir) -> bool:
         or (draft.court.is_in_session and draft.hopes.has_any(heir))
         or draft.calendar.is_in_sight(facts, heir.submitted)
         or draft.market.is_wanted(facts)
-        or draft.shuffle.is_conceivable(heir)
+        or (not draft.calendar.entries and draft.shuffle.is_conceivable(heir))
     ):
         return True
     draft.refused.setdefault(facts.id, facts)
