@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy import bindparam, case, exists, func, or_, select, text
 
+from controlplane.domain.claims import Claim
 from controlplane.domain.clusters import ClusterState
 from controlplane.domain.events import Event
 from controlplane.domain.ids import AttemptId, ClaimId, ClassId, ClusterId, JobId, NodeId, ProjectId
@@ -163,18 +164,11 @@ class Audits:
 
     def claims(self, after: ClaimId | None, limit: int) -> list[ClaimFile]:
         """A page of all, gone ones too, by id, from behind `after`."""
-        claims = Claims(self._link).list(after, limit)
-        events = self.stories([claim.id for claim in claims])
-        kept_since = self.kept_since()
-        return [
-            ClaimFile(
-                claim=claim,
-                launches=tuple(Launches(self._link).of_claim(claim.id)),
-                events=events.get(claim.id, ()),
-                kept_since=kept_since,
-            )
-            for claim in claims
-        ]
+        return self._files(Claims(self._link).list(after, limit))
+
+    def claim_files(self, claim_ids: Sequence[ClaimId]) -> list[ClaimFile]:
+        """Of these, by id; unknown ones left out."""
+        return self._files(Claims(self._link).many(claim_ids))
 
     def stories(self, subjects: Sequence[str]) -> Mapping[str, tuple[Event, ...]]:
         """What happened to nouns that belong to no job. Reads the whole feed, so many are asked for at once."""
@@ -210,6 +204,20 @@ class Audits:
         if self._link.dialect != SQLITE:
             return []
         return [(table, str(row), parent) for table, row, parent, _ in self._link.rows(_DANGLING)]
+
+    def _files(self, claims: Sequence[Claim]) -> list[ClaimFile]:
+        ids = [claim.id for claim in claims]
+        events, kept_since = self.stories(ids), self.kept_since()
+        launches = Launches(self._link).of_claims(ids)
+        return [
+            ClaimFile(
+                claim=claim,
+                launches=tuple(launches.get(claim.id, ())),
+                events=events.get(claim.id, ()),
+                kept_since=kept_since,
+            )
+            for claim in claims
+        ]
 
     def _asks(self, ids: Mapping[str, str]) -> dict[str, tuple[Ask, ...]]:
         return _grouped((row[1], ask_of(row)) for row in self._link.rows(_ASKS, ids))

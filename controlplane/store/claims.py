@@ -1,5 +1,6 @@
 """Claims' table, the launches made for them, and the machines that nobody claims."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
@@ -33,7 +34,7 @@ from controlplane.store.rows import (
 )
 from controlplane.store.schema import WORK
 from controlplane.store.schema_claims import CLAIMS, LAUNCHES, ORPHANS
-from controlplane.store.statements import Statement, bound, fixed, inserted
+from controlplane.store.statements import Statement, bound, fixed, inserted, is_in, listed
 
 _C: Final = CLAIMS.c
 _L: Final = LAUNCHES.c
@@ -107,6 +108,7 @@ _GIVEN_ONCE: Final = frozenset(
 _MOVES: Final = Moves("claim", CLAIMS, fixed_columns=_GIVEN_ONCE)
 _ADD: Final = inserted(CLAIMS)
 _GET: Final = Statement(_CLAIM.where(_C.id == bindparam("id")))
+_MANY: Final = Statement(_CLAIM.where(is_in(_C.id, "ids")).order_by(_C.id))
 _UNWATCHED: Final = Statement(
     select(_C.id)
     .where(
@@ -120,6 +122,9 @@ _UNWATCHED: Final = Statement(
 _ADD_LAUNCH: Final = inserted(LAUNCHES)
 _OF_CLAIM: Final = Statement(
     _LAUNCH.where(_L.claim_id == bindparam("claim_id")).order_by(_L.generation, _L.ordinal)
+)
+_OF_CLAIMS: Final = Statement(
+    _LAUNCH.where(is_in(_L.claim_id, "claim_ids")).order_by(_L.generation, _L.ordinal)
 )
 _RESOLVE: Final = Statement(
     update(LAUNCHES)
@@ -159,6 +164,10 @@ class Claims:
     def get(self, claim_id: ClaimId) -> Claim | None:
         row = self._link.row(_GET, {"id": claim_id})
         return None if row is None else _claim(row)
+
+    def many(self, claim_ids: Sequence[ClaimId]) -> list[Claim]:
+        """By id; unknown ones left out."""
+        return [_claim(row) for row in self._link.rows(_MANY, {"ids": listed(claim_ids)})]
 
     def save(self, claim: Claim) -> None:
         """Raises `StaleWrite` unless the row is one version behind."""
@@ -221,6 +230,14 @@ class Launches:
     def of_claim(self, claim_id: ClaimId) -> list[Launch]:
         """Oldest first."""
         return [_launch(row) for row in self._link.rows(_OF_CLAIM, {"claim_id": claim_id})]
+
+    def of_claims(self, claim_ids: Sequence[ClaimId]) -> dict[ClaimId, list[Launch]]:
+        """Of each its launches, oldest first; none for a claim without."""
+        launches: dict[ClaimId, list[Launch]] = {}
+        for row in self._link.rows(_OF_CLAIMS, {"claim_ids": listed(claim_ids)}):
+            launch = _launch(row)
+            launches.setdefault(launch.claim_id, []).append(launch)
+        return launches
 
 
 class Orphans:

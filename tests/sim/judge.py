@@ -2,12 +2,13 @@
 
 import gzip
 import json
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from controlplane.domain import invariants
 from controlplane.domain.events import Event
-from controlplane.domain.ids import AttemptId, ClusterId, JobId
+from controlplane.domain.ids import AttemptId, ClaimId, ClusterId, JobId
 from controlplane.domain.jobs import JobState
 from controlplane.operations import explain, uploads
 from controlplane.store import Tx
@@ -36,6 +37,9 @@ class Judge:
         self._context = context_of(world, NoFaults(), world.objects)
         self.purchases = Purchases(world, self._context)
         self._cursor: str | None = None
+        self._marker: object = None
+        """Of the last look: nothing was touched while it stays."""
+
         self._clusters: dict[ClusterId, str] = {}
         self._found_well: dict[JobId, invariants.Dossier] = {}
         self.promises = Promises()
@@ -55,6 +59,10 @@ class Judge:
 
     def look(self) -> None:
         """What was touched since the last look."""
+        marker = self._context.store.change_marker()
+        if marker == self._marker:
+            return
+        self._marker = marker
         with self._context.store.read() as tx:
             found, self._cursor = tx.events.after(self._cursor, MOST_EVENTS)
             events = [event for _, event in found]
@@ -69,8 +77,7 @@ class Judge:
             if any(event.kind.startswith(("attempt.", "node.")) for event in events):
                 self._raise(invariants.of_floor(tx.audits.floor()))
             self.promises.look(tx, events)
-            if any(event.kind.startswith(("claim.", "launch.")) for event in events):
-                self._claims(tx)
+            self._claims(tx, _claims_of(events))
             self.purchases.look(tx, events)
             self._ended(events)
 
@@ -82,7 +89,7 @@ class Judge:
             if missing and (lost := sorted(missing - self._archived())):
                 raise Violation(f"acknowledged jobs are lost: {lost}")
             self._jobs(tx, known)
-            self._claims(tx)
+            self._claims(tx, [claim.id for claim in tx.claims.list(None, MOST_EVENTS)])
             self._names(tx, known)
             self._uploads(tx)
             self._raise(invariants.of_floor(tx.audits.floor()))
@@ -174,8 +181,8 @@ class Judge:
             if wished_at is not None and attempt.placed_at > wished_at:
                 raise Violation(f"attempt {attempt.id} was placed after its job was cancelled at {wished_at}")
 
-    def _claims(self, tx: Tx) -> None:
-        for file in tx.audits.claims(None, MOST_EVENTS):
+    def _claims(self, tx: Tx, claim_ids: list[ClaimId]) -> None:
+        for file in tx.audits.claim_files(claim_ids):
             self._raise(invariants.of_claim(file))
 
     def _names(self, tx: Tx, known: list[JobId]) -> None:
@@ -207,3 +214,10 @@ class Judge:
     def _raise(breaches: object) -> None:
         for breach in breaches:  # type: ignore[attr-defined]
             raise Violation(f"{breach.rule}: {breach.subject} {breach.sentence}")
+
+
+def _claims_of(events: Sequence[Event]) -> list[ClaimId]:
+    """Whose rows, launches or story these events changed."""
+    subjects = {event.subject for event in events if event.kind.startswith("claim.")}
+    launches = {str(event.data["claim_id"]) for event in events if event.kind.startswith("launch.")}
+    return [ClaimId(each) for each in sorted(subjects | launches)]

@@ -49,8 +49,11 @@ PAUSES: Final = {"short": 0.75, "long": 0.2, "very long": 0.05}
 LENGTHS: Final = {"short": (0.0, 0.5), "long": (0.5, 5.0), "very long": (5.0, 45.0)}
 END_SECONDS: Final = 6 * 3600.0
 CALM_ROUND_SECONDS: Final = 6.0
-CALM_STRIDE_SECONDS: Final = 1100.0
-"""Twice within the time in which machines have to be renewed, and once within that for which events are kept."""
+CALM_STRIDE_SECONDS: Final = 2400.0
+"""Three times within that in which machines have to be renewed: once each may have been met too early, or in vain."""
+
+CALM_STEP_SECONDS: Final = 600.0
+"""While jobs have ended and claims and sites still change."""
 
 QUIET_SECONDS: Final = 360.0
 """Without an event; longer than anything that is under way keeps silent."""
@@ -131,14 +134,13 @@ class World:
         self.judge.promises.calm_since = self.timeline.now
         end = self.timeline.seconds + END_SECONDS
         while self.timeline.seconds < end:
-            self.timeline.pass_seconds(self._until_something_is_due())
             self._calm_round()
         self.judge.look_at_the_end()
 
     def _until_something_is_due(self) -> float:
         """While jobs are under way; afterwards hours pass in strides."""
         if self._is_quiet:
-            return CALM_STRIDE_SECONDS
+            return CALM_STEP_SECONDS if self._quiet_since is None else CALM_STRIDE_SECONDS
         longest = max(CALM_ROUND_SECONDS, (QUIET_GROWTH - 1) * self._quiet_seconds)
         due = self.timeline.next_in_seconds
         return longest if due is None else min(max(due, 0.5), longest)
@@ -152,6 +154,9 @@ class World:
         return self.judge.is_all_ended() or self._is_at_rest
 
     def _calm_round(self) -> None:
+        before = self.judge.events
+        self.timeline.pass_seconds(self._until_something_is_due())
+        self.judge.look()  # the round may clear away what was told before it
         self._follow_the_clouds()
         self._calm_rounds += 1
         replica = self.loops[self._calm_rounds % len(self.loops)]
@@ -164,7 +169,6 @@ class World:
         ) in self.loops:  # a leader that is never asked loses its lease, and the next one knows everything
             if other is not replica:
                 self._turn(other, "scheduling")
-        before = self.judge.events
         self.judge.look()
         if self.judge.events > before:
             self._quiet_since, self._is_at_rest = None, False
