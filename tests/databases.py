@@ -10,6 +10,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from sqlalchemy import make_url
 
 from controlplane.store import Store
 from tests.parts import require_part
+from tests.reused import Reused
 
 VARIABLE: Final = "TEST_DATABASE_URL"
 DIALECTS: Final = ("sqlite", "postgresql")
@@ -41,9 +43,21 @@ def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: str, postgresql_template: str) -> Iterator[str]:
-    with _Database(postgresql_server, template=postgresql_template) as name:
-        yield _in_database(postgresql_server, name)
+def postgresql_url(reused_database: Reused) -> Iterator[str]:
+    yield reused_database.take()
+    reused_database.give_back()
+
+
+@pytest.fixture(scope="session")
+def reused_database(postgresql_server: str, postgresql_template: str) -> Iterator[Reused]:
+    @contextmanager
+    def fresh() -> Iterator[str]:
+        with _Database(postgresql_server, template=postgresql_template) as name:
+            yield _in_database(postgresql_server, name)
+
+    reused = Reused(fresh)
+    yield reused
+    reused.throw_away()
 
 
 @pytest.fixture(params=DIALECTS)
@@ -162,4 +176,6 @@ def _make_forgetful(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute("ALTER SYSTEM SET synchronous_commit = off")
+        # Databases live for seconds, and one that was analysed behind a test's back reads its tables in another way.
+        connection.execute("ALTER SYSTEM SET autovacuum = off")
         connection.execute("SELECT pg_reload_conf()")

@@ -14,7 +14,7 @@ from tests.sim.wrappers import Silence
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-BOOTS: Final = {"never": 0.04}
+BOOTS: Final = {"never": 0.15}
 LONGEST_BOOT: Final = 15.0
 
 
