@@ -271,6 +271,10 @@ def test_a_claim_is_bought_used_drained_and_gone(world: World) -> None:
     ]
 
 
+# Whole lives of claims by the dozen; single ones are lived on both databases above and below.
+@pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.verify)], indirect=True
+)
 @pytest.mark.parametrize(
     ("goes_wrong", "is_before"), [(_lose, False), (_lose, True), (_crash, False), (_crash, True)]
 )
