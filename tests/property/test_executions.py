@@ -130,7 +130,7 @@ class Table:
             self.execution = self.execution.pause(at=self.now)
         elif self.chance.random() < 0.5:
             self.execution = self.execution.resume()
-        if self.chance.random() < 0.01:
+        if self.chance.random() < 0.05:
             self.execution = self.execution.request_cancel(at=self.now)
 
     def _answer(self, call: Call) -> Finding:
