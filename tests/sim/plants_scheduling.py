@@ -121,7 +121,7 @@ SCHEDULING_PLANTS: Final[tuple[Plant, ...]] = (
         FAIR + "world.py",
         "self.class_of(nomination.ask_id) or self._stopping(nomination.ask_id)",
         "self.class_of(nomination.ask_id)",
-        net=HISTORIES,
+        net="tests/unit/schedulers/fair/test_resizes.py",
     ),
     plant(
         "who grows takes seats of another flavor",
