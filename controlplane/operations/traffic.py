@@ -1,5 +1,6 @@
 """Traffic: what a gateway is told of services, and what it tells of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,9 @@ from controlplane.store import OpenRevision, ReadyReplica, Tx
 
 FURTHEST: Final = timedelta(minutes=5)
 """How far a gateway's clock may be from the database's before what it says of now says nothing."""
+
+HOST: Final = re.compile(r"[a-z0-9._:-]+")
+"""Nothing that means something else to one of those who read an address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +146,9 @@ def _may_be_asked(context: Context, ready: ReadyReplica, revision: OpenRevision,
     cluster = land.clusters.get(attempt.cluster_id)
     if cluster is None or outside(land.rules, revision.project_id, cluster) is not None:
         return False
-    host = urlsplit(ready.url).hostname or ""
+    host = _host(ready)
+    if host is None:
+        return False
     site = None if attempt.claim_id is None else land.sites.get(attempt.claim_id)
     # Ray's own nodes are where it listens; a member of a built cluster has an address that only it knows.
     if (site is None or not site.members) and host not in land.hosts.get(attempt.id, frozenset()):
@@ -150,6 +156,20 @@ def _may_be_asked(context: Context, ready: ReadyReplica, revision: OpenRevision,
     if is_metadata(host) or (ready.url.startswith("http://") and not is_loopback(host)):
         return False
     return not is_own_machine(host) or may_dial_itself(context.settings)
+
+
+def _host(ready: ReadyReplica) -> str | None:
+    """The one host that both its addresses name; None: there is no such host, so nobody may ask it."""
+    try:
+        parts = urlsplit(ready.url.lower())
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # one that is malformed must not keep the others from being asked
+        return None
+    written = f"[{host}]" if ":" in host else host
+    is_plain = HOST.fullmatch(host) and parts.netloc in (written, f"{written}:{port}")
+    if not is_plain or (ready.grpc is not None and ready.grpc.lower().rpartition(":")[0] != written):
+        return None
+    return host
 
 
 def _check(load: Load) -> None:

@@ -197,6 +197,39 @@ def test_only_what_announces_an_address_of_its_own_node_is_asked(site: Site, hos
     assert site.urls() == []
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"url": "http://[abc"},
+        {"url": "http://127.0.0.2:99999"},
+        {"url": "http://127.0.0.2:9000\\x"},
+        {"url": "http://127.0.0.2:9000", "grpc": "10.0.0.9:9001"},
+        {"url": "http://127.0.0.2:9000", "grpc": "unix:9001"},
+    ],
+)
+def test_an_address_that_is_none_or_leads_elsewhere_is_not_asked_and_harms_no_other_service(
+    site: Site, said: dict[str, str]
+) -> None:
+    made, other = site.deploy(), site.deploy(name="other")
+    site.look()
+    attempt = site.start(made["id"])
+    site.start(other["id"], port=9100)
+    site.say(attempt, seq=2, ready=True, **said)
+    urls = {
+        each.name: [backend.url for one in each.revisions for backend in one.backends]
+        for each in traffic.routes(site.plane.context)
+    }
+    assert urls == {"echo": [], "other": ["http://127.0.0.2:9100"]}
+
+
+def test_a_replica_is_asked_over_grpc_where_it_is_asked_over_http(site: Site) -> None:
+    made = site.deploy()
+    site.look()
+    attempt = site.start(made["id"])
+    site.say(attempt, seq=2, url="http://127.0.0.2:9000", grpc="127.0.0.2:9001", ready=True)
+    assert [each.grpc for one in site.route().revisions for each in one.backends] == ["127.0.0.2:9001"]
+
+
 def test_what_is_being_stopped_not_ready_or_outside_its_residency_is_not_asked(site: Site) -> None:
     made = site.deploy()
     site.look()
