@@ -50,16 +50,20 @@ class Asked:
 
 
 async def turn_for(call: Call, wish: Wish, clock: Callable[[], float]) -> Turn:
-    """Waking a service up is not held against those who did not say how long they would wait."""
-    began_at, was_asleep = clock(), not call.desk.has_replica
-    until = call.deadline
-    if was_asleep and not call.is_strict:
-        until += call.desk.route.limits.wake_seconds
-    turn = await call.desk.turn(wish, until=until)
+    """Waking a service up is not held against those who did not say how long they would wait.
+
+    Over all tries it takes no longer than the service allows: a replica that refuses every connection is asleep
+    again after each try, and who asks it would wait forever.
+    """
+    began_at, is_put_off = clock(), not call.is_strict and not call.desk.has_replica
+    left = max(0.0, call.desk.route.limits.wake_seconds - call.woken_seconds) if is_put_off else 0.0
+    turn = await call.desk.turn(wish, until=call.deadline + left)
     waited = clock() - began_at
     call.waited_seconds += waited
-    if was_asleep and not call.is_strict:
-        call.deadline += waited
+    if is_put_off:
+        put_off = min(waited, left)
+        call.woken_seconds += put_off
+        call.deadline += put_off
     return turn
 
 

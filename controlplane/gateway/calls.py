@@ -42,6 +42,9 @@ class Call:
     """Replicas that were asked."""
 
     waited_seconds: float = 0.0
+    woken_seconds: float = 0.0
+    """Of these, those that the deadline was put off by."""
+
     revision: int | None = None
     """That answered."""
 

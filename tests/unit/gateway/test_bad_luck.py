@@ -7,6 +7,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from controlplane.domain.ids import AttemptId
+from controlplane.gateway.outliers import Outliers
 from controlplane.gateway.server import Addresses, running
 from tests.unit.gateway.stage import HandWritten, Replica, Stage, play, revision, service, staged, until
 
@@ -43,6 +45,28 @@ def test_what_surely_reached_nobody_is_asked_of_another_replica_whatever_it_is(
         assert answers == [(200, {"replica": "good", "size": 4})] * 20
         tries = [each.__dict__["tries"] for each in caplog.records]
         assert 20 < sum(tries) <= 20 + 4, "who refused is not asked at once again"
+
+    play(scene())
+
+
+class Forgetful(Outliers):
+    """Leaves out who refuses for the shortest time, however often it did."""
+
+    def refused(self, attempt_id: AttemptId, now: float) -> None:
+        self.succeeded(attempt_id)
+        super().refused(attempt_id, now)
+
+
+def test_who_asks_a_replica_that_refuses_every_connection_hears_so_in_the_end() -> None:
+    async def scene() -> None:
+        gone = Replica("gone")
+        async with staged(gone) as stage:
+            await stage.offer(service(revision(1, gone.backend), timeout_seconds=0.2, wake_seconds=0.6))
+            stage.gateway.directory.desk("vision", "digits").outliers = Forgetful()
+            await gone.stop()
+            async with asyncio.timeout(5):
+                status, problem = await stage.ask("GET", "/vision/digits/x")
+        assert (status, problem["code"]) in {(503, "no_replica"), (504, "deadline_exceeded")}
 
     play(scene())
 
