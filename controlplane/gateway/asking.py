@@ -39,6 +39,9 @@ class Asked:
             case Mishap.LEAVING:
                 outliers.leaves(attempt_id)
                 return  # it only did what it was told
+            case Mishap.BUSY:
+                outliers.busy(attempt_id, now)
+                return  # other gateways have traffic, too
             case _:
                 outliers.failed(attempt_id, now)
         self.loads.ended(
@@ -69,6 +72,8 @@ async def turn_for(call: Call, wish: Wish, clock: Callable[[], float]) -> Turn:
 
 def avoiding(wish: Wish, turn: Turn, mishap: Mishap) -> Wish:
     """A replica that failed may be one of a revision that fails: another revision is the better bet then."""
+    if mishap is Mishap.BUSY:
+        return wish  # nothing is wrong with it
     avoided = replace(wish, avoided_attempts=wish.avoided_attempts | {turn.backend.attempt_id})
     if mishap is not Mishap.FAILED:
         return avoided

@@ -185,11 +185,13 @@ class Desk:
         return revision_for(better or able, wish.draw_ppm)
 
     def _turn(self, revision: RevisionRoute, wish: Wish) -> Turn | None:
-        usable = self.outliers.usable(revision.backends, self.clock())
+        now = self.clock()
+        usable = self.outliers.usable(revision.backends, now)
         better = tuple(each for each in usable if each.attempt_id not in wish.avoided_attempts)
         self._turns += 1
+        roomy = tuple(each for each in better or usable if self.outliers.has_room(each.attempt_id, now))
         backend = least_outstanding(
-            better or usable, self._outstanding, concurrency=revision.concurrency, turn=self._turns
+            roomy, self._outstanding, concurrency=revision.concurrency, turn=self._turns
         )
         if backend is None:
             return None

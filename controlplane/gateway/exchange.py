@@ -13,10 +13,11 @@ from controlplane.gateway.calls import Call
 from controlplane.gateway.desk import Turn, Wish
 from controlplane.gateway.loads import Loads
 from controlplane.gateway.refusals import Late
-from controlplane.gateway.replicas import LEAVING, Message, ask
+from controlplane.gateway.replicas import BUSY, LEAVING, Message, ask
 from controlplane.gateway.retries import FAILURES, FREE, Mishap, may_repeat
 
-LEAVING_STATUS: Final = 503
+UNASKED_STATUS: Final = 503
+"""With a header that says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,8 @@ class Exchange:
 
 
 def mishap_of(response: aiohttp.ClientResponse) -> Mishap | None:
-    if response.status == LEAVING_STATUS and LEAVING in response.headers:
+    if response.status == UNASKED_STATUS and LEAVING in response.headers:
         return Mishap.LEAVING
+    if response.status == UNASKED_STATUS and BUSY in response.headers:
+        return Mishap.BUSY
     return Mishap.FAILED if response.status in FAILURES else None

@@ -14,6 +14,8 @@ FIRST_EJECTION_SECONDS: Final = 5.0
 LONGEST_EJECTION_SECONDS: Final = 120.0
 FIRST_REFUSAL_SECONDS: Final = 0.25
 LONGEST_REFUSAL_SECONDS: Final = 5.0
+BUSY_SECONDS: Final = 0.25
+"""For which a replica gets no more requests that said it has as many as it takes."""
 
 
 @dataclass(slots=True)
@@ -23,6 +25,7 @@ class _Record:
     ejected_until: float = 0.0
     refusals: int = 0
     refused_until: float = 0.0
+    busy_until: float = 0.0
     is_leaving: bool = False
 
 
@@ -40,7 +43,7 @@ class Outliers:
     def succeeded(self, attempt_id: AttemptId) -> None:
         record = self._records.get(attempt_id)
         if record is not None:
-            record.in_a_row, record.refusals = 0, 0
+            record.in_a_row, record.refusals, record.busy_until = 0, 0, 0.0
             record.ejections = max(0, record.ejections - 1)
 
     def failed(self, attempt_id: AttemptId, now: float) -> None:
@@ -62,6 +65,14 @@ class Outliers:
     def leaves(self, attempt_id: AttemptId) -> None:
         """It takes no new requests any more, and never will."""
         self._record(attempt_id).is_leaving = True
+
+    def busy(self, attempt_id: AttemptId, now: float) -> None:
+        """It is full, by the requests of others: who waits for it waits in line, as if they were our own."""
+        self._record(attempt_id).busy_until = now + BUSY_SECONDS
+
+    def has_room(self, attempt_id: AttemptId, now: float) -> bool:
+        record = self._records.get(attempt_id)
+        return record is None or record.busy_until <= now
 
     def usable(self, backends: Sequence[Backend], now: float) -> tuple[Backend, ...]:
         """Those of one revision that may be asked, in their order."""

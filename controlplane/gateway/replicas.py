@@ -25,6 +25,8 @@ HOP_BY_HOP: Final = frozenset(
 """They speak of one connection (RFC 9110, section 7.6.1)."""
 
 LEAVING: Final = "x-crossdock-draining"
+BUSY: Final = "x-crossdock-busy"
+"""Headers by which a replica says why it did not even look at a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,9 @@ class Mishap(StrEnum):
     LEAVING = "leaving"
     """It said that it takes no more requests: it surely did nothing."""
 
+    BUSY = "busy"
+    """It said that it has as many requests as it takes, of other gateways too: it surely did nothing."""
+
     BROKEN = "broken"
     """It broke off before its answer began: it may have worked on it."""
 
@@ -38,7 +41,7 @@ class Mishap(StrEnum):
     """It did not begin to answer in time."""
 
 
-FREE: Final = frozenset({Mishap.REFUSED, Mishap.LEAVING})
+FREE: Final = frozenset({Mishap.REFUSED, Mishap.LEAVING, Mishap.BUSY})
 """Nothing was done, so asking again costs no replica anything."""
 
 

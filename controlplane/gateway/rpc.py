@@ -20,7 +20,7 @@ from controlplane.gateway.channels import MOST_BYTES, Channels
 from controlplane.gateway.desk import Wish
 from controlplane.gateway.loads import Loads
 from controlplane.gateway.refusals import refusal_of
-from controlplane.gateway.replicas import CONNECT_SECONDS, LEAVING
+from controlplane.gateway.replicas import BUSY, CONNECT_SECONDS, LEAVING
 from controlplane.gateway.retries import FREE, Mishap, may_repeat
 
 SERVICE: Final = "crossdock-service"
@@ -272,8 +272,11 @@ async def _give_up(context: Context, call: Call, ended: aio.AioRpcError | None) 
 
 
 def _mishap(error: aio.AioRpcError) -> Mishap | None:
-    if any(name == LEAVING for name, _ in error.trailing_metadata() or ()):
+    said = {name for name, _ in error.trailing_metadata() or ()}
+    if LEAVING in said:
         return Mishap.LEAVING
+    if BUSY in said:
+        return Mishap.BUSY
     return MISHAPS.get(error.code())
 
 

@@ -9,7 +9,7 @@ import grpc
 
 from .gates import Draining, Full
 from .inference_messages import SERVICE, message
-from .server import DRAINING_HEADER, Replica
+from .server import BUSY_HEADER, DRAINING_HEADER, Replica
 from .surroundings import Identity
 from .tensors import BadRequest, Tensor
 
@@ -95,6 +95,7 @@ class Inference:
             context.set_trailing_metadata(((DRAINING_HEADER, "1"),))
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this replica is being stopped")
         except Full:
+            context.set_trailing_metadata(((BUSY_HEADER, "1"),))
             await context.abort(grpc.StatusCode.UNAVAILABLE, "as many requests as it takes are under way")
         except BadRequest as bad:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(bad))

@@ -21,6 +21,7 @@ from .tensors import BadRequest, Tensor, inputs_of
 # `Any`: JSON values.
 
 DRAINING_HEADER: Final = "x-crossdock-draining"
+BUSY_HEADER: Final = "x-crossdock-busy"
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ def _guarded(replica: Replica) -> Middleware:
         except (Draining, PeerLost) as end:
             return _ending(replica, end)
         except Full:
-            return problem(503, f"{replica.gate.concurrency} requests are under way, as many as it takes")
+            return _busy(replica)
         except BadRequest as bad:
             return problem(400, str(bad))
         except web.HTTPException:
@@ -187,6 +188,13 @@ def _ending(replica: Replica, end: Draining | PeerLost) -> web.Response:
         replica.over.set()
     response = problem(503, "this replica is being stopped")
     response.headers[DRAINING_HEADER] = "1"
+    return response
+
+
+def _busy(replica: Replica) -> web.Response:
+    """Whoever asks may ask another replica, whatever it is, and holds it against none."""
+    response = problem(503, f"{replica.gate.concurrency} requests are under way, as many as it takes")
+    response.headers[BUSY_HEADER] = "1"
     return response
 
 

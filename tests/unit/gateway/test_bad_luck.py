@@ -27,6 +27,10 @@ async def leaves(_request: web.Request) -> web.StreamResponse:
     return web.Response(status=503, headers={"x-crossdock-draining": "1"})
 
 
+async def is_busy(_request: web.Request) -> web.StreamResponse:
+    return web.Response(status=503, headers={"x-crossdock-busy": "1"})
+
+
 async def fails(_request: web.Request) -> web.StreamResponse:
     return web.Response(status=500, text="boom")
 
@@ -82,6 +86,36 @@ def test_a_replica_that_leaves_costs_no_caller_an_answer() -> None:
             again = [await stage.ask("POST", "/vision/digits/x", data=b"once") for _ in range(10)]
         assert {status for status, _ in (*answers, *again)} == {200}
         assert 1 <= len(leaving.seen) <= 15, "it was asked again after it had said that it leaves"
+
+    play(scene())
+
+
+def test_a_replica_that_is_busy_with_others_requests_is_waited_for_and_no_error_of_its_revision() -> None:
+    async def is_busy_at_first(request: web.Request) -> web.StreamResponse:
+        return await is_busy(request) if len(replica.seen) == 1 else web.json_response("now")
+
+    replica = Replica("a", is_busy_at_first)
+
+    async def scene() -> None:
+        async with staged(replica) as stage:
+            await stage.offer(service(revision(1, replica.backend)))
+            assert await stage.ask("POST", "/vision/digits/x", data=b"once") == (200, "now")
+            await stage.gateway.feed.tell()
+            assert stage.plane.told() == {"revision-1": (1, 0)}
+
+    play(scene())
+
+
+def test_a_replica_that_stays_busy_is_not_asked_all_the_time_and_waiting_for_it_ends() -> None:
+    async def scene() -> None:
+        replica = Replica("a", is_busy)
+        async with staged(replica) as stage:
+            await stage.offer(service(revision(1, replica.backend), timeout_seconds=0.5))
+            status, problem = await stage.ask("GET", "/vision/digits/x")
+            await stage.gateway.feed.tell()
+            told = stage.plane.told()
+        assert status in {503, 504}, problem
+        assert (1 <= len(replica.seen) <= 3, told) == (True, {})
 
     play(scene())
 

@@ -25,6 +25,7 @@ class Model(grpc.GenericRpcHandler):  # type: ignore[misc] # the library ships n
         self.name = name
         self.heard: list[dict[str, Any]] = []
         self.leaves = False
+        self.is_busy_for = 0
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         return {
@@ -37,6 +38,8 @@ class Model(grpc.GenericRpcHandler):  # type: ignore[misc] # the library ships n
         self.heard.append(dict(context.invocation_metadata()))
         if self.leaves:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "leaving", (("x-crossdock-draining", "1"),))
+        if len(self.heard) <= self.is_busy_for:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "busy", (("x-crossdock-busy", "1"),))
         if request == b"bad":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no such tensor", (("why", "shape"),))
         return self.name.encode() + b":" + request
@@ -97,6 +100,19 @@ def test_a_replica_that_leaves_or_is_gone_costs_no_caller_an_answer() -> None:
                 )
         assert answers == [b"good:x"] * 12
         assert leaving.heard
+
+    play(scene())
+
+
+def test_a_replica_that_is_busy_is_waited_for_and_no_error_of_its_revision() -> None:
+    async def scene() -> None:
+        model = Model("a")
+        model.is_busy_for = 1
+        async with served(model) as one, staged(grpc=True) as stage, dial(stage) as channel:
+            await stage.offer(service(revision(1, one)))
+            assert await channel.unary_unary(INFER)(b"x", metadata=TO_DIGITS) == b"a:x"
+            await stage.gateway.feed.tell()
+            assert stage.plane.told() == {"revision-1": (1, 0)}
 
     play(scene())
 

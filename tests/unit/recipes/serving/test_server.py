@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 from controlplane.recipes.serving.__main__ import serve
 from controlplane.recipes.serving.gates import Gate
 from controlplane.recipes.serving.inference_messages import SERVICE, message
-from controlplane.recipes.serving.server import DRAINING_HEADER, Replica
+from controlplane.recipes.serving.server import BUSY_HEADER, DRAINING_HEADER, Replica
 from controlplane.recipes.serving.surroundings import Gang, Surroundings
 from controlplane.recipes.serving.tensors import Tensor, outputs_of
 
@@ -219,7 +219,8 @@ def test_a_stop_ends_what_is_under_way_and_sends_everybody_else_away(tmp_path: P
         model: Any = caller.replica.model
         held = asyncio.create_task(caller.post("/invoke", "hold"))
         await asyncio.to_thread(model.held.wait, 10)
-        assert (await caller.post("/invoke", 1))[0] == 503  # it takes one at a time
+        async with caller.session.post(f"{caller.said['url']}/invoke", json=1) as answer:
+            assert (answer.status, answer.headers[BUSY_HEADER]) == (503, "1"), "it takes one at a time"
         caller.replica.over.set()
         await until(lambda: not announced(tmp_path)[-1]["ready"])
         async with caller.session.post(f"{caller.said['url']}/invoke", json=1) as answer:
