@@ -4,6 +4,7 @@ A commit costs one wait for the disk however many units are in it, so the more w
 """
 
 import contextlib
+import logging
 import queue
 import sqlite3
 import threading
@@ -24,6 +25,8 @@ from controlplane.store.statements import Params, Statement
 from controlplane.store.turnstiles import Turnstile
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 LARGEST_GROUP: Final = 200
 LONGEST_GROUP_SECONDS: Final = 0.01
@@ -257,10 +260,21 @@ class SqliteDoors:
         )
 
     def _serve(self) -> None:
-        while (first := self._requests.get()) is not None:
+        try:
+            while (first := self._requests.get()) is not None:
+                self._take_turn(first)
+        finally:
+            self._refuse_the_rest()
+            self._drop_writer()
+            self._turnstile.close()
+
+    def _take_turn(self, first: _Request) -> None:
+        """Whatever breaks it ends with it: without this thread everybody who writes would wait for ever."""
+        try:
             self._turnstile.give_way(self._commit_together(first))
-        self._drop_writer()
-        self._turnstile.close()
+        except Exception:
+            log.exception("store.writer_stumbled")
+            self._drop_writer()
 
     def _commit_together(self, first: _Request) -> float:
         """For how many seconds it kept other processes from writing."""
@@ -274,9 +288,10 @@ class SqliteDoors:
                 request.attempt(driver, micros(self._now()))
             driver.control("COMMIT")
         except BaseException as raised:  # noqa: BLE001 - nobody else can tell those who wait
-            self._drop_writer()
+            # First of all: what is released without it counts as written.
             for request in group:
                 request.lose(raised)
+            self._drop_writer()
             return 0.0
         finally:
             for request in group:
@@ -305,11 +320,22 @@ class SqliteDoors:
             if time.monotonic() > ends_at:
                 return
 
+    def _refuse_the_rest(self) -> None:
+        """Nobody will serve who is still waiting; after a `close` that is nobody."""
+        with self._closing:
+            self._is_closed = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                request = self._requests.get(block=False)
+                if request is not None:
+                    request.lose(Unavailable("the store's writer has ended"))
+                    request.release()
+
     def _drop_writer(self) -> None:
         """Closing rolls back; the next group begins on a fresh connection."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
 
 def _this_machines_clock() -> datetime:

@@ -57,15 +57,17 @@ class Turnstile:
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
         descriptor = self._opened(os.O_CREAT)
-        if descriptor is None:
-            yield  # unseen, but waiting all the same
-            return
-        # Somebody who looks whether anybody waits holds it for himself, for an instant.
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        # Where it cannot be locked it is unseen, but waiting all the same.
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                # Somebody who looks whether anybody waits holds it for himself, for an instant.
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
         try:
             yield
         finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            if descriptor is not None:
+                with contextlib.suppress(OSError):
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def _somebody_waits(self) -> bool:
         descriptor = self._opened(0)
@@ -73,9 +75,11 @@ class Turnstile:
             return False  # nobody ever did
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         except BlockingIOError:
             return True
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except OSError:
+            return False  # nobody could be seen here
         return False
 
     def _opened(self, flags: int) -> int | None:

@@ -1,5 +1,6 @@
 """The two doors: what is kept, what is not, and what a caller hears when the database is away."""
 
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -343,6 +344,88 @@ def test_a_store_that_is_closed_takes_no_more_units(sqlite_url: str) -> None:
 
     with pytest.raises(Unavailable):
         store.write(lambda tx: tx.projects.list(None, 1))
+
+
+class Rude:
+    """A turnstile at which giving way goes wrong."""
+
+    def __init__(self, wrong: BaseException) -> None:
+        self._wrong = wrong
+
+    def pass_through(self, try_once: Callable[[], bool], _timeout_seconds: float) -> bool:
+        return try_once()
+
+    def give_way(self, _at_most_seconds: float) -> None:
+        raise self._wrong
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _written(store: Store, number: int) -> None:
+    """In a thread of its own, so that a test ends where a write would not."""
+    answers: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def write() -> None:
+        try:
+            store.write(_adds_project(number))
+        except BaseException as raised:  # noqa: BLE001 - handed over
+            answers.put(raised)
+        else:
+            answers.put(None)
+
+    threading.Thread(target=write, daemon=True).start()
+    if (raised := answers.get(timeout=10)) is not None:
+        raise raised
+
+
+def test_a_writer_that_cannot_give_way_writes_on(sqlite_url: str, open_store: Opener) -> None:
+    store = open_store(sqlite_url)
+    store._doors._turnstile = Rude(TypeError("no number"))  # type: ignore[attr-defined]
+
+    for number in (1, 2, 3):
+        _written(store, number)
+
+    with store.read() as tx:
+        assert len(tx.projects.list(None, 10)) == 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_when_the_writer_has_ended_nobody_waits_for_it(sqlite_url: str, open_store: Opener) -> None:
+    store = open_store(sqlite_url)
+    store._doors._turnstile = Rude(SystemExit())  # type: ignore[attr-defined]
+    _written(store, 1)
+    store._doors._thread.join(10)  # type: ignore[attr-defined]
+
+    with pytest.raises(Unavailable):
+        _written(store, 2)
+
+
+class Stubborn:
+    """A connection that cannot commit, and cannot be closed afterwards."""
+
+    dialect = "sqlite"
+    in_transaction = True
+
+    def try_to_begin(self) -> bool:
+        return True
+
+    def control(self, text: str) -> None:
+        if text == "COMMIT":
+            raise Unavailable("the database is away")
+
+    def close(self) -> None:
+        raise OSError("cannot be closed")
+
+
+def test_what_was_not_committed_is_never_told_as_written(sqlite_url: str, open_store: Opener) -> None:
+    store = open_store(sqlite_url)
+    store._doors._writer = Stubborn()  # type: ignore[attr-defined]
+
+    with pytest.raises(Unavailable, match="is away"):
+        store.write(lambda _: None)
+
+    _written(store, 1)
 
 
 def test_an_address_of_another_kind_is_refused() -> None:

@@ -83,3 +83,16 @@ def test_a_turnstile_that_cannot_be_seen_still_lets_pass(clock: Clock, tmp_path:
 
     assert hidden.pass_through(lambda: next(answers), 1.0)
     hidden.give_way(1.0)
+
+
+def test_where_files_cannot_be_locked_nobody_is_seen_and_everybody_gets_through(
+    tmp_path: Path, clock: Clock
+) -> None:
+    blind = Turnstile(str(tmp_path / "x.db-waiting"), clock=clock, sleep=clock.sleep)
+    blind._descriptor = 1_000_000  # no such file: every lock fails
+    looks = iter([False, True])
+
+    assert blind.pass_through(lambda: next(looks), 1.0)
+    blind.give_way(1.0)
+
+    assert clock.seconds == LOOK_SECONDS
