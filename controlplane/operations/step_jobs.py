@@ -1,7 +1,7 @@
-"""Step jobs: a ready step becomes a job, submitted as its user would."""
+"""Step jobs: ready steps become jobs, submitted as their user would."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from controlplane.domain.errors import StaleWrite, UserError
 from controlplane.domain.executions import Execution, Step, StepState
@@ -14,19 +14,36 @@ from controlplane.reconcilers.executions import begun
 from controlplane.store import Tx
 
 
-def submitted(context: Context, tx: Tx, execution: Execution, step: Step, steps: Mapping[str, Step]) -> Step:
-    """Running, or failed with what the job was refused for; a refusal now would be one later."""
+def submitted(
+    context: Context, tx: Tx, execution: Execution, ready: Sequence[Step], steps: Mapping[str, Step]
+) -> list[Step]:
+    """Each running, or failed with what its job was refused for; a refusal now would be one later."""
+    if not ready:
+        return []
     try:
-        with tx.savepoint():
-            spec, pipeline = parsed(stored_spec(tx, execution.id))
-            inputs = [
-                (each, steps[each.step].output(each.output)) for each in pipeline.steps[step.position].inputs
-            ]
-            made = job_spec(spec, execution, step, inputs)
-            draft = draft_of(context.ids, made, json.dumps(made.model_dump(mode="json", exclude_unset=True)))
-            job_id = accept(open_desk(tx, principal_for(tx, execution.token_id)), draft).job.id
-    except StaleWrite:
-        raise
+        # One desk for all: it looks at every node that there is.
+        desk = open_desk(tx, principal_for(tx, execution.token_id))
+        spec, pipeline = parsed(stored_spec(tx, execution.id))
     except UserError as refused:
-        return step.move(StepState.FAILED, at=tx.now, reason=f"its job was refused: {refused.message}")
-    return begun(step, at=tx.now, job_id=job_id)
+        return [_failed(tx, step, refused) for step in ready]
+    tried = []
+    for step in ready:
+        inputs = [
+            (each, steps[each.step].output(each.output)) for each in pipeline.steps[step.position].inputs
+        ]
+        try:
+            with tx.savepoint():
+                made = job_spec(spec, execution, step, inputs)
+                said = json.dumps(made.model_dump(mode="json", exclude_unset=True))
+                job_id = accept(desk, draft_of(context.ids, made, said)).job.id
+        except StaleWrite:
+            raise
+        except UserError as refused:
+            tried.append(_failed(tx, step, refused))
+        else:
+            tried.append(begun(step, at=tx.now, job_id=job_id))
+    return tried
+
+
+def _failed(tx: Tx, step: Step, refused: UserError) -> Step:
+    return step.move(StepState.FAILED, at=tx.now, reason=f"its job was refused: {refused.message}")

@@ -16,6 +16,8 @@ from controlplane.domain.jobs import Job, JobState
 from controlplane.domain.pipelines import Pipeline, PlannedStep, StepKind, cache_key
 
 LONGEST_BACKOFF_SECONDS: Final = 3600.0
+MOST_BEGUN: Final = 10
+"""Jobs that one decision begins; the others come right after. All in one transaction would keep other writers out."""
 
 
 class CallKind(StrEnum):
@@ -154,7 +156,7 @@ def _running(view: ExecutionView) -> ExecutionDecision:
     soonest = view.now if draft.steps or draft.begin else min(draft.waits, default=None)
     return ExecutionDecision(
         steps=tuple(draft.steps),
-        begin=tuple(draft.begin),
+        begin=tuple(draft.begin[:MOST_BEGUN]),
         stop=tuple(draft.stop),
         calls=tuple(draft.calls),
         look_again_at=soonest,

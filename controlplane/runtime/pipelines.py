@@ -115,8 +115,8 @@ class PipelineStep:
             call_off(tx, view.jobs[job_id], by=f"execution {execution.id}")
         for step in decision.steps:
             tx.steps.save(execution, step)
-        for step in decision.begin:
-            tx.steps.save(execution, submitted(self._context, tx, execution, step, by_name))
+        for step in submitted(self._context, tx, execution, decision.begin, by_name):
+            tx.steps.save(execution, step)
         if decision.execution is not None:
             tx.executions.save(decision.execution)
             if decision.execution.is_over and execution.schedule_id is not None:

@@ -9,6 +9,8 @@ import pytest
 from controlplane.domain.executions import ExecutionState
 from controlplane.domain.jobs import JobState
 from controlplane.operations import executions, tokens
+from controlplane.reconcilers.executions import MOST_BEGUN
+from controlplane.wire.pipelines import PipelineSpec
 from tests.unit.runtime.pipeline_world import PipelineWorld, chain, job_step, makes, pipeline_world
 
 ONE = {"name": "one", "steps": [job_step("only", outputs=makes())]}
@@ -181,6 +183,21 @@ def test_a_retry_takes_what_succeeded_even_if_it_opted_out_of_the_cache(world: P
     assert world.report(second).execution.retry_of == first
     world.end(second, "second", made="y")
     assert world.report(second).execution.state is ExecutionState.SUCCEEDED
+
+
+def test_of_a_wide_pipeline_a_few_steps_are_begun_in_each_transaction(sqlite: PipelineWorld) -> None:
+    """All at once they would keep everybody else from writing."""
+    wide = {"name": "wide", "steps": [job_step(f"step-{number}") for number in range(2 * MOST_BEGUN + 5)]}
+    text = PipelineSpec.model_validate(wide).model_dump_json(exclude_unset=True)
+    execution = executions.submit(sqlite.plane.context, sqlite.user, text).execution.id
+    begun = [0]
+    for _ in range(6):
+        (item,) = sqlite.store.write(lambda tx: tx.work.claim("execution", "slow", 9, 60.0))
+        turns = sqlite.steps.begin([item], [])
+        sqlite.store.write(lambda tx, turns=turns: sqlite.steps.record(tx, turns))  # type: ignore[misc]
+        begun.append(list(sqlite.states(execution).values()).count("running"))
+
+    assert begun == [0, 0, 0, MOST_BEGUN, 2 * MOST_BEGUN, 2 * MOST_BEGUN + 5, 2 * MOST_BEGUN + 5]
 
 
 def test_steps_are_begun_with_the_rights_of_a_token_and_end_with_it(sqlite: PipelineWorld) -> None:
