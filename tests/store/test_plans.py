@@ -114,6 +114,10 @@ def test_what_is_counted_for_every_step_is_read_in_an_index_alone(sqlite_url: st
     assert not [step for step in steps if "TEMP B-TREE" in step]
 
 
+def test_executions_that_are_over_are_not_looked_at_for_those_that_are_open(sqlite_url: str) -> None:
+    assert "ix_executions_open" in plan(sqlite_url, HOT["open executions of a schedule"])[0]
+
+
 def plan(url: str, statement: Statement) -> list[str]:
     """How SQLite would run it."""
     text, constants = statement.text("sqlite")
