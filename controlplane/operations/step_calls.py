@@ -11,9 +11,12 @@ from controlplane.domain.errors import (
     UserError,
 )
 from controlplane.domain.executions import Step, StepArtifact, StepState
+from controlplane.domain.ids import ProjectId
 from controlplane.domain.pipelines import ArtifactKind
 from controlplane.operations.context import Context
+from controlplane.operations.object_stores import registered_for
 from controlplane.operations.pipeline_specs import outputs_folder
+from controlplane.operations.residency import check_copy
 from controlplane.operations.step_deployments import is_serving
 from controlplane.operations.step_outputs import inspected
 from controlplane.operations.step_publications import published, version_is_there
@@ -28,6 +31,7 @@ from controlplane.reconcilers.executions import (
     Recalled,
     Refused,
 )
+from controlplane.storage.uris import parse
 
 PAUSE_SECONDS = 5.0
 """Before somebody who is away is asked again."""
@@ -61,8 +65,9 @@ def _recalled(context: Context, view: ExecutionView, step: Step) -> Finding:
         job_id = None if earlier is None else earlier.job_id
         if earlier is None or (job_id is not None and tx.jobs.get(job_id) is None):
             return NothingKept()
+    project_id = view.execution.project_id
     try:
-        is_there = all(_is_there(context, each) for each in earlier.outputs)
+        is_there = all(_is_there(context, project_id, each) for each in earlier.outputs)
     except UserError:
         return NothingKept()
     if not is_there:
@@ -77,9 +82,13 @@ def _deployed(context: Context, view: ExecutionView, step: Step) -> Finding:
     return NoAnswer(reason="the revision is not ready yet", seconds=PAUSE_SECONDS)
 
 
-def _is_there(context: Context, artifact: StepArtifact) -> bool:
+def _is_there(context: Context, project_id: ProjectId, artifact: StepArtifact) -> bool:
+    """Raises `Forbidden` for what lies where the project may no longer be."""
     if artifact.kind is ArtifactKind.VERSION:
         return version_is_there(context, artifact.uri)
+    with context.store.read() as tx:
+        home = registered_for(tx, parse(artifact.uri))
+        check_copy(tx, project_id, home, home)
     return inspected(context, artifact.name, artifact.kind, artifact.uri) == artifact
 
 

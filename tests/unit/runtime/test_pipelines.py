@@ -8,8 +8,10 @@ import pytest
 
 from controlplane.domain.executions import ExecutionState
 from controlplane.domain.jobs import JobState
-from controlplane.operations import executions, tokens
+from controlplane.domain.residency import Residency, Subject
+from controlplane.operations import executions, object_stores, residency, tokens
 from controlplane.reconcilers.executions import MOST_BEGUN
+from controlplane.wire.data import StoreCreate
 from controlplane.wire.pipelines import PipelineSpec
 from tests.unit.runtime.pipeline_world import PipelineWorld, chain, job_step, makes, pipeline_world
 
@@ -107,6 +109,18 @@ def test_what_only_says_when_and_where_a_job_runs_is_no_other_work(sqlite: Pipel
     step = job_step("only", outputs=makes())
     step["job"] |= {"priority": 7, "labels": {"who": "anna"}, "retry": {"max_attempts": 3}}
     assert sqlite.states(sqlite.submit({"name": "two", "steps": [step]})) == {"only": "cached"}
+
+
+def test_nothing_is_taken_from_where_the_project_may_no_longer_be(sqlite: PipelineWorld) -> None:
+    sqlite.end(sqlite.submit(ONE), "only", made="x")
+    plane, elsewhere = sqlite.plane, f"file://{sqlite.folder.parent}/elsewhere"
+    new = StoreCreate(name="elsewhere", uri=elsewhere, region="eu-1")
+    object_stores.add(plane.context, plane.root, new)
+    there = {**ONE, "outputs_uri": f"{elsewhere}/"}
+    assert sqlite.states(sqlite.submit(there)) == {"only": "cached"}
+    residency.put(plane.context, plane.root, Subject.PROJECT, "default", Residency(regions=("eu-1",)))
+
+    assert sqlite.states(sqlite.submit(there)) == {"only": "running"}
 
 
 def test_a_step_without_outputs_is_never_cached(sqlite: PipelineWorld) -> None:
