@@ -30,6 +30,7 @@ from schedulers.base import (
     Smaller,
     Snapshot,
     Until,
+    microseconds,
 )
 
 MOST_CHANGES: Final = 12
@@ -127,7 +128,8 @@ def apply(snapshot: Snapshot, change: Change, class_id: ClassId) -> Snapshot:
 def _first(snapshot: Snapshot, class_id: ClassId) -> AskId | None:
     """Highest priority, then oldest: the one of which the class's reason speaks."""
     asks = snapshot.asks
-    promised = {each.ask_id for each in snapshot.memory.nominations}
+    now = microseconds(snapshot.now)
+    promised = {each.ask_id for each in snapshot.memory.nominations if each.until > now}
     rows = [
         (-priority, submitted, id_)
         for id_, each, priority, submitted in zip(

@@ -11,6 +11,8 @@ from tests.sim.scheduling.histories import draw
 from tests.sim.scheduling.rehearsals import carry_out, page, rehearse, smallest
 
 HISTORIES = 8
+ONCE_BROKEN = (1_000_046,)
+"""Found by soaks: a promise that had lapsed hid from `counterfactual` who waits."""
 
 
 class Forgetful(Fair):
@@ -21,8 +23,8 @@ class Forgetful(Fair):
         return replace(plan, preempts=tuple(replace(each, seats=()) for each in plan.preempts))
 
 
-def test_eight_histories_break_no_law() -> None:
-    for seed in range(1, HISTORIES + 1):
+def test_histories_break_no_law() -> None:
+    for seed in (*range(1, HISTORIES + 1), *ONCE_BROKEN):
         outcome = rehearse(seed)
         assert outcome.violation is None, page(outcome, Fair())
         assert outcome.plans > HISTORIES  # a history in which nobody plans breaks no law either
