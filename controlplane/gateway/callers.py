@@ -16,6 +16,9 @@ FRESH_SECONDS: Final = 3.0
 STALE_SECONDS: Final = 300.0
 """The same while the database is away."""
 
+LOOK_UP_SECONDS: Final = 10.0
+"""A database that says nothing for so long is away."""
+
 MOST_REMEMBERED: Final = 10_000
 
 
@@ -28,8 +31,15 @@ class _Known:
 class Callers:
     """Lives in one event loop; `look_up` blocks, so it is called in a thread."""
 
-    def __init__(self, look_up: Callable[[str | None], Principal], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        look_up: Callable[[str | None], Principal],
+        clock: Callable[[], float],
+        *,
+        look_up_seconds: float = LOOK_UP_SECONDS,
+    ) -> None:
         self._look_up = look_up
+        self._look_up_seconds = look_up_seconds
         self._clock = clock
         self._known: dict[str, _Known] = {}
         self._asking: dict[str, asyncio.Task[Principal]] = {}
@@ -63,4 +73,8 @@ class Callers:
             task = asyncio.ensure_future(asyncio.to_thread(self._look_up, secret))
             self._asking[name] = task
             task.add_done_callback(lambda _: self._asking.pop(name, None))
-        return await asyncio.shield(task)
+        try:
+            async with asyncio.timeout(self._look_up_seconds):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise Unavailable(f"the database said nothing for {self._look_up_seconds:g} seconds") from None

@@ -1,16 +1,30 @@
 """Bad luck: replicas that die, leave, fail and come back while they are asked."""
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from controlplane.domain.ids import AttemptId
+from controlplane.domain.errors import Unavailable
+from controlplane.domain.ids import AttemptId, TokenId
+from controlplane.gateway.callers import FRESH_SECONDS, Callers
 from controlplane.gateway.outliers import Outliers
 from controlplane.gateway.server import Addresses, running
-from tests.unit.gateway.stage import HandWritten, Replica, Stage, play, revision, service, staged, until
+from controlplane.identity.principals import Principal, Role
+from tests.unit.gateway.stage import (
+    PROJECT,
+    HandWritten,
+    Replica,
+    Stage,
+    play,
+    revision,
+    service,
+    staged,
+    until,
+)
 
 pytestmark = pytest.mark.sockets
 
@@ -304,6 +318,30 @@ def test_while_the_database_is_away_what_was_known_goes_on() -> None:
             stage.plane.is_away = False
             await stage.gateway.feed.tell()
         assert stage.plane.told() == {"revision-1": (2, 0)}, "what could not be told was told later"
+
+    play(scene())
+
+
+def test_a_database_that_says_nothing_is_away() -> None:
+    async def scene() -> None:
+        go_on, now = threading.Event(), [0.0]
+        principal = Principal(token_id=TokenId("t"), name="me", role=Role.SUBMITTER, project_id=PROJECT)
+        is_stuck = [False]
+
+        def look_up(_secret: str | None) -> Principal:
+            if is_stuck[0]:
+                go_on.wait(10)
+            return principal
+
+        callers = Callers(look_up, lambda: now[0], look_up_seconds=0.05)
+        assert await callers.caller("known", PROJECT) == "me"
+        is_stuck[0], now[0] = True, FRESH_SECONDS
+        try:
+            assert await callers.caller("known", PROJECT) == "me", "who was let in lately is let in"
+            with pytest.raises(Unavailable):
+                await callers.caller("new", PROJECT)
+        finally:
+            go_on.set()
 
     play(scene())
 
