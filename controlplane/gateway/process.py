@@ -88,6 +88,8 @@ async def _front(context: Context, gateway: Gateway, name: str) -> None:
                 await _step(context, gateway, site, front, counters)
             except (ControlPlaneError, OSError) as problem:
                 log.warning("haproxy.behind", extra={"why": str(problem)})
+            except Exception:
+                log.exception("haproxy.failed")  # all services' way in: it goes on with what it has
             await asyncio.sleep(FRONT_SECONDS)
     finally:
         await front.stop()
