@@ -24,6 +24,10 @@ class Channels:
     _open: dict[AttemptId, tuple[Backend, aio.Channel]] = field(default_factory=dict)
     _closing: set[asyncio.Task[Any]] = field(default_factory=set)  # what `close` returns is nobody's business
 
+    @property
+    def open(self) -> frozenset[AttemptId]:
+        return frozenset(self._open)
+
     def channel(self, backend: Backend) -> aio.Channel:
         known = self._open.get(backend.attempt_id)
         if known is not None and known[0] == backend:

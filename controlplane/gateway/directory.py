@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from controlplane.domain.errors import NotFound
-from controlplane.domain.ids import ServiceId
+from controlplane.domain.ids import AttemptId, ServiceId
 from controlplane.domain.traffic import ServiceRoute
 from controlplane.gateway.desk import Desk
 from controlplane.gateway.loads import Loads
@@ -27,6 +27,12 @@ class Directory:
 
     def __iter__(self) -> Iterator[Desk]:
         return iter(self._by_id.values())
+
+    @property
+    def attempt_ids(self) -> frozenset[AttemptId]:
+        """Of all replicas that may be asked."""
+        revisions = (revision for desk in self for revision in desk.route.revisions)
+        return frozenset(each.attempt_id for revision in revisions for each in revision.backends)
 
     def desk(self, project: str, name: str) -> Desk:
         """Raises `NotFound`."""

@@ -19,7 +19,7 @@ from controlplane.gateway.calls import Call, Door
 from controlplane.gateway.channels import MOST_BYTES, Channels
 from controlplane.gateway.desk import Wish
 from controlplane.gateway.loads import Loads
-from controlplane.gateway.refusals import refusal_of
+from controlplane.gateway.refusals import TooSlow, refusal_of
 from controlplane.gateway.replicas import BUSY, CONNECT_SECONDS, LEAVING
 from controlplane.gateway.retries import FREE, Mishap, may_repeat
 
@@ -32,6 +32,7 @@ CODES: Final = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     422: grpc.StatusCode.INVALID_ARGUMENT,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -129,7 +130,7 @@ class Rpc:
         try:
             call = entry.call = await self._call(entry.request_id, context)
             sending = Sending(messages=messages, check_size=call.check_size)
-            await sending.begin()
+            await _begun(sending, call)
             async for answer in self._answers(method, call, sending, context):
                 entry.sent_bytes += len(answer)
                 yield answer
@@ -240,6 +241,15 @@ def grpc_server(rpc: Rpc, host: str, port: int) -> tuple[aio.Server, int]:
     return server, server.add_insecure_port(f"{host}:{port}")
 
 
+async def _begun(sending: Sending, call: Call) -> None:
+    """Raises `TooLarge`, `TooSlow`."""
+    try:
+        async with asyncio.timeout(call.timeout_seconds):
+            await sending.begin()
+    except TimeoutError:
+        raise TooSlow(f"the request did not arrive within {call.timeout_seconds:g} seconds") from None
+
+
 async def _connect(channel: aio.Channel, seconds: float) -> None:
     """Raises `Unconnected`. Without this, nobody could tell a refused connection from one that broke."""
     state = channel.get_state(try_to_connect=True)
@@ -250,7 +260,7 @@ async def _connect(channel: aio.Channel, seconds: float) -> None:
                     raise Unconnected
                 await channel.wait_for_state_change(state)
                 state = channel.get_state(try_to_connect=True)
-    except TimeoutError:
+    except (TimeoutError, aio.UsageError):  # the latter: it was closed meanwhile, its replica being gone
         raise Unconnected from None
 
 

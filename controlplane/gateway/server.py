@@ -12,6 +12,7 @@ from aiohttp import web
 
 from controlplane.gateway.callers import Callers
 from controlplane.gateway.calls import Door
+from controlplane.gateway.channels import Channels
 from controlplane.gateway.directory import Directory
 from controlplane.gateway.exchange import Exchange
 from controlplane.gateway.feed import Feed, Plane
@@ -42,6 +43,7 @@ class Gateway:
     grpc_port: int | None
     feed: Feed
     directory: Directory
+    channels: Channels
 
 
 @asynccontextmanager
@@ -55,7 +57,15 @@ async def running(
     wanted = asyncio.Event()
     directory = Directory(loads, clock, call_for_replicas=wanted.set)
     door = Door(directory=directory, admits=callers, clock=clock)
-    feed = Feed(plane=plane, directory=directory, loads=loads, wanted=wanted, after_change=door.forget_rates)
+    channels = Channels()
+
+    def forget_what_is_gone() -> None:
+        door.forget_rates()
+        channels.forget_but(directory.attempt_ids)
+
+    feed = Feed(
+        plane=plane, directory=directory, loads=loads, wanted=wanted, after_change=forget_what_is_gone
+    )
     ways = Ways(directory=directory, loads=loads, callers=callers, is_ready=lambda: feed.is_fresh)
     async with http_client() as session:
         exchange = Exchange(session=session, loads=loads, clock=clock)
@@ -65,9 +75,11 @@ async def running(
         try:
             async with (
                 _http(rest, at) as port,
-                _grpc(Rpc(door=door, loads=loads, clock=clock), at) as rpc_port,
+                _grpc(Rpc(door=door, loads=loads, clock=clock, channels=channels), at) as rpc_port,
             ):
-                yield Gateway(port=port, grpc_port=rpc_port, feed=feed, directory=directory)
+                yield Gateway(
+                    port=port, grpc_port=rpc_port, feed=feed, directory=directory, channels=channels
+                )
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)

@@ -10,7 +10,9 @@ import pytest
 from grpc import aio
 
 from controlplane.domain.traffic import Backend
-from tests.unit.gateway.stage import Stage, backend, play, revision, service, staged
+from controlplane.gateway.channels import Channels
+from controlplane.gateway.rpc import Unconnected, _connect
+from tests.unit.gateway.stage import Stage, backend, play, revision, service, staged, until
 
 pytestmark = pytest.mark.sockets
 
@@ -113,6 +115,48 @@ def test_a_replica_that_is_busy_is_waited_for_and_no_error_of_its_revision() -> 
             assert await channel.unary_unary(INFER)(b"x", metadata=TO_DIGITS) == b"a:x"
             await stage.gateway.feed.tell()
             assert stage.plane.told() == {"revision-1": (1, 0)}
+
+    play(scene())
+
+
+def test_who_calls_and_sends_nothing_is_let_go() -> None:
+    async def scene() -> None:
+        async with staged(grpc=True) as stage, dial(stage) as channel:
+            await stage.offer(service(revision(1), timeout_seconds=0.1))
+            silent = channel.stream_unary("/x/Join")(metadata=TO_DIGITS)
+            with pytest.raises(aio.AioRpcError) as raised:
+                async with asyncio.timeout(5):
+                    await silent
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    play(scene())
+
+
+def test_connections_to_replicas_that_are_gone_are_closed() -> None:
+    async def scene() -> None:
+        channels = Channels()
+        gone, here = backend("gone", grpc_port=1), backend("here", grpc_port=2)
+        closed = channels.channel(gone)
+        kept = channels.channel(here)
+        channels.forget_but({here.attempt_id})
+        await until(lambda: closed.get_state() is grpc.ChannelConnectivity.SHUTDOWN)
+        assert (channels.open, channels.channel(here) is kept) == (frozenset({here.attempt_id}), True)
+        with pytest.raises(Unconnected):
+            await _connect(closed, 1.0)
+        await channels.close()
+
+    play(scene())
+
+
+def test_a_gateway_keeps_no_connection_to_replicas_that_are_gone() -> None:
+    async def scene() -> None:
+        model = Model("a")
+        async with served(model) as one, staged(grpc=True) as stage, dial(stage) as channel:
+            await stage.offer(service(revision(1, one)))
+            await channel.unary_unary(INFER)(b"x", metadata=TO_DIGITS)
+            assert stage.gateway.channels.open == {one.attempt_id}
+            await stage.offer(service(revision(1)))
+            assert stage.gateway.channels.open == frozenset()
 
     play(scene())
 
