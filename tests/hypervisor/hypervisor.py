@@ -25,7 +25,7 @@ PATIENT_RAY: Final = str(Path(sys.executable).with_name("patient-ray"))
 """`ray start` as the embedded cluster has it: Ray's own gives a node 30 s to appear, too few on a busy machine."""
 
 STARTER: Final = Path(__file__).parents[2] / "cloud_adapters/local/starter.py"
-_SCRIPTS: Final = {PATIENT_RAY: f"#!{sys.executable} -P\n{STARTER.read_text()}"}
+_PATIENT: Final = f"#!{sys.executable} -P\n{STARTER.read_text()}"
 MEBIBYTE: Final = 2**20
 HIDDEN: Final = (sys.prefix,) if sys.prefix.startswith("/tmp/") else ()  # noqa: S108
 """A guest has a folder for temporary files of its own; a checkout may lie in the host's."""
@@ -152,7 +152,7 @@ class Hypervisor:
             user_data=user_data,
             environment=_ray_environment(gpus=gpus),
             commands={"ray": ray},
-            scripts=_SCRIPTS,
+            scripts={PATIENT_RAY: _PATIENT},
             shared=HIDDEN,
             minute_seconds=self._minute_seconds,
         )
@@ -173,8 +173,7 @@ class Hypervisor:
             None,
             argv=tuple(argv),
             environment=_ray_environment() | dict(environment),
-            commands={"ray": PATIENT_RAY},
-            scripts=_SCRIPTS,
+            scripts={"/usr/local/bin/ray": _PATIENT},
             shared=tuple(shared),
         )
 

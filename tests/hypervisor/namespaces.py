@@ -90,6 +90,8 @@ class Segment:
         with self._guard:
             self._plugged += 1
             outer = f"{self.bridge}v{self._plugged}"
+        with suppress(OSError):  # of a cell that has ended; the kernel takes its time
+            ip("link", "delete", outer)
         ip("link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         ip("link", "set", outer, "master", self.bridge, "up")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COMPARED_EVERY_STEPS: Final = 100
 MOST_EVENTS: Final = 100_000
-IDLE_TALK: Final = ("machine.", "offer", "leftover.")
+IDLE_TALK: Final = ("memory.", "machine.", "offer", "leftover.")
 """What is told again and again, also when nothing is going on any more."""
 
 CODES: Final = frozenset(str(code) for code in (*ReasonCode, *explain.Code))
