@@ -21,6 +21,8 @@ from controlplane.wire.pipelines import PipelineSpec, ScheduleCreate
 from controlplane.wire.protocol import FACTS, RecordBatch
 from controlplane.wire.quotas import FlavorRemove, FlavorSet, QuotaRemove, QuotaSet
 from controlplane.wire.residency import ResidencySet
+from controlplane.wire.services import Rollback, Scale
+from controlplane.wire.servicespec import ServiceSpec
 
 # `Any`: JSON of many shapes.
 Json = dict[str, Any]
@@ -52,7 +54,10 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     RateSet,
     RecordBatch,
     ResidencySet,
+    Rollback,
+    Scale,
     ScheduleCreate,
+    ServiceSpec,
     StoreCreate,
     TokenCreate,
     VersionPublish,
