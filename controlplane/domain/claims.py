@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final, Self
 
 from controlplane.domain.amounts import Amounts
-from controlplane.domain.ids import AskId, ClaimId, ClusterId, LaunchId, QueueId
+from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, LaunchId, QueueId
 from controlplane.domain.lifecycles import Lifecycle, to
 
 SHARED: Final = "shared"
@@ -216,3 +216,8 @@ class Orphan:
 
 def launch_id(claim_id: ClaimId, generation: int, ordinal: int) -> LaunchId:
     return LaunchId(f"{claim_id}-g{generation}-l{ordinal}")
+
+
+def built_claim(attempt_id: AttemptId) -> ClaimId:
+    """Of the Ray cluster that is built for one attempt, and ends with it."""
+    return ClaimId(f"claim-{attempt_id}")

@@ -7,7 +7,7 @@ from typing import Final
 
 from controlplane.domain.amounts import Amounts, total
 from controlplane.domain.attempts import Attempt, AttemptState, Seat
-from controlplane.domain.claims import SHARED, CapacityType, Claim, ClaimState, Share
+from controlplane.domain.claims import SHARED, CapacityType, Claim, ClaimState, Share, built_claim
 from controlplane.domain.clusters import Cluster, Node
 from controlplane.domain.errors import Bug
 from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, NodeId, ProjectId
@@ -111,7 +111,7 @@ class Floor:
         if ray is None:
             raise Bug(f"{place.cluster_id} was judged, and is not there")
         attempt_id = AttemptId(f"{job.id}-a{number}")
-        built = ClaimId(f"claim-{attempt_id}") if self.builds(place.cluster_id) else None
+        built = built_claim(attempt_id) if self.builds(place.cluster_id) else None
         attempt = Attempt(
             id=attempt_id,
             job_id=job.id,

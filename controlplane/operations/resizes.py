@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from controlplane.domain.attempts import Attempt, AttemptState, Outcome
+from controlplane.domain.claims import built_claim
 from controlplane.domain.errors import StaleWrite
 from controlplane.domain.ids import AskId, ClusterId, NodeId
 from controlplane.domain.leases import Lease
@@ -67,8 +68,15 @@ def keep_for_itself(tx: Tx, attempt: Attempt, ask_id: AskId, seats: Sequence[tup
     tx.memories.nominate(
         Nomination(
             ask_id=ask_id,
-            cluster_id=ClusterId(attempt.claim_id or attempt.cluster_id),
+            cluster_id=_home(attempt),
             seats=tuple(seats),
             until=microseconds(tx.now) + PROMISE_SECONDS * 1_000_000,
         )
     )
+
+
+def _home(attempt: Attempt) -> ClusterId:
+    """Whose nodes those are: a Ray cluster that was built for this attempt alone ends with it."""
+    if attempt.claim_id in (None, built_claim(attempt.id)):
+        return attempt.cluster_id
+    return ClusterId(str(attempt.claim_id))

@@ -22,7 +22,7 @@ SETTINGS: Final = Settings(
     dead_man_seconds=9600.0,
     min_runtime_seconds=6.0,
     retention_days=MINUTE_DAYS * 12,
-    event_days=MINUTE_DAYS * 20,
+    event_days=MINUTE_DAYS * 45,  # more than the longest stride of quiet hours: the judge reads all of them
     log_days=MINUTE_DAYS * 12,
     local_cluster=False,
 )
