@@ -28,6 +28,9 @@ MOST_EVENTS: Final = 100_000
 IDLE_TALK: Final = ("memory.", "machine.", "offer", "leftover.")
 """What is told again and again, also when nothing is going on any more."""
 
+USERS_JOBS: Final = "job-"
+"""How the names of jobs begin that users submit. Others are named after what they are a part of."""
+
 CODES: Final = frozenset(str(code) for code in (*ReasonCode, *explain.Code))
 
 
@@ -47,7 +50,7 @@ class Judge:
         self._hash = blake2b(digest_size=16)
         self.events = 0
         self._born: set[str] = set()
-        self.finished = 0
+        self.over: set[str] = set()
         """Jobs that ended, by the events."""
 
     @property
@@ -79,6 +82,7 @@ class Judge:
             self.promises.look(tx, events)
             self._claims(tx, _claims_of(events))
             self.purchases.look(tx, events)
+            self._world.serving.look(tx, events)
             self._ended(events)
 
     def look_at_all(self) -> None:
@@ -96,6 +100,7 @@ class Judge:
             if wrong := tx.counts.wrong():
                 raise Violation(f"jobs are counted wrongly: {wrong}")
             self.purchases.look_at_all(tx)
+            self._world.serving.look_at_all(tx)
             if self._world.steps % COMPARED_EVERY_STEPS == 0 or self._world.chance.is_calm:
                 self._follower.compare(tx)
             self._raise(invariants.of_leases(tx.leases.every()))
@@ -131,6 +136,7 @@ class Judge:
                 ):
                     raise Violation(f"job {job.id} is held for ever, though all it waits for has ended")
             self.purchases.look_at_the_end(tx)
+            self._world.serving.look_at_the_end(tx)
         if self._world.truth.running:
             raise Violation(f"user code runs for ever: {sorted(self._world.truth.running)}")
 
@@ -143,7 +149,7 @@ class Judge:
             return len(tx.claims.live())
 
     def is_all_ended(self) -> bool:
-        return self.finished >= len(self._born) and not self._world.truth.running
+        return len(self.over) >= len(self._born) and not self._world.truth.running
 
     def _remember(self, events: list[Event]) -> None:
         self.events += sum(not event.kind.startswith(IDLE_TALK) for event in events)
@@ -151,8 +157,8 @@ class Judge:
             self.note(f"{event.kind} {event.subject} {event.at} {sorted(event.data.items())}\n")
             if event.kind in ("job.queued", "job.held"):
                 self._born.add(event.subject)
-            ended = event.kind in ("job.succeeded", "job.failed", "job.cancelled")
-            self.finished += ended
+            elif event.kind in ("job.succeeded", "job.failed", "job.cancelled"):
+                self.over.add(event.subject)
 
     def _archived(self) -> set[str]:
         """Jobs that stand in the archive."""
@@ -189,7 +195,8 @@ class Judge:
         """Every submit of ours has a name of its own, and a retry says so: two of a name are one request done twice."""
         seen: dict[str, JobId] = {}
         for job in tx.jobs.many(known):
-            if job.retry_of is None and seen.setdefault(job.name, job.id) != job.id:
+            is_of_users = job.name.startswith(USERS_JOBS)
+            if is_of_users and job.retry_of is None and seen.setdefault(job.name, job.id) != job.id:
                 raise Violation(
                     f"{job.name} was submitted once and is there twice: {job.id}, {seen[job.name]}"
                 )

@@ -10,6 +10,7 @@ from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Ambiguous, PluginError, Transient
 from controlplane.domain.ids import AttemptId
 from controlplane.executors.base import Observation, Order
+from controlplane.storage.base import ObjectInfo
 from tests.sim.database import Crash, away
 
 if TYPE_CHECKING:
@@ -206,6 +207,22 @@ class SimObjects:
 
     def delete(self, key: str) -> None:
         self._way.deed("delete", lambda: self._world.objects.delete(key))
+
+
+class SimArtifacts:
+    """The registered store of what steps make, as one replica reads it."""
+
+    def __init__(self, world: "World", way: Way) -> None:
+        self._world = world
+        self._way = way
+
+    def head(self, key: str) -> ObjectInfo:
+        return self._way.look("head", lambda: self._world.artifacts.head(key))
+
+    def read(self, key: str, offset: int, length: int, *, if_match: str | None = None) -> BinaryIO:
+        return self._way.look(
+            "read of a range", lambda: self._world.artifacts.read(key, offset, length, if_match=if_match)
+        )
 
 
 def _whatever(do: Callable[[], object]) -> None:

@@ -1,22 +1,22 @@
 """Replicas: what runs in each process of the control plane, driven by hand. Each may die at any door and come back."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from cloud_adapters.base import Lends
 from controlplane.domain.errors import ControlPlaneError, Unavailable
 from controlplane.domain.ids import TokenId
 from controlplane.identity.principals import Principal, Role
-from controlplane.operations.context import Context
+from controlplane.operations.context import Context, OpensStores
 from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
-from controlplane.storage.base import Blobs
+from controlplane.storage.base import Blobs, ObjectStore
 from controlplane.store import Store
 from tests.inline_pool import InlinePool
 from tests.sim.builder import SimBuilder
 from tests.sim.cloud import SimSeller
 from tests.sim.database import URL, Gate
-from tests.sim.ports import SimExecutor, SimLender, SimObjects, Way
+from tests.sim.ports import SimArtifacts, SimExecutor, SimLender, SimObjects, Way
 from tests.sim.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class CountingIds:
         return f"{prefix}_{self._count:05d}"
 
 
-def context_of(world: "World", gate: Gate, objects: Blobs) -> Context:
+def context_of(world: "World", gate: Gate, objects: Blobs, artifacts: OpensStores | None = None) -> Context:
     return Context(
         store=Store(URL, world.database.doors(lambda: world.timeline.now_us, gate)),
         objects=objects,
@@ -44,7 +44,13 @@ def context_of(world: "World", gate: Gate, objects: Blobs) -> Context:
         sealer=Sealer(b"k" * 32),
         settings=SETTINGS,
         adapters=frozenset({"ray", "cloud", "kube"}),
+        object_stores=artifacts,
     )
+
+
+def opens_artifacts(world: "World", way: Way) -> OpensStores:
+    # What a step's outputs are read with is all of a store that anybody here uses.
+    return lambda kind, place, folder: cast("ObjectStore", SimArtifacts(world, way))
 
 
 class ApiReplica:
@@ -65,7 +71,9 @@ class LoopsReplica:
     def boot(self) -> None:
         """A new process: nothing is remembered but its name, and the claims of its dead predecessor are freed."""
         self._way = way = Way(self._world, self.name)
-        context = context_of(self._world, way, SimObjects(self._world, way))
+        context = context_of(
+            self._world, way, SimObjects(self._world, way), opens_artifacts(self._world, way)
+        )
         context.store.write(lambda tx: tx.work.free(self.name))
         adapters: dict[str, Lends] = {
             "ray": SimLender(self._world, way),

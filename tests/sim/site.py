@@ -14,6 +14,7 @@ from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Transient
 from controlplane.domain.ids import AttemptId, JobId
 from controlplane.executors.base import Observation, Order, Phase
+from controlplane.storage.fake import FakeStore
 from controlplane.wire.protocol import RecordAnswer, RecordBatch
 from tests.sim.chance import Chance
 from tests.sim.timeline import Timeline
@@ -38,6 +39,8 @@ class Surroundings:
     """Delivers a wrapper's request to the control plane."""
 
     project_of: Callable[[JobId], str]
+    artifacts: FakeStore
+    """What steps of pipelines make, and what others read of it."""
 
 
 class Site:
@@ -48,6 +51,7 @@ class Site:
         self.timeline = around.timeline
         self.chance = around.chance
         self.truth = around.truth
+        self.artifacts = around.artifacts
         self.machines: dict[str, Amounts] = {}
         self.is_unreachable = False
         """The control plane cannot reach it."""

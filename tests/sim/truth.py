@@ -37,6 +37,12 @@ class Truth:
     uploaded: set[str] = field(default_factory=set)
     """Digests of all archives that somebody tried to upload."""
 
+    announced: dict[AttemptId, str] = field(default_factory=dict)
+    """Where replicas listen that said so, or tried to."""
+
+    makers: dict[str, JobId] = field(default_factory=dict)
+    """Which job wrote below a place for outputs."""
+
     def begin(self, code: Running, room: Amounts) -> None:
         """User code starts; `room` is what its machine has."""
         others = {each.attempt_id for each in self.running.values() if each.job_id == code.job_id}
@@ -54,6 +60,11 @@ class Truth:
 
     def end(self, attempt_id: AttemptId, rank: int) -> None:
         self.running.pop((attempt_id, rank), None)
+
+    def writes(self, outputs_uri: str, job_id: JobId) -> None:
+        """Each try of each step has a place of its own."""
+        if self.makers.setdefault(outputs_uri, job_id) != job_id:
+            raise Violation(f"jobs {self.makers[outputs_uri]} and {job_id} both write below {outputs_uri}")
 
     def runs(self, attempt_id: AttemptId) -> bool:
         return any(each.attempt_id == attempt_id for each in self.running.values())

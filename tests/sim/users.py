@@ -2,12 +2,11 @@
 
 import hashlib
 import io
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from controlplane.domain.clusters import ClusterState
-from controlplane.domain.errors import PluginError, Unavailable, UserError
+from controlplane.domain.errors import Unavailable, UserError
 from controlplane.domain.ids import JobId
 from controlplane.domain.jobs import Job
 from controlplane.operations import batches, bulk, claims, clusters, jobs, submission, uploads
@@ -15,6 +14,8 @@ from controlplane.operations.idempotency import Once, Replay
 from controlplane.store import JobView
 from controlplane.wire.admin import ClusterCreate
 from controlplane.wire.jobspec import JobSpec
+from tests.sim.archives import zip_of
+from tests.sim.asking import Request, ask, once
 from tests.sim.cloud import CAPACITY_TYPES, ZONES
 from tests.sim.database import Crash
 from tests.sim.replicas import ROOT, ApiReplica
@@ -56,8 +57,6 @@ RECENT: Final = 10
 MOST_OPEN: Final = 14
 """Unfinished jobs; whoever has that many waits before submitting more."""
 
-Request = Callable[[ApiReplica], None]
-
 
 class Users:
     def __init__(self, world: "World") -> None:
@@ -76,7 +75,7 @@ class Users:
                 self._upload()
             case "retry":
                 self._about_a_job("retry", jobs.retry)
-            case _ if len(self._world.truth.acknowledged) - self._world.judge.finished > MOST_OPEN:
+            case _ if len(self._world.truth.acknowledged.keys() - self._world.judge.over) > MOST_OPEN:
                 return
             case "family":
                 self._submit_family()
@@ -88,12 +87,12 @@ class Users:
     def _submit(self, fields: Fields) -> None:
         spec = JobSpec.model_validate(fields)
         text = spec.model_dump_json()
-        once = self._once(fields["name"], lambda view: view.job.id)
+        key = once(fields["name"], lambda view: view.job.id)
         answered = self._acknowledge
 
         def request(api: ApiReplica) -> None:
             try:
-                answered(submission.submit(api.context, ROOT, spec, text, once=once).job.id)
+                answered(submission.submit(api.context, ROOT, spec, text, once=key).job.id)
             except Replay as replay:
                 answered(JobId(replay.remembered.body))
 
@@ -121,11 +120,11 @@ class Users:
             self._queue_up(fields)
         made[2]["depends_on"] = [made[0]["name"], made[1]["name"]]
         batch = [(spec, spec.model_dump_json()) for spec in map(JobSpec.model_validate, made)]
-        once = self._once(made[0]["name"], lambda views: " ".join(view.job.id for view in views))
+        key = once(made[0]["name"], lambda views: " ".join(view.job.id for view in views))
 
         def request(api: ApiReplica) -> None:
             try:
-                ids = [view.job.id for view in batches.submit_many(api.context, ROOT, batch, once=once)]
+                ids = [view.job.id for view in batches.submit_many(api.context, ROOT, batch, once=key)]
             except Replay as replay:
                 ids = [JobId(each) for each in replay.remembered.body.split()]
             for job_id in ids:
@@ -143,13 +142,13 @@ class Users:
         else:
             made[1]["depends_on"] = ["job-of-nobody"]
         entries = [(spec, spec.model_dump_json()) for spec in map(JobSpec.model_validate, made)]
-        once: Once[str] = self._once(made[0]["name"], str)
+        key: Once[str] = once(made[0]["name"], str)
 
         def render(verdicts: Sequence[Job | UserError]) -> str:
             return " ".join("-" if isinstance(each, UserError) else each.id for each in verdicts)
 
         def request(api: ApiReplica) -> None:
-            for part in bulk.submit_each(api.context, ROOT, entries, render, once=once):
+            for part in bulk.submit_each(api.context, ROOT, entries, render, once=key):
                 for job_id in part.split():
                     if job_id != "-":
                         self._acknowledge(JobId(job_id))
@@ -160,11 +159,11 @@ class Users:
         if not self._known:
             return
         job_id = self._chance.pick(verb, self._known[-RECENT:])
-        once = self._once(f"{verb} {job_id} {self._world.steps}", lambda view: view.job.id)
+        key = once(f"{verb} {job_id} {self._world.steps}", lambda view: view.job.id)
 
         def request(api: ApiReplica) -> None:
             try:
-                answered = operation(api.context, ROOT, job_id, once=once).job.id
+                answered = operation(api.context, ROOT, job_id, once=key).job.id
             except Replay as replay:
                 answered = JobId(replay.remembered.body)
             if answered != job_id:
@@ -228,23 +227,8 @@ class Users:
             self._world.truth.acknowledged[job_id] = self._world.timeline.seconds
             self._known.append(job_id)
 
-    # `Any`: the operation's own result.
-    def _once(self, key: str, render: Callable[[Any], str]) -> Once[Any]:
-        return Once(token_id=ROOT.token_id, key=key, request_hash=key.encode(), code=201, render=render)
-
     def _ask(self, what: str, request: Request) -> None:
-        """Asks again, later and perhaps elsewhere, until somebody answers."""
-        api = self._world.some_api("user")
-        try:
-            request(api)
-        except (Unavailable, PluginError, Crash):
-            self._world.tell(f"user: {what}: no answer")
-            seconds = self._chance.between("user patience", 0.5, 10.0)
-            self._world.timeline.after(seconds, lambda: self._ask(what, request))
-        except UserError as refused:
-            self._world.tell(f"user: {what}: {refused.code}")
-        else:
-            self._world.tell(f"user: {what}")
+        ask(self._world, "user", what, request)
 
 
 class Operators:
@@ -323,11 +307,3 @@ class Operators:
         if view.cluster.state in (ClusterState.PENDING, ClusterState.UNREACHABLE):
             next(site for site in self._world.registered if site.name == name).restart()
         clusters.detach(api.context, ROOT, name)
-
-
-def zip_of(code: str) -> bytes:
-    """The same bytes for the same code."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("main.py", (2026, 1, 1, 0, 0, 0)), code)
-    return buffer.getvalue()

@@ -19,6 +19,7 @@ from tests.sim.fleet import Fleet
 from tests.sim.judge import Judge
 from tests.sim.mishaps import heal, strike
 from tests.sim.replicas import ROOT, ApiReplica, CountingIds, LoopsReplica, context_of
+from tests.sim.serving import Serving
 from tests.sim.settings import SETTINGS
 from tests.sim.sharing import Admins
 from tests.sim.site import Site, Sites, Surroundings
@@ -70,6 +71,7 @@ class World:
         self.truth = Truth()
         self.database = SimDatabase()
         self.objects = FakeStore()
+        self.artifacts = FakeStore()
         self.ids = CountingIds()
         self.story: list[str] = []
         self.steps = 0
@@ -85,6 +87,7 @@ class World:
             truth=self.truth,
             ingest=self.ingest,
             project_of=self.judge.project_of,
+            artifacts=self.artifacts,
         )
         self.east = Site("east", self.around, machines=3)
         builds = self.chance.is_so("west builds", 0.5)
@@ -92,6 +95,7 @@ class World:
         self._open_the_cloud()
         self.users = Users(self)
         self.operators = Operators(self)
+        self.serving = Serving(self, context_of(self, NoFaults(), self.objects))
         self._depth = 0
         self._acting: set[str] = set()
         self._calm_rounds = 0
@@ -107,6 +111,7 @@ class World:
         strike(self)
         self._follow_the_clouds()
         self._act(self.chance.weighted("actor", ACTORS))
+        self._act(self.serving.some_actor())
         if self.steps % 50 == 0:
             self.judge.look_at_all()
         else:
@@ -121,6 +126,7 @@ class World:
             self.timeline.pass_seconds(self.chance.pick("meanwhile", (0.0, 0.1, 2.0, 15.0, 50.0)))
             for _ in range(self.chance.whole("others", 1, 6)):
                 self._act(self.chance.weighted("other actor", ACTORS))
+                self._act(self.serving.some_actor())
         finally:
             self._depth -= 1
 
@@ -131,6 +137,7 @@ class World:
         heal(self)
         self.operators.repair()
         self.admins.repair()
+        self.serving.calm_down()
         self.judge.promises.calm_since = self.timeline.now
         end = self.timeline.seconds + END_SECONDS
         while self.timeline.seconds < end:
@@ -162,8 +169,9 @@ class World:
         replica = self.loops[self._calm_rounds % len(self.loops)]
         # One sweep finds what was lost when replicas died. From then on nothing may depend on it any more.
         first = ("sweep",) if self._calm_rounds == 1 else ("leftover", "offer") if self._is_quiet else ()
-        for what in (*first, *CALM_ACTORS):
-            self._turn(replica, what)
+        for what in (*first, *CALM_ACTORS, *self.serving.calm_actors):
+            if not self.serving.act(what):
+                self._turn(replica, what)
         for (
             other
         ) in self.loops:  # a leader that is never asked loses its lease, and the next one knows everything
@@ -257,6 +265,7 @@ class World:
         set_up(context)
         projects.create_project(context, ROOT, "other")
         self.admins.plant(context)
+        self.serving.plant(context)
         for site in self.registered:
             self.operators.attach(site.name)
         for replica in self.loops:
@@ -264,7 +273,9 @@ class World:
         self.chance.is_calm = False
 
     def _act(self, actor: str) -> None:
-        if self.chance.is_calm and actor in ("user", "operator", "admin", "sweep"):
+        if self.chance.is_calm and actor in ("user", "operator", "admin", "sweep", "deployer", "planner"):
+            return
+        if self.serving.act(actor):
             return
         match actor:
             case "user":

@@ -12,6 +12,7 @@ from controlplane.executors.base import Order, OrderSeat, Phase
 from controlplane.wire.protocol import RecordAnswer
 from tests.sim.chance import Chance
 from tests.sim.truth import Running, Truth
+from tests.sim.usercode import check_inputs, is_replica, leave_outputs, serve
 
 if TYPE_CHECKING:
     from tests.sim.site import Site
@@ -77,10 +78,15 @@ class Keeper:
             return
         self.is_stopping = True
         if (self._order.attempt_id, self.seat.rank) not in self._truth.running:
-            self._finish(TERMINATED, "stopped")
+            self.finish(TERMINATED, "stopped")
             return
         takes = self._chance.between(f"grace {self._name}", 0.0, 1.2) * self._order.grace_seconds
-        self._later(min(takes, self._order.grace_seconds), lambda: self._finish(TERMINATED, "stopped"))
+        self.later(min(takes, self._order.grace_seconds), lambda: self.finish(TERMINATED, "stopped"))
+
+    def say(self, record: Record) -> None:
+        """Until it is heard, or the end is what there is to say."""
+        if self.is_alive and not self.has_ended and self.post([record]) is Silence.NONE:
+            self.later(1.0, lambda: self.say(record))
 
     def die(self) -> None:
         """The process and its user code are gone, without a word."""
@@ -91,44 +97,47 @@ class Keeper:
         if not self.is_alive or self.has_ended:
             return
         if self._now > self._give_up_at:
-            self._finish(GAVE_UP, "start_timeout")
+            self.finish(GAVE_UP, "start_timeout")
             return
         sent_at = self._now
-        answer = self._post([{"seq": 1, "kind": "hello", "at": STAMP, "host": self.seat.node_name, "pid": 1}])
+        answer = self.post([{"seq": 1, "kind": "hello", "at": STAMP, "host": self.seat.node_name, "pid": 1}])
         if answer is Silence.GONE:
             self._fenced()
         elif isinstance(answer, RecordAnswer) and answer.stop:
             self.is_stopping = True
-            self._finish(TERMINATED, "stopped")
+            self.finish(TERMINATED, "stopped")
         elif isinstance(answer, RecordAnswer):
             self._renew(sent_at, answer.lease_seconds)
             self._run()
         else:
-            self._later(self._chance.between(f"patience {self._name}", 0.2, 2.0), self._say_hello)
+            self.later(self._chance.between(f"patience {self._name}", 0.2, 2.0), self._say_hello)
 
     def _run(self) -> None:
         if not self.is_alive or self.has_ended:
             return  # it was killed while it waited for the answer
         if self._now >= self._lease_until:
-            self._finish(GAVE_UP, "lease_lost")
+            self.finish(GAVE_UP, "lease_lost")
             return
         order, machine = self._order, self.seat.node_name
         running = Running(
             order.attempt_id, self.seat.rank, order.job_id, self._site.name, machine, self.seat.amounts
         )
         self._truth.begin(running, self._site.room(machine))
-        self._later(order.lease_seconds / 4, self._beat)
+        check_inputs(order, self._site)
+        self.later(order.lease_seconds / 4, self._beat)
         self._watch_lease()
-        if "HANGS" not in order.environment:
+        if is_replica(order):
+            serve(self)
+        elif "HANGS" not in order.environment:
             seconds = self._chance.between(f"length {self._name}", 0.5, 90.0)
             fails = self._chance.is_so(f"verdict {self._name}", 0.15)
-            self._later(seconds, lambda: self._finish(int(fails), "failed" if fails else "completed"))
+            self.later(seconds, lambda: self.finish(int(fails), "failed" if fails else "completed"))
 
     def _beat(self) -> None:
         if not self.is_alive or self.has_ended:
             return
         sent_at = self._now
-        answer = self._post([])
+        answer = self.post([])
         if answer is Silence.GONE:
             self._fenced()
             return
@@ -138,7 +147,7 @@ class Keeper:
             if answer.stop:
                 self.stop()
         pause = self._order.lease_seconds / 4 if isinstance(answer, RecordAnswer) else 1.0
-        self._later(pause, self._beat)
+        self.later(pause, self._beat)
 
     def _renew(self, sent_at: float, lease_seconds: float) -> None:
         self._lease_until = max(self._lease_until, sent_at + lease_seconds * self._slowness)
@@ -149,24 +158,26 @@ class Keeper:
         margin = min(self._order.grace_seconds, self._order.lease_seconds / 3)
         left = self._lease_until - self._now
         if left <= 0.25:
-            self._finish(GAVE_UP, "lease_lost")
+            self.finish(GAVE_UP, "lease_lost")
         elif left <= margin:
             self.is_stopping = True  # SIGTERM; a renewal changes nothing any more
-            self._later(left - 0.25, lambda: self._finish(GAVE_UP, "lease_lost"))
+            self.later(left - 0.25, lambda: self.finish(GAVE_UP, "lease_lost"))
         else:
-            self._later(left - margin, self._watch_lease)
+            self.later(left - margin, self._watch_lease)
 
     def _fenced(self) -> None:
         """410: kills at once, says nothing more."""
         if self.is_alive and not self.has_ended:
-            self._finish(GAVE_UP, "fenced")
+            self.finish(GAVE_UP, "fenced")
 
-    def _finish(self, code: int, reason: str) -> None:
+    def finish(self, code: int, reason: str) -> None:
         if not self.is_alive or self.has_ended:
             return
         self.has_ended = True
         self.code, self.reason = code, reason
         self._truth.end(self._order.attempt_id, self.seat.rank)
+        if reason == "completed":
+            leave_outputs(self._order, self._site)
         self._give_up_at = self._now + max(self._order.lease_seconds, self._order.grace_seconds)
         self.wrapper.rank_ended(self)
         if reason == "fenced":
@@ -176,18 +187,18 @@ class Keeper:
             self._tell()
         else:
             low, high = 0.9 * self._order.lease_seconds, 2.0 * self._order.lease_seconds
-            self._later(self._chance.between(f"held back {self._name}", low, high), self._tell)
+            self.later(self._chance.between(f"held back {self._name}", low, high), self._tell)
 
     def _tell(self) -> None:
         if not self.is_alive or self.is_told:
             return
         record = exit_record(self._exit_number(), self.code, self.reason, final=not self.wrapper.is_gang)
-        answer = self._post([record])
+        answer = self.post([record])
         if answer is not Silence.NONE or self._now > self._give_up_at:
             self.is_told = True
             self.wrapper.rank_told()
         else:
-            self._later(self._chance.between(f"patience {self._name}", 0.2, 2.0), self._tell)
+            self.later(self._chance.between(f"patience {self._name}", 0.2, 2.0), self._tell)
 
     def _exit_number(self) -> int:
         if self._exit_seq is None:
@@ -195,10 +206,10 @@ class Keeper:
             self._exit_seq = self.seq
         return self._exit_seq
 
-    def _post(self, records: list[Record]) -> Answer:
+    def post(self, records: list[Record]) -> Answer:
         return self.wrapper.post(self.seat.rank, records)
 
-    def _later(self, seconds: float, deed: Callable[[], None]) -> None:
+    def later(self, seconds: float, deed: Callable[[], None]) -> None:
         self._site.timeline.after(seconds, deed)
 
     @property
