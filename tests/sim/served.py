@@ -8,6 +8,7 @@ from controlplane.domain.attempts import AttemptState
 from controlplane.domain.events import Event
 from controlplane.domain.executions import Execution, ExecutionState, Step, StepState
 from controlplane.domain.ids import ExecutionId, RevisionId, ScheduleId, ServiceId
+from controlplane.domain.jobs import JobState
 from controlplane.domain.pipelines import PlannedStep, StepKind
 from controlplane.domain.revisions import Revision, RevisionState
 from controlplane.domain.services import ALL_PPM, KnownReplica, Service
@@ -72,10 +73,19 @@ class Served:
             if service is not None and service.deleted_at is None:
                 raise Violation(f"service {service.name} is being deleted for ever")
             self._nobody_is_left(tx, service_id)
-        for execution in tx.executions.newest(None, None, MOST):
-            if not execution.is_over:
-                states = {step.name: str(step.state) for step in tx.steps.of(execution.id)}
+        for execution in [each for each in tx.executions.newest(None, None, MOST) if not each.is_over]:
+            steps = tx.steps.of(execution.id)
+            jobs = tx.jobs.many([step.job_id for step in steps if step.job_id is not None])
+            # Whether it waits for a true reason is looked at where jobs are; those behind it wait for it.
+            if not any(job.state is JobState.QUEUED for job in jobs) and not self._is_behind(tx, execution):
+                states = {step.name: str(step.state) for step in steps}
                 raise Violation(f"execution {execution.id} is {execution.state} for ever: {states}")
+
+    @staticmethod
+    def _is_behind(tx: Tx, execution: Execution) -> bool:
+        if execution.schedule_id is None or execution.state is not ExecutionState.WAITING:
+            return False
+        return len(tx.executions.open_of(execution.schedule_id)) > 1
 
     def _touched(self, tx: Tx, events: Sequence[Event]) -> set[ServiceId]:
         found: set[ServiceId] = set()
@@ -120,8 +130,12 @@ class Served:
         places = [each.replica.ordinal for each in staying]
         if len(set(places)) < len(places):
             raise Violation(f"replicas of revision {revision.id} share a place: {places}")
-        if len(places) > most:
-            raise Violation(f"revision {revision.id} has {len(places)} replicas, more than {most}")
+        # While some take the places of others, there are both: each kind is bounded, not the two together.
+        lasting = [each for each in staying if not each.replica.is_surplus]
+        if max(len(lasting), len(staying) - len(lasting)) > most:
+            raise Violation(
+                f"revision {revision.id} has {len(staying)} replicas, and {most} at most of a kind"
+            )
 
     @staticmethod
     def _nobody_is_left(tx: Tx, service_id: ServiceId) -> None:
