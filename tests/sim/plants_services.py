@@ -37,6 +37,7 @@ SERVICE_PLANTS: Final[tuple[Plant, ...]] = (
         "controlplane/operations/services.py",
         "    tx.revisions.save(service, winner.take_all(at=tx.now))\n",
         "",
+        net="tests/unit/api/test_services.py",
     ),
     plant(
         "replicas that were told to stop are routed to",
