@@ -19,7 +19,8 @@ from controlplane.identity.principals import Principal, Role
 from controlplane.operations import claims
 from controlplane.operations.context import Context
 from controlplane.operations.ids import RandomIds
-from controlplane.runtime.process import Loops, set_the_pace
+from controlplane.runtime.interpreter import set_the_pace
+from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
 from controlplane.storage.file import FileStore

@@ -6,12 +6,13 @@ import os
 import platform
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Never
 
 HEADINGS: Final = ("figure", "value", "unit", "reference", "its value", "ratio", "aim", "")
 
@@ -115,7 +116,7 @@ def main(about: str, measure: Callable[[], Sequence[Figure]], arguments: Sequenc
     parser.add_argument("--check", action="store_true", help="exit 1 if a figure misses its aim, naming it")
     options = parser.parse_args(arguments)
     conditions = Conditions.now()
-    with _unwound_by_sigterm():
+    with unwound_by_sigterm(), _own_folder():
         figures = measure()
     print(conditions, table(figures), sep="\n")
     if options.json:
@@ -127,13 +128,34 @@ def main(about: str, measure: Callable[[], Sequence[Figure]], arguments: Sequenc
 
 
 @contextmanager
-def _unwound_by_sigterm() -> Iterator[None]:
-    """So that servers and folders of a benchmark that is told to end are cleared away."""
-    before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+def unwound_by_sigterm() -> Iterator[None]:
+    """So that servers and folders of a benchmark that is told to end are cleared away, however often it is told."""
+    before = signal.signal(signal.SIGTERM, _end)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, _frame: object) -> Never:
+    signal.signal(number, lambda *_: None)
+    sys.exit(128 + number)
+
+
+@contextmanager
+def _own_folder() -> Iterator[None]:
+    """For temporary files of this process and of all that it starts: what a killed one left goes with the folder."""
+    usual, told = tempfile.tempdir, os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="crossdock-", ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = usual
+            if told is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = told
 
 
 def sentence(figure: Figure) -> str:

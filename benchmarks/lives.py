@@ -26,7 +26,8 @@ from controlplane.operations.context import Context
 from controlplane.operations.ids import RandomIds
 from controlplane.operations.pacing import AtOnce, Inline
 from controlplane.operations.setting_up import set_up
-from controlplane.runtime.process import Loops, set_the_pace
+from controlplane.runtime.interpreter import set_the_pace
+from controlplane.runtime.process import Loops
 from controlplane.secrets.sealer import Sealer
 from controlplane.settings import Settings
 from controlplane.storage.file import FileStore

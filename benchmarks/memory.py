@@ -53,7 +53,7 @@ def measure() -> list[Figure]:
 
 def our_weights(home: Path) -> Weights:
     with true_server(home) as server, server.client() as client:
-        pids = [process.pid for process in server.processes.values()]
+        pids = server.pids
         for _ in range(REQUESTS):
             client.me()
             list(client.jobs.list())

@@ -106,6 +106,7 @@ def served(recording: Recording) -> Iterator[str]:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(recording, theirs), daemon=True)
     process.start()
+    theirs.close()  # one that ends at once then ends the wait too
     try:
         yield f"http://127.0.0.1:{ours.recv()}"
     finally:

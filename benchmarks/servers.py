@@ -22,11 +22,10 @@ STOP_SECONDS = 10.0
 def true_server(home: Path, **changes: object) -> Iterator[RunningServer]:
     """Both processes with the settings that users get, not those that are scaled to tests."""
     defaults = {each.name: each.default for each in fields(Settings) if each.default is not MISSING}
-    with running_server(
-        home, **{**defaults, "port": free_port(), "local_cluster": False, **changes}
-    ) as server:
+    settings = {**defaults, "port": free_port(), "local_cluster": False, **changes}
+    with running_server(home, is_fresh=True, **settings) as server:
         yield server
-        died = [role for role, process in server.processes.items() if process.poll() is not None]
+        died = [role for role, process in server.processes.items() if process.exitcode is not None]
         if died:
             raise ChildProcessError(f"{died[0]} ended while it was measured:\n{server.log(died[0])}")
 

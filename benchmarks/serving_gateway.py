@@ -14,6 +14,7 @@ from typing import Final
 
 import uvloop
 
+from benchmarks.figures import unwound_by_sigterm
 from controlplane.admin.processes import JsonLines
 from controlplane.domain.errors import Unauthenticated
 from controlplane.domain.ids import AttemptId, ClusterId, ProjectId, RevisionId, ServiceId, TokenId
@@ -86,7 +87,8 @@ def main() -> None:
     lines = logging.StreamHandler()
     lines.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[lines])
-    uvloop.run(serve(*map(int, sys.argv[1:4])))
+    with unwound_by_sigterm():
+        uvloop.run(serve(*map(int, sys.argv[1:4])))
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def api_alone(home: Path) -> Iterator[tuple[Context, Target]]:
     settings = Settings.read({"CROSSDOCK_HOME": str(home), "CROSSDOCK_PORT": str(free_port())})
     settings = replace(settings, local_cluster=False)
     token = init(settings).admin_token or ""
-    server = RunningServer(settings=settings, admin_token=token)
+    server = RunningServer(settings=settings, admin_token=token, is_fresh=True)
     server.start("api")
     try:
         server.wait_until_ready()

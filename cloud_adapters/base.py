@@ -346,6 +346,8 @@ class Leftover:
     """None: it belongs to the cluster as a whole."""
 
     created_at: datetime | None = None
+    hourly: Price | None = None
+    """What it costs while it is there. None: nothing, or nobody knows."""
 
 
 @runtime_checkable

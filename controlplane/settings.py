@@ -106,6 +106,12 @@ class Settings:
     copy_part_bytes: int = 32 * 1024**2
     """Least size of the parts in which objects are copied; four are in memory at once. Larger ones go through files."""
 
+    input_cache_days: float = 7.0
+    """Inputs that were copied near the work are deleted when no job wanted them for so long. See docs/data.md."""
+
+    input_cache_bytes: int = 1024**4
+    """Kept in each store; beyond it what was not wanted for the longest time goes first."""
+
     retention_days: float = 90.0
     """Finished jobs are kept this long; then they go to the archive. See docs/retention.md."""
 

@@ -12,8 +12,11 @@ from typing import Protocol
 
 from controlplane.domain.ids import AskId, ClassId
 from controlplane.domain.queues import Queue
+from controlplane.domain.twins import quick
 from schedulers.demand import (
+    USUAL_RESTART,
     AskClass,
+    Bound,
     Data,
     HeldSeat,
     Nomination,
@@ -59,12 +62,14 @@ from schedulers.supply import DEFAULT_FLAVOR, Budget, ClaimView, ClusterView, No
 __all__ = [
     "DEFAULT_FLAVOR",
     "PROMISE_SECONDS",
+    "USUAL_RESTART",
     "AskClass",
     "AskLeft",
     "AskQueued",
     "AskRuns",
     "AskStopped",
     "AsksEnd",
+    "Bound",
     "Budget",
     "CapacityChanged",
     "Change",
@@ -149,9 +154,13 @@ class Snapshot:
     offers: Sequence[Offer] = ()
     claims: Sequence[ClaimView] = ()
     budgets: Sequence[Budget] = ()
+    is_uniform: bool = False
+    """What is bought for one ask has to be of one offer."""
+
     memory: Memory = Memory()
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskQueued:
     """Is queued, or its turn changed."""
@@ -214,6 +223,8 @@ class MarketChanged:
     offers: tuple[Offer, ...] = ()
     claims: tuple[ClaimView, ...] = ()
     budgets: tuple[Budget, ...] = ()
+    is_uniform: bool = False
+    """As in `Snapshot`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,16 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.ids import AskId, ClassId, ClusterId, NodeId
+
+USUAL_RESTART: Final = 60
+"""Seconds that a new start costs, where nobody said otherwise."""
 
 
 class Tier(StrEnum):
     """How much an ask is owed its seats, beside its priority."""
 
     PINNED = "pinned"
-    """Never preempted: the least number of replicas of a service."""
+    """The fewest replicas of a service: placed before all other work of their queue, and never preempted or moved while
+    the queue's own quota is enough for all that is pinned in it. What they borrow goes back to its owner."""
 
     NORMAL = "normal"
     SURPLUS = "surplus"
@@ -76,6 +81,19 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """Residency of something that an ask reads: it may only run where that may be. What is empty is anything."""
+
+    owner: str
+    """For people: `what lies in store 'raw'`."""
+
+    providers: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
+    """By id, or by the name that they are registered as."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AskClass:
     """What the asks of one equivalence class have in common. Everything but the id takes part in `class_id`."""
 
@@ -97,7 +115,7 @@ class AskClass:
     """Taints (key, value) it may meet; the value `*` meets any."""
 
     band: int = 0
-    """Priority class set by an admin; a higher one goes first in all queues."""
+    """Added to the band of its queue; asks of a higher one go first in all queues."""
 
     tier: Tier = Tier.NORMAL
     trust_domain: str = "shared"
@@ -108,6 +126,9 @@ class AskClass:
     clusters: tuple[str, ...] = ()
     """By id, or by the name that they are registered as."""
 
+    bounds: tuple[Bound, ...] = ()
+    """Of what it reads; each of them holds beside its own residency."""
+
     data: tuple[Data, ...] = ()
     runtime_seconds: int | None = None
     """How long it is expected to run, as a 90th percentile; at most its max_runtime."""
@@ -115,7 +136,7 @@ class AskClass:
     deadline: int | None = None
     """Microseconds since the epoch at which it should have finished; equal within one class."""
 
-    restart_seconds: int = 60
+    restart_seconds: int = USUAL_RESTART
     """What a new start costs beside the lost work."""
 
     @property

@@ -7,6 +7,7 @@ from typing import Final
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.ids import AskId, ClaimId, ClassId, ClusterId, NodeId, QueueId
 from controlplane.domain.queues import Cell
+from controlplane.domain.twins import quick
 from schedulers.demand import PastUse, Reservation
 
 PROMISE_SECONDS: Final = 900
@@ -72,6 +73,7 @@ class Placement:
     node_id: NodeId
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Seats a whole ask, all tasks in one cluster. An elastic ask may be seated with fewer than its full size."""
@@ -200,6 +202,7 @@ class NodesAdded:
     amounts: Amounts | None = None
     accelerator: str | None = None
     flavor: str | None = None
+    domains: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +278,9 @@ class Plan:
 
     past_uses: tuple[PastUse, ...] = ()
     """New rows when an epoch began; empty: the old ones stand."""
+
+    lapsed: tuple[AskId, ...] = ()
+    """Whose promise of seats is over: it was not kept in time, or one of its nodes does not take the ask any more."""
 
 
 def resized(plan: Plan) -> dict[AskId, dict[int, NodeId | None]]:

@@ -87,8 +87,9 @@ class Floor:
             if cluster.blocked is not None or not cluster.lets_in(ask_class):
                 continue
             if seats := seat(ask_class, self.nodes.get(cluster.id, ()), self.free):
-                for each in seats:
-                    self.free[each.node_id] = self.free[each.node_id].minus(ask_class.amounts)
+                sizes = (role.amounts for role in ask_class.all_roles for _ in range(role.tasks))
+                for each, amounts in zip(seats, sizes, strict=True):
+                    self.free[each.node_id] = self.free[each.node_id].minus(amounts)
                 return Place(ask_id=ask_id, cluster_id=cluster.id, seats=seats)
         return refusal(ask_class, self.clusters, self.nodes, self.free)
 

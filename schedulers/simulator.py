@@ -110,6 +110,8 @@ class Simulation:
         self.now += timedelta(seconds=seconds)
 
     def commit(self, plan: Plan) -> None:
+        kept = (each for each in self.memory.nominations if each.ask_id not in plan.lapsed)
+        self.memory = replace(self.memory, nominations=tuple(kept))
         for place in plan.places:
             self._place(place)
         for ask_id, ranks in resized(plan).items():
@@ -183,7 +185,7 @@ class Simulation:
                 amounts = task_amounts(self.classes[ask.ask_class], seat.rank)
                 taken[seat.node_id] = taken.get(seat.node_id, Amounts()).plus(amounts)
         return tuple(
-            replace(node, free=node.free.minus(taken.get(node.id, Amounts())))
+            replace(node, free=node.free.minus(taken[node.id])) if node.id in taken else node
             for node in sorted(self.nodes.values(), key=lambda node: node.id)
         )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.claims import SHARED, CapacityType
 from controlplane.domain.ids import AskId, ClaimId, ClusterId, NodeId
-from schedulers.demand import AskClass
+from schedulers.demand import AskClass, Bound
 
 DEFAULT_FLAVOR = "default"
 """Of nodes that no flavor describes."""
@@ -61,10 +61,16 @@ class ClusterView:
     def lets_in(self, its: AskClass) -> bool:
         """Residency and trust: whether its work may be here at all."""
         return (
-            (not its.clusters or self.id in its.clusters or self.registered_as in its.clusters)
-            and (not its.providers or self.provider in its.providers)
-            and (not its.regions or self._is_within(its.regions))
-            and self.trust_domain in (SHARED, its.trust_domain)
+            self.trust_domain in (SHARED, its.trust_domain)
+            and self._is_allowed(its)
+            and all(self._is_allowed(each) for each in its.bounds)
+        )
+
+    def _is_allowed(self, rule: AskClass | Bound) -> bool:
+        return (
+            (not rule.clusters or self.id in rule.clusters or self.registered_as in rule.clusters)
+            and (not rule.providers or self.provider in rule.providers)
+            and (not rule.regions or self._is_within(rule.regions))
         )
 
     def _is_within(self, regions: tuple[str, ...]) -> bool:

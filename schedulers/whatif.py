@@ -166,6 +166,7 @@ def _with_nodes(snapshot: Snapshot, change: NodesAdded) -> Snapshot:
         free=change.amounts or Amounts(),
         accelerator=change.accelerator,
         flavor=change.flavor or "default",
+        domains=change.domains,
     )
     sample = blank if like is None else replace(like, free=like.allocatable, healthy=True, claim_id=None)
     taken = len(snapshot.nodes)
@@ -249,7 +250,7 @@ def _relaxed(its: AskClass, constraint: str, snapshot: Snapshot) -> AskClass:
             taints = {key for node in snapshot.nodes for key, _ in node.taints}
             return replace(its, tolerations=tuple((key, "*") for key in sorted(taints)))
         case "residency":
-            return replace(its, providers=(), regions=(), clusters=(), trust_domain="shared")
+            return replace(its, providers=(), regions=(), clusters=(), bounds=(), trust_domain="shared")
         case "accelerator":
             roles = tuple(replace(role, accelerator=None) for role in its.roles)
             return replace(its, accelerator=None, roles=roles)

@@ -1,8 +1,10 @@
 """What holds for every test: no network, and a run that says what it left out."""
 
+import gc
 import ipaddress
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +15,8 @@ from tests import parts
 from tests.hypervisor.namespaces import SEGMENTS
 
 # Two shared cores make single examples slow now and then; a failing example prints how to repeat it.
-hypothesis.settings.register_profile("crossdock", deadline=None, print_blob=True)
-hypothesis.settings.load_profile("crossdock")
+hypothesis.settings.register_profile("test", deadline=None, print_blob=True, max_examples=40)
+hypothesis.settings.register_profile("verify", deadline=None, print_blob=True, max_examples=100)
 
 pytest_plugins = ("tests.databases", "tests.ray_cluster", "tests.termination", "tests.kube.fixtures")
 
@@ -35,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
             f"{parts.VARIABLE} names {', '.join(sorted(unknown))}; known are {', '.join(sorted(parts.PARTS))}"
         )
         raise pytest.UsageError(message)
+    if not config.getoption("hypothesis_profile"):
+        # Laws that name no number of examples see more of them where there is time.
+        hypothesis.settings.load_profile("test" if "not verify" in config.option.markexpr else "verify")
     config.stash[DESELECTED] = Counter()
 
 
@@ -44,14 +49,32 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
         item.config.stash[DESELECTED][tiers[0] if tiers else "not selected"] += 1
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported lives as long as the run: looking there for rubbish is a seventh of collection."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes (`pytest -n`), one alone runs what starts machines: Ray clusters, servers, namespaces."""
+    """Of several processes (`pytest -n`), one alone runs what starts machines: Ray clusters, servers, namespaces.
+
+    One, too, runs what shares the control plane of Kubernetes: a second one would start another.
+    """
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder in WITH_MACHINES or "ray_cluster" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if folder in WITH_MACHINES or "ray_cluster" in fixtures:
             item.add_marker(pytest.mark.xdist_group("machines"))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(MACHINES_SECONDS))
+        elif folder == "kube" or "kube_server" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("kube"))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -27,6 +27,11 @@ VARIABLE: Final = "TEST_DATABASE_URL"
 DIALECTS: Final = ("sqlite", "postgresql")
 Opener = Callable[..., Store]
 
+postgresql_in_verify = pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.verify)], indirect=True
+)
+"""For a long story about loops, in which a database that is a process of its own takes seconds."""
+
 
 @pytest.fixture(params=DIALECTS)
 def database_url(request: pytest.FixtureRequest) -> str:

@@ -39,6 +39,7 @@ from controlplane.domain.ids import (
     ClusterId,
     CopyId,
     ExecutionId,
+    InputId,
     JobId,
     LaunchId,
     ModelId,
@@ -52,6 +53,7 @@ from controlplane.domain.ids import (
     ServiceId,
     TokenId,
 )
+from controlplane.domain.inputs import INPUT, Input, InputState
 from controlplane.domain.jobs import JOB, Ask, Job, JobKind, JobState
 from controlplane.domain.lifecycles import Lifecycle
 from controlplane.domain.manifests import Manifest
@@ -297,6 +299,22 @@ def copied_object(number: int = 1, /, **fields: Fields) -> CopiedObject:
         created_at=NOON,
     )
     return _with(made, fields)
+
+
+def kept_input(number: int = 1, /, **fields: Fields) -> Input:
+    """Of the first project, wanted near the store `near` at noon."""
+    made = Input(
+        id=InputId(f"input-{number}"),
+        project_id=project().id,
+        source="s3://from/corpus/",
+        store="near",
+        state=InputState.LOOKING,
+        since=NOON,
+        created_at=NOON,
+        asked_at=NOON,
+        used_at=NOON,
+    )
+    return _with(made, _origin(INPUT, made.state, fields) | fields)
 
 
 def launch(number: int = 1, /, **fields: Fields) -> Launch:

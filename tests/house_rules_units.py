@@ -1,7 +1,7 @@
 """Finds calls that may wait for a network in what is handed to `store.write(..)`."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 CLIENT_MODULES: Final = frozenset(
@@ -13,11 +13,11 @@ WAITS: Final = frozenset({"time.sleep", "urlopen"})
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
-def network_calls_in_units(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """(line, what is called), following calls to functions of the same file."""
-    functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+def network_calls_in_units(nodes: Sequence[ast.AST]) -> Iterator[tuple[int, str]]:
+    """(line, what is called) in all nodes of a file, following calls to functions of the same file."""
+    functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
     seen: set[int] = set()
-    waiting = list(_units(tree, functions))
+    waiting = list(_units(nodes, functions))
     while waiting:
         unit = waiting.pop()
         if id(unit) in seen:
@@ -31,10 +31,10 @@ def network_calls_in_units(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 waiting.append(called)
 
 
-def _units(tree: ast.Module, functions: dict[str, ast.FunctionDef]) -> Iterator[Function]:
+def _units(nodes: Sequence[ast.AST], functions: dict[str, ast.FunctionDef]) -> Iterator[Function]:
     writes = (
         node
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "write"
     )
     for write in writes:

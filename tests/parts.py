@@ -10,7 +10,18 @@ from typing import Final
 import pytest
 
 PARTS: Final = frozenset(
-    {"browser", "haproxy", "kubernetes", "namespaces", "postgres", "ray", "tensorflow", "torch", "torchserve"}
+    {
+        "browser",
+        "haproxy",
+        "kubernetes",
+        "namespaces",
+        "postgres",
+        "radosgw",
+        "ray",
+        "tensorflow",
+        "torch",
+        "torchserve",
+    }
 )
 VARIABLE: Final = "CROSSDOCK_REQUIRE"
 

@@ -13,7 +13,7 @@ from cloud_adapters.base import Endpoint
 ASK_SECONDS: Final = 60.0
 RETURN_SECONDS: Final = 60.0
 MOST_ROWS: Final = 10_000
-PAUSE_SECONDS: Final = 0.05
+PAUSE_SECONDS: Final = 0.2
 HOLDERS: Final = {
     "actors": ("actor_id", "class_name", frozenset({"DEAD"})),
     "placement_groups": ("placement_group_id", "name", frozenset({"REMOVED"})),

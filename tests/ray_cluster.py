@@ -7,6 +7,7 @@ by themselves soon after a killed test run.
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from cloud_adapters.local.adapter import LocalAdapter
 from cloud_adapters.local.commands import HEAD, address_of
 from cloud_adapters.local.place import Life, Place
 from cloud_adapters.local.ports import Service, port_of
-from cloud_adapters.local.processes import Process, descendants, members, slot_of
+from cloud_adapters.local.processes import Process, descendants, kill, members, slot_of
 from tests.parts import require_part
 from tests.plain_ray import PlainRay
 
@@ -77,6 +78,21 @@ class LocalCluster:
 
     def kill_node(self, slot: int) -> None:
         os.kill(self.daemon(slot, "raylet").pid, signal.SIGKILL)
+
+    def wipe_out(self, slot: int) -> None:
+        """The node with all that runs on it, at once, as when its machine loses power."""
+        for process in self.processes():
+            if slot_of(process.pid, self.life.tag) == str(slot):
+                kill(process)
+
+    @contextmanager
+    def no_starts(self) -> Iterator[None]:
+        """What is lost meanwhile comes back afterwards: the keeper, which starts nodes, holds still."""
+        keeper = self.life.keeper_pid
+        hold = f"kill -STOP {keeper}; read -r _; kill -CONT {keeper}"
+        # Its input also ends with a test run that is killed.
+        with subprocess.Popen(["/bin/sh", "-c", hold], stdin=subprocess.PIPE):
+            yield
 
 
 def local_cluster(directory: Path, **settings: int) -> LocalCluster:

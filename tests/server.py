@@ -1,7 +1,6 @@
 """A real server in processes of its own, which tests may kill: `crossdock server run` without its supervisor."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +16,13 @@ from controlplane.admin.server import environment_of, init
 from controlplane.sdk import Client
 from controlplane.sdk.errors import Unreachable
 from controlplane.settings import Settings
+from tests.forked import forked, ran
 
-READY_SECONDS: Final = 60.0
+READY_SECONDS: Final = 180.0
 STOP_SECONDS: Final = 30.0
 COMMAND_SECONDS: Final = 300.0
 PROGRAM: Final = "controlplane.admin.processes"
+COMMAND: Final = "controlplane.cli.main"
 
 
 @dataclass(slots=True)
@@ -32,34 +34,40 @@ class RunningServer:
     program: str = PROGRAM
     """The module that runs a role."""
 
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    is_fresh: bool = False
+    """Its processes import everything themselves."""
+
+    processes: dict[str, BaseProcess] = field(default_factory=dict)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of its processes, which have been started."""
+        return tuple(process.pid for process in self.processes.values() if process.pid is not None)
 
     def start(self, *roles: str) -> None:
         for role in roles or ("api", "loops"):
-            with (self.settings.home / f"{role}.log").open("ab") as log:
-                self.processes[role] = subprocess.Popen(
-                    [sys.executable, "-m", self.program, role],
-                    env=os.environ | environment_of(self.settings),
-                    stdout=log,
-                    stderr=log,
-                )
+            self.processes[role] = forked(
+                self.program,
+                (role,),
+                environment=os.environ | environment_of(self.settings),
+                log=self.settings.home / f"{role}.log",
+                is_fresh=self.is_fresh,
+            )
 
     def kill(self, *roles: str) -> None:
         """SIGKILL: no time to tidy up."""
         for role in roles or tuple(self.processes):
             process = self.processes.pop(role)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.kill()
+            process.join()
 
     def stop(self) -> None:
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.join(STOP_SECONDS)
+            process.kill()
+            process.join()
         self.processes.clear()
 
     def client(self) -> Client:
@@ -68,14 +76,12 @@ class RunningServer:
     def crossdock(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """The command, as an administrator types it."""
         where = {"CROSSDOCK_URL": self.settings.url, "CROSSDOCK_TOKEN": self.admin_token}
-        return subprocess.run(
-            [sys.executable, "-m", "controlplane.cli.main", *words],
-            input=stdin,
-            env=os.environ | where,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
+        return ran(
+            COMMAND,
+            words,
+            environment=os.environ | where,
+            within_seconds=COMMAND_SECONDS,
+            stdin=stdin,
         )
 
     def log(self, role: str) -> str:
@@ -90,7 +96,9 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(home: Path, *, program: str = PROGRAM, **changes: object) -> Iterator[RunningServer]:
+def running_server(
+    home: Path, *, program: str = PROGRAM, is_fresh: bool = False, **changes: object
+) -> Iterator[RunningServer]:
     """A fresh control plane, with settings scaled to tests; whatever happens, its processes are ended."""
     fresh = Settings.read({"CROSSDOCK_HOME": str(home), "CROSSDOCK_PORT": str(free_port())})
     scaled = replace(
@@ -106,7 +114,7 @@ def running_server(home: Path, *, program: str = PROGRAM, **changes: object) -> 
     token = init(settings).admin_token
     if token is None:
         raise LookupError(f"{home} was set up before")
-    server = RunningServer(settings=settings, admin_token=token, program=program)
+    server = RunningServer(settings=settings, admin_token=token, program=program, is_fresh=is_fresh)
     server.start()
     try:
         server.wait_until_ready()
@@ -127,7 +135,7 @@ def eventually(condition: Callable[[], bool], within_seconds: float, otherwise: 
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(otherwise)
-        time.sleep(0.05)  # poll
+        time.sleep(0.1)  # poll
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from cloud_adapters.alibaba.translate import Row
-from cloud_adapters.base import CapacityType, Price
+from cloud_adapters.base import CapacityType, LeftoverKind, Price
 
 AS_OF: Final = datetime(2025, 6, 1, tzinfo=UTC)
 CURRENCY: Final = "CNY"
@@ -53,6 +53,21 @@ def _kind(machine_type: str, size: tuple[int, int], gpus: tuple[int, str], price
     )
 
 
+HOURS_OF_A_MONTH: Final = 730
+ADDRESS_YUAN: Final = Decimal("0.02")
+"""Of an address that nothing uses, for an hour."""
+
+DISK_YUAN: Final = MappingProxyType(
+    {
+        "cloud_efficiency": Decimal("0.35"),
+        "cloud_ssd": Decimal("1.00"),
+        "cloud_essd": Decimal("1.00"),
+        "cloud_essd_entry": Decimal("0.40"),
+        "cloud_auto": Decimal("0.50"),
+    }
+)
+"""Of a GiB for a month, by category; an ESSD as of level PL1."""
+
 CATALOGUE: Final = MappingProxyType(
     {
         kind.machine_type: kind
@@ -70,6 +85,18 @@ CATALOGUE: Final = MappingProxyType(
         )
     }
 )
+
+
+def dated_upkeep(kind: LeftoverKind, category: str, size_gib: int) -> Price | None:
+    """What a leftover costs for an hour; None: nothing, or nobody knows."""
+    match kind:
+        case LeftoverKind.ADDRESS:
+            yuan = ADDRESS_YUAN
+        case LeftoverKind.DISK if category in DISK_YUAN and size_gib:
+            yuan = DISK_YUAN[category] * size_gib / HOURS_OF_A_MONTH
+        case _:
+            return None
+    return Price(amount=yuan, currency=CURRENCY, as_of=AS_OF, is_verified=False)
 
 
 def dated_price(machine_type: str, capacity_type: CapacityType) -> Price | None:

@@ -4,10 +4,11 @@ What is attached to a machine ends with it or shows up here later, and is not li
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cloud_adapters.alibaba import errors, translate
+from cloud_adapters.alibaba.catalogue import dated_upkeep
 from cloud_adapters.alibaba.client import Account
 from cloud_adapters.alibaba.listing import paged
 from cloud_adapters.base import Leftover, LeftoverKind, Rejected
@@ -75,7 +76,8 @@ def _of(kind: LeftoverKind, account: Account, cluster_id: str, until: float) -> 
     shelf = SHELVES[kind]
     wanted = {"Tag": translate.tag_filter(cluster_id), **({"Status": FREE} if shelf.has_state else {})}
     for row in paged(account, shelf.listing, wanted, shelf.rows_at, until=until):
-        yield translate.leftover_of(kind, row, id_name=shelf.id_name, region=account.access.region)
+        found = translate.leftover_of(kind, row, id_name=shelf.id_name, region=account.access.region)
+        yield replace(found, hourly=dated_upkeep(kind, str(row.get("Category")), int(row.get("Size", 0))))
 
 
 def _addresses(account: Account, cluster_id: str, until: float) -> Iterator[Leftover]:
@@ -93,9 +95,9 @@ def _addresses(account: Account, cluster_id: str, until: float) -> Iterator[Left
         answer = account.call_other("DescribeEipAddresses", wanted, until=until)
         found = translate.rows(answer, "EipAddresses", "EipAddress")
         for row in found:
-            yield translate.leftover_of(
-                LeftoverKind.ADDRESS, row, id_name="AllocationId", region=account.access.region
-            )
+            kind, region = LeftoverKind.ADDRESS, account.access.region
+            each = translate.leftover_of(kind, row, id_name="AllocationId", region=region)
+            yield replace(each, hourly=dated_upkeep(kind, "", 0))
         number, seen = number + 1, seen + len(found)
         if not found or seen >= int(answer.get("TotalCount", 0)):
             return

@@ -25,6 +25,7 @@ Item = TypeVar("Item")
 
 TIME_BY_MINUTE: Final = "%Y-%m-%dT%H:%MZ"
 MOST_AT_ONCE: Final = 100
+DISK_GIB: Final = 100
 MOST_TAGS: Final = 20
 LARGEST_USER_DATA: Final = 32 * 1024
 FOREIGN_TAGS: Final = ("aliyun", "acs:", "http://", "https://")
@@ -220,7 +221,10 @@ def _spot_history(account: ServedAccount, parameters: Parameters) -> Json:
 
 def _disks(account: ServedAccount, parameters: Parameters) -> Json:
     page, turned = _page(_things(account, "disk", parameters), parameters)
-    rows = [{"DiskId": each.id, "ZoneId": each.zone, **_born(each), **_tag_rows(each)} for each in page]
+    kind = {"Category": "cloud_essd", "Size": DISK_GIB}
+    rows = [
+        {"DiskId": each.id, "ZoneId": each.zone, **kind, **_born(each), **_tag_rows(each)} for each in page
+    ]
     return {"Disks": {"Disk": rows}, **turned}
 
 

@@ -107,6 +107,22 @@ ON_DEMAND_DOLLARS: Final[Mapping[str, Decimal]] = {
 }
 
 
+HOURS_OF_A_MONTH: Final = 730
+ADDRESS_DOLLARS: Final = Decimal("0.005")
+"""Of a public address for an hour, used or not."""
+
+DISK_DOLLARS: Final[Mapping[str, Decimal]] = {
+    "gp3": Decimal("0.08"),
+    "gp2": Decimal("0.10"),
+    "io1": Decimal("0.125"),
+    "io2": Decimal("0.125"),
+    "st1": Decimal("0.045"),
+    "sc1": Decimal("0.015"),
+    "standard": Decimal("0.05"),
+}
+"""Of a GiB for a month, by type of volume, without what is paid for more operations or throughput."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
     """A limit of the account on vCPUs of one bucket of families, in one region; spot has its own."""

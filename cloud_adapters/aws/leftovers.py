@@ -5,11 +5,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from cloud_adapters.aws.catalogue import (
+    ADDRESS_DOLLARS,
+    DISK_DOLLARS,
+    HOURS_OF_A_MONTH,
+    PRICED_REGIONS,
+    PRICES_AS_OF,
+)
 from cloud_adapters.aws.client import Act, Calls
 from cloud_adapters.aws.errors import Absent
 from cloud_adapters.aws.settings import AwsSettings
 from cloud_adapters.aws.translate import CLAIM_TAG, CLUSTER_TAG, Row, created_at, tag_filter, tag_of
-from cloud_adapters.base import ClusterRef, Leftover, LeftoverKind, Rejected
+from cloud_adapters.base import ClusterRef, Leftover, LeftoverKind, Price, Rejected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,4 +139,19 @@ def _leftover(kind: LeftoverKind, how: _Kind, region: str, row: Row) -> Leftover
         zone=row.get(how.zone, region) if how.zone else region,
         claim_id=tag_of(row, CLAIM_TAG),
         created_at=created_at(row, how.created),
+        hourly=_hourly(kind, region, row),
     )
+
+
+def _hourly(kind: LeftoverKind, region: str, row: Row) -> Price | None:
+    """From the dated table: the rest costs nothing while no machine uses it."""
+    if region not in PRICED_REGIONS:
+        return None
+    match kind:
+        case LeftoverKind.ADDRESS:
+            dollars = ADDRESS_DOLLARS
+        case LeftoverKind.DISK if row.get("VolumeType") in DISK_DOLLARS:
+            dollars = DISK_DOLLARS[row["VolumeType"]] * int(row["Size"]) / HOURS_OF_A_MONTH
+        case _:
+            return None
+    return Price(amount=dollars, currency="USD", as_of=PRICES_AS_OF, is_verified=False)

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
@@ -199,7 +199,7 @@ class Stream:
         with self._lock:
             self._answer = answer
             if self._is_cut:
-                answer.shutdown()
+                _end(answer)
         return self
 
     def __enter__(self) -> None:
@@ -216,7 +216,13 @@ class Stream:
         with self._lock:
             self._is_cut = True
             if self._answer is not None:
-                self._answer.shutdown()
+                _end(self._answer)
+
+
+def _end(answer: urllib3.BaseHTTPResponse) -> None:
+    # An answer that was read to its end has given its connection back, or closed it, while we looked.
+    with suppress(OSError, RuntimeError):
+        answer.shutdown()
 
 
 def dialled(access: Access, kubeconfig: str) -> Api:

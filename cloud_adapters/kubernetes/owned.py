@@ -107,7 +107,7 @@ def trouble(pod: Json) -> str | None:
 
 
 def _owned(group: Group) -> Iterable[OwnedMachine]:
-    record = group.record
+    record, lost = group.record, _lost_head(group)
     for place in record.order.places:
         pod = group.present(place.member) or group.latest(place.member)
         if pod is None and not _is_to_come(group, place):
@@ -117,10 +117,20 @@ def _owned(group: Group) -> Iterable[OwnedMachine]:
             zone=record.order.zone,
             claim_id=record.order.claim_id,
             launch_id=record.order.launch_id,
-            state=_state(record, place, pod),
+            state=MachineState.STOPPING if lost else _state(record, place, pod),
             host=(pod or {}).get("status", {}).get("podIP"),
-            problem=_problem(group, place, pod),
+            problem=_problem(group, place, pod) or lost,
         )
+
+
+def _lost_head(group: Group) -> str | None:
+    """Why nothing can come of the members any more: a head that is over, or was deleted, and that nobody replaces."""
+    # It is created before any member.
+    if group.record.order.is_kuberay or not group.pods or group.present(HEAD) is not None:
+        return None
+    pod = group.latest(HEAD)
+    why = "it was deleted" if pod is None else trouble(pod) or "its pod was deleted"
+    return f"the head of its Ray cluster is gone: {why}"
 
 
 def _is_to_come(group: Group, place: Place) -> bool:

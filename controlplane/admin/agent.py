@@ -9,14 +9,17 @@ from urllib.parse import urlsplit
 from controlplane.domain.addresses import is_loopback
 from controlplane.domain.errors import Invalid
 from controlplane.settings import Settings
+from controlplane.tunnels.targets import Target
 
 
 def agent(url: str, token_file: Path, targets: tuple[str, ...], ca_file: Path | None) -> int:
     """Keeps the tunnel up until SIGTERM or SIGINT. Needs no database."""
     from controlplane.tunnels.agent import AgentOptions, keep_connected
 
-    _check(url, token_file, targets)
-    options = AgentOptions(url=url, token_file=token_file, targets=targets, ca_file=ca_file)
+    _check(url, token_file)
+    options = AgentOptions(
+        url=url, token_file=token_file, targets=tuple(map(_target, targets)), ca_file=ca_file
+    )
 
     async def until_told() -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -41,7 +44,14 @@ def first_token(settings: Settings, cluster: str) -> str:
         context.store.close()
 
 
-def _check(url: str, token_file: Path, targets: tuple[str, ...]) -> None:
+def _target(text: str) -> Target:
+    try:
+        return Target.parsed(text)
+    except ValueError as problem:
+        raise Invalid(str(problem), field="--target", value=text) from problem
+
+
+def _check(url: str, token_file: Path) -> None:
     parsed = urlsplit(url)
     if parsed.scheme not in {"http", "https"} or not parsed.hostname:
         raise Invalid("is not the address of a control plane", field="--url", value=url)
@@ -49,7 +59,3 @@ def _check(url: str, token_file: Path, targets: tuple[str, ...]) -> None:
         raise Invalid("plain http is for loopback only; use https", field="--url", value=url)
     if not token_file.is_file():
         raise Invalid("is not a file", field="--token-file", value=str(token_file))
-    for target in targets:
-        host, _, port = target.rpartition(":")
-        if not host or not port.isdecimal():
-            raise Invalid("is not host:port", field="--target", value=target)

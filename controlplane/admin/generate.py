@@ -8,27 +8,16 @@ from typing import Final
 
 from controlplane.admin import adapters
 from controlplane.api.app import openapi_document
-from controlplane.domain.attempts import ATTEMPT
-from controlplane.domain.claims import CLAIM
-from controlplane.domain.clusters import CLUSTER
-from controlplane.domain.data_copies import COPY
-from controlplane.domain.executions import EXECUTION, STEP
-from controlplane.domain.jobs import JOB
-from controlplane.domain.leases import LEASE
 from controlplane.domain.lifecycles import BIRTH
-from controlplane.domain.models import MODEL_VERSION
-from controlplane.domain.revisions import REVISION
+from controlplane.operations.doctor.books import LIFECYCLES
 
 DOCS: Final = Path("docs")
-LIFECYCLES: Final = {
-    each.noun: each.pairs()
-    for each in (ATTEMPT, CLAIM, CLUSTER, COPY, EXECUTION, JOB, LEASE, MODEL_VERSION, REVISION, STEP)
-}
+STATES: Final = {each.noun: each.pairs() for each in LIFECYCLES}
 
 
 def documents() -> Mapping[Path, str]:
     """Path, relative to the project's root -> text."""
-    states = {DOCS / "states" / f"{noun}.mmd": state_diagram(pairs) for noun, pairs in LIFECYCLES.items()}
+    states = {DOCS / "states" / f"{noun}.mmd": state_diagram(pairs) for noun, pairs in STATES.items()}
     openapi = json.dumps(openapi_document(), indent=1, sort_keys=True) + "\n"
     matrix = adapters.markdown(Path("pyproject.toml"))
     return {**states, DOCS / "openapi.json": openapi, DOCS / "adapters-matrix.md": matrix}

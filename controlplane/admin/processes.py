@@ -29,7 +29,9 @@ def api(settings: Settings) -> int:
     import uvicorn
 
     from controlplane.api.app import create_app
+    from controlplane.runtime.interpreter import set_the_pace
 
+    set_the_pace()
     context = bootstrap.context(settings)
     context.store.migrate()
     config = uvicorn.Config(
@@ -48,7 +50,8 @@ def api(settings: Settings) -> int:
 
 def loops(settings: Settings) -> int:
     """Runs every loop until SIGTERM; work goes on where it is."""
-    from controlplane.runtime.process import Loops, set_the_pace
+    from controlplane.runtime.interpreter import set_the_pace
+    from controlplane.runtime.process import Loops
 
     set_the_pace()
     home = _alone_in(settings)

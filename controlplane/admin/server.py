@@ -59,7 +59,14 @@ def init(settings: Settings) -> InitAnswer:
 
 
 def run(settings: Settings) -> int:
-    """Keeps all processes alive until SIGTERM or SIGINT, then stops them and the clusters that are ours."""
+    """Keeps all processes alive until SIGTERM or SIGINT, then stops them and the clusters that are ours.
+
+    Raises `Invalid` for a program that the settings ask for and that is not there.
+    """
+    if settings.gateway_port and settings.haproxy_port:
+        from controlplane.gateway.front import found_program
+
+        found_program()
     return Supervisor(settings).run()
 
 

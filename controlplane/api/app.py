@@ -86,7 +86,7 @@ DESCRIPTION: Final = "One queue for AI jobs over private clusters and public clo
 def create_app(context: Context) -> FastAPI:
     """Owns nothing: who made the context closes it."""
     hub = Hub(lambda cluster: tunnel_password(context.server_key, cluster))
-    app = _bare_app(lambda _app: _proxy(hub, context.settings.tunnel_port))
+    app = bare_app(lambda _app: _proxy(hub, context.settings.tunnel_port))
     app.state.site = Site(
         hub=hub,
         context=context,
@@ -108,10 +108,11 @@ async def _proxy(hub: Hub, port: int) -> AsyncIterator[None]:
 
 def openapi_document() -> dict[str, Any]:  # JSON
     """Needs no context: the routes alone say it all."""
-    return openapi.document(_bare_app())
+    return openapi.document(bare_app())
 
 
-def _bare_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+def bare_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """Every route, over nothing yet."""
     app = FastAPI(
         lifespan=lifespan,
         title="Crossdock",

@@ -71,7 +71,14 @@ def leftover(view: StrayView) -> LeftoverDocument:
         seen_at=found.seen_at,
         tried_at=found.tried_at,
         problem=found.problem,
+        currency=found.currency,
+        cost_per_hour=_units(found.hourly_millionths),
+        cost=_units(view.cost_millionths),
     )
+
+
+def _units(millionths: int | None) -> Decimal | None:
+    return None if millionths is None else Decimal(millionths).scaleb(-6)
 
 
 def orphan(view: OrphanView) -> OrphanDocument:
@@ -89,7 +96,6 @@ def orphan(view: OrphanView) -> OrphanDocument:
 
 def offer(view: OfferView) -> OfferDocument:
     found = view.offer
-    millionths = found.price_millionths
     return OfferDocument(
         cluster_id=found.cluster_id,
         cluster=view.cluster_name,
@@ -98,7 +104,7 @@ def offer(view: OfferView) -> OfferDocument:
         capacity_type=found.capacity_type.value,
         resources=resources(found.amounts),
         accelerator=found.accelerator,
-        price_per_hour=None if millionths is None else Decimal(millionths).scaleb(-6),
+        price_per_hour=_units(found.price_millionths),
         currency=found.currency,
         price_as_of=found.price_as_of,
         is_price_verified=found.is_price_verified,

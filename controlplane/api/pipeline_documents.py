@@ -2,35 +2,30 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
-from controlplane.domain.executions import Step, StepState
+from controlplane.domain.executions import Execution, Step, StepState
 from controlplane.domain.pipelines import PlannedStep
-from controlplane.operations.executions import ExecutionReport
+from controlplane.operations.executions import ExecutionReport, ExecutionSummary
 from controlplane.operations.schedules import ScheduleReport
+from controlplane.wire import pipelines as wire
 from controlplane.wire.pipelines import ArtifactFound, ExecutionDocument, ScheduleDocument, StepDocument
 
 
 def execution(report: ExecutionReport) -> ExecutionDocument:
-    found = report.execution
     return ExecutionDocument(
-        id=found.id,
-        project=report.project_name,
-        pipeline=found.name,
-        state=found.state.value,
-        since=found.since,
-        created_at=found.created_at,
-        paused_at=found.paused_at,
-        cancel_requested_at=found.cancel_requested_at,
-        retry_of=found.retry_of,
-        schedule=found.schedule_id,
-        tick=found.tick,
-        reason=found.reason,
-        outputs_uri=found.outputs_uri,
+        **_head(report.execution, report.project_name),
+        outputs_uri=report.execution.outputs_uri,
         steps=[
             _step(planned, step) for planned, step in zip(report.pipeline.steps, report.steps, strict=True)
         ],
         spec=json.loads(report.spec_json),
-        version=found.version,
+    )
+
+
+def summary(found: ExecutionSummary) -> wire.ExecutionSummary:
+    return wire.ExecutionSummary(
+        **_head(found.execution, found.project_name), steps=found.steps, done=found.done
     )
 
 
@@ -51,6 +46,24 @@ def schedule(report: ScheduleReport) -> ScheduleDocument:
         paused_at=found.paused_at,
         version=found.version,
     )
+
+
+def _head(found: Execution, project_name: str) -> dict[str, Any]:  # fields of an `ExecutionHead`
+    return {
+        "id": found.id,
+        "project": project_name,
+        "pipeline": found.name,
+        "state": found.state.value,
+        "since": found.since,
+        "created_at": found.created_at,
+        "paused_at": found.paused_at,
+        "cancel_requested_at": found.cancel_requested_at,
+        "retry_of": found.retry_of,
+        "schedule": found.schedule_id,
+        "tick": found.tick,
+        "reason": found.reason,
+        "version": found.version,
+    }
 
 
 def _step(planned: PlannedStep, step: Step) -> StepDocument:

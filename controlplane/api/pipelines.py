@@ -1,6 +1,6 @@
 """Routes of pipelines: executions and schedules."""
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Query, Response
 
@@ -10,10 +10,18 @@ from controlplane.api.openapi import PROBLEMS, takes
 from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
 from controlplane.identity.principals import Principal
 from controlplane.operations import executions, schedules
+from controlplane.operations.context import Context
 from controlplane.operations.executions import ExecutionReport
+from controlplane.operations.idempotency import Once
 from controlplane.operations.schedules import ScheduleName, ScheduleReport
 from controlplane.wire.base import Page
-from controlplane.wire.pipelines import ExecutionDocument, PipelineSpec, ScheduleCreate, ScheduleDocument
+from controlplane.wire.pipelines import (
+    ExecutionDocument,
+    ExecutionSummary,
+    PipelineSpec,
+    ScheduleCreate,
+    ScheduleDocument,
+)
 
 router = APIRouter(prefix="/v1", tags=["pipelines"], responses=dict(PROBLEMS))
 deeds = APIRouter(prefix="/v1", tags=["pipelines"], responses=dict(PROBLEMS), route_class=DeedRoute)
@@ -32,11 +40,11 @@ def submit_pipeline(call: Whole) -> Response:
     return deed.answer(executions.submit(call.context, who, call.text, once=deed.once))
 
 
-@router.get("/executions", response_model=Page[ExecutionDocument])
+@router.get("/executions", response_model=Page[ExecutionSummary])
 def list_executions(
     call: Read, project: InProject = None, after: After = None, limit: Limit = DEFAULT_PAGE
 ) -> Response:
-    """Newest first."""
+    """Newest first, without steps and specs."""
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("executions", after))
     found = executions.listed(call.context, who, project=project, before=last, limit=limit + 1)
@@ -44,8 +52,8 @@ def list_executions(
         page(
             found,
             limit,
-            documents.execution,
-            lambda report: cursors.write("executions", (report.execution.id,)),
+            documents.summary,
+            lambda each: cursors.write("executions", (each.execution.id,)),
         )
     )
 
@@ -58,27 +66,18 @@ def get_execution(call: Read, execution: str) -> Response:
 @deeds.post("/executions/{execution}/cancel", response_model=ExecutionDocument, openapi_extra=takes())
 def cancel_execution(call: Whole, execution: str) -> Response:
     """Its jobs are cancelled, and what was not begun never is."""
-    who = call.principal()
-    call.parse_nothing()
-    deed = _deed(call, who, 200)
-    return deed.answer(executions.cancel(call.context, who, execution, once=deed.once))
+    return _done(call, execution, executions.cancel)
 
 
 @deeds.post("/executions/{execution}/pause", response_model=ExecutionDocument, openapi_extra=takes())
 def pause_execution(call: Whole, execution: str) -> Response:
     """No step is begun until it is resumed; what runs goes on."""
-    who = call.principal()
-    call.parse_nothing()
-    deed = _deed(call, who, 200)
-    return deed.answer(executions.pause(call.context, who, execution, once=deed.once))
+    return _done(call, execution, executions.pause)
 
 
 @deeds.post("/executions/{execution}/resume", response_model=ExecutionDocument, openapi_extra=takes())
 def resume_execution(call: Whole, execution: str) -> Response:
-    who = call.principal()
-    call.parse_nothing()
-    deed = _deed(call, who, 200)
-    return deed.answer(executions.resume(call.context, who, execution, once=deed.once))
+    return _done(call, execution, executions.resume)
 
 
 @deeds.post(
@@ -89,10 +88,7 @@ def resume_execution(call: Whole, execution: str) -> Response:
 )
 def retry_execution(call: Whole, execution: str) -> Response:
     """One that failed or was cancelled, as a new one with `retry_of`: what succeeded is taken if it is still there."""
-    who = call.principal()
-    call.parse_nothing()
-    deed = _deed(call, who, 201)
-    return deed.answer(executions.retry(call.context, who, execution, once=deed.once))
+    return _done(call, execution, executions.retry, code=201)
 
 
 @deeds.post(
@@ -151,6 +147,26 @@ def remove_schedule(call: Whole, project: str, schedule: str) -> Response:
     call.parse_nothing()
     deed: Deed[ScheduleReport] = call.deed(who, 200, documents.schedule)
     return deed.answer(schedules.remove(call.context, who, name, once=deed.once))
+
+
+class _Doing(Protocol):
+    """An operation upon one execution that takes nothing else."""
+
+    def __call__(
+        self,
+        context: Context,
+        principal: Principal,
+        execution_id: str,
+        *,
+        once: Once[ExecutionReport] | None,
+    ) -> ExecutionReport: ...
+
+
+def _done(call: Whole, execution: str, doing: _Doing, *, code: int = 200) -> Response:
+    who = call.principal()
+    call.parse_nothing()
+    deed = _deed(call, who, code)
+    return deed.answer(doing(call.context, who, execution, once=deed.once))
 
 
 def _deed(call: Call, who: Principal, code: int) -> Deed[ExecutionReport]:

@@ -56,6 +56,7 @@ def queue_of(wanted: QuotaSet) -> Queue:
         ),
         burst_after_seconds=wanted.burst_after_seconds,
         aging_seconds=wanted.aging_seconds,
+        band=wanted.band,
         stopped=wanted.stopped,
     )
 
@@ -92,6 +93,7 @@ def quota(view: QuotaView) -> QuotaDocument:
         ),
         burst_after_seconds=queue.burst_after_seconds,
         aging_seconds=queue.aging_seconds,
+        band=queue.band,
         stopped=queue.stopped,
         share=min(view.share, 1e9),
         version=view.node.version,

@@ -67,6 +67,7 @@ LEFTOVER_COLUMNS: Final[Columns[LeftoverDocument]] = (
     ("CLAIM", lambda each: each.claim_id or "-"),
     ("PROJECT", lambda each: each.project or "all"),
     ("SEEN", lambda each: moment(each.seen_at)),
+    ("COST", lambda each: "-" if each.cost is None else f"{each.cost:.2f} {each.currency}"),
     ("PROBLEM", lambda each: each.problem or "-"),
 )
 

@@ -9,8 +9,9 @@ import typer
 from controlplane.cli.flags import AsJson, ClusterName
 from controlplane.cli.output import Columns, Fact
 from controlplane.cli.session import REFUSED, Session, session
-from controlplane.cli.text import amounts, moment, usage
+from controlplane.cli.text import amounts, moment, printable, usage
 from controlplane.sdk.clusters import SEEN_SECONDS
+from controlplane.sdk.errors import Timeout as TimeoutFault
 from controlplane.wire.admin import ClusterDocument, NodeDocument
 
 app = typer.Typer(
@@ -86,7 +87,10 @@ def add(
     timeout: Timeout = SEEN_SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Register a cluster, wait until it was seen once, and tell what is there."""
+    """Register a cluster, wait until it was seen once, and tell what is there.
+
+    Ends with 1 where it does not let itself be seen, and with 0 where nobody could look in time.
+    """
     secret = _secret(secret_file, from_stdin=secret_stdin)
     token = sys.stdin.read().strip() if token_stdin else None
     with session(as_json=as_json) as opened:
@@ -100,7 +104,11 @@ def add(
             settings=_options(settings or []),
         )
         if not detach:
-            document = opened.client.clusters.wait(document.id, timeout_seconds=timeout)
+            try:
+                document = opened.client.clusters.wait(document.id, timeout_seconds=timeout)
+            except TimeoutFault as fault:
+                _tell_later(opened, document, fault)
+                return
         _tell(opened, document, is_seen=detach or document.last_seen_at is not None)
 
 
@@ -214,6 +222,16 @@ def _tell(opened: Session, document: ClusterDocument, *, is_seen: bool) -> None:
     if not is_seen:
         typer.echo("it is registered but was not seen; it is looked at again and again", err=True)
         raise typer.Exit(REFUSED)
+
+
+def _tell_later(opened: Session, document: ClusterDocument, fault: TimeoutFault) -> None:
+    """It is registered, and that is what was asked for."""
+    opened.output.document(document, _facts(document))
+    for line in (
+        str(fault),
+        f"it is registered; to see what was found: crossdock clusters get {document.name}",
+    ):
+        typer.echo(printable(line), err=True)
 
 
 def _options(given: list[str]) -> dict[str, str]:

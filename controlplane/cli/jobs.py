@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import typer
 
@@ -187,7 +187,7 @@ def _facts(job: JobDocument) -> list[Fact]:
         ("phase", job.phase),
         ("reason", job.reason or ""),
         ("priority", str(job.priority)),
-        ("tasks", f"{job.tasks} x ({_needs(job)})"),
+        ("tasks", _tasks(job)),
         ("attempts", str(job.attempts)),
         ("submitted", moment(job.submitted_at)),
         ("since", moment(job.since)),
@@ -199,9 +199,17 @@ def _facts(job: JobDocument) -> list[Fact]:
     ]
 
 
-def _needs(job: JobDocument) -> str:
+def _tasks(job: JobDocument) -> str:
+    """`4 x (gpus 1)`; in roles `server 1 x (cpus 8), worker 4 x (gpus 1)`."""
+    if roles := job.spec.get("roles"):
+        told = [f"{role['name']} {role.get('tasks', 1)} x ({_needs(role)})" for role in roles]
+        return ", ".join(told)
+    return f"{job.tasks} x ({_needs(job.spec)})"
+
+
+def _needs(spec: dict[str, Any]) -> str:  # JSON object
     """Of one task, as the spec says it: `cpus 2, gpus 1, memory 2GiB`. A newer server's fields are shown as well."""
-    asked = {"cpus": 1.0, **job.spec.get("resources", {})}
+    asked = {"cpus": 1.0, **spec.get("resources", {})}
     asked |= asked.pop("custom", {})
     counted = {name: value for name, value in asked.items() if isinstance(value, int | float)}
     named = [f"{name} {value}" for name, value in asked.items() if isinstance(value, str)]

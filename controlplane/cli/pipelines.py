@@ -15,7 +15,7 @@ from controlplane.cli.flags import AsJson, InProject
 from controlplane.cli.output import STYLES, Columns, Fact, Output
 from controlplane.cli.session import REFUSED, Session, session
 from controlplane.cli.text import duration, moment, printable, size
-from controlplane.wire.pipelines import ExecutionDocument, StepDocument
+from controlplane.wire.pipelines import ExecutionDocument, ExecutionHead, ExecutionSummary, StepDocument
 
 app = typer.Typer(
     name="pipelines",
@@ -28,7 +28,7 @@ DONE: Final = frozenset({"succeeded", "cached"})
 OVER: Final = DONE | {"failed", "skipped", "cancelled"}
 
 
-def standing(execution: ExecutionDocument) -> str:
+def standing(execution: ExecutionHead) -> str:
     """`running`, `paused`, `cancelling`, or how it ended."""
     if execution.state not in {"waiting", "running"}:
         return execution.state
@@ -44,11 +44,11 @@ def took(step: StepDocument) -> str:
     return duration((step.since - step.begun_at).total_seconds())
 
 
-EXECUTION_COLUMNS: Final[Columns[ExecutionDocument]] = (
+EXECUTION_COLUMNS: Final[Columns[ExecutionSummary]] = (
     ("ID", lambda each: each.id),
     ("PIPELINE", lambda each: f"{each.project}/{each.pipeline}"),
     ("STATE", standing),
-    ("STEPS", lambda each: f"{sum(step.state in DONE for step in each.steps)}/{len(each.steps)}"),
+    ("STEPS", lambda each: f"{each.done}/{each.steps}"),
     ("CREATED", lambda each: moment(each.created_at)),
 )
 STEP_COLUMNS: Final[Columns[StepDocument]] = (

@@ -83,6 +83,9 @@ def set_quota(
         int | None,
         typer.Option(min=1, metavar="SECONDS", help="Raise a job's priority after waiting so long."),
     ] = None,
+    band: Annotated[
+        int, typer.Option(min=-100, max=100, help="Before the work of all lower bands, whatever the shares.")
+    ] = 0,
     stopped: Annotated[bool, typer.Option("--stopped", help="Start nothing more.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -98,6 +101,7 @@ def set_quota(
             flavors=list(tried or []),
             burst_after_seconds=burst_after,
             aging_seconds=aging,
+            band=band,
             stopped=stopped,
         )
         opened.output.document(document, _facts(document))
@@ -236,6 +240,7 @@ def _facts(document: QuotaDocument) -> list[Fact]:
         ("kind", "cohort" if document.is_cohort else "queue"),
         ("cohort", document.parent or ""),
         ("weight", f"{document.weight:g}"),
+        ("band", str(document.band)),
         *(("limit", _limit(each)) for each in document.limits),
         ("state", "stopped" if document.stopped else "open"),
     ]

@@ -85,7 +85,11 @@ def agent(
     ],
     targets: Annotated[
         list[str],
-        typer.Option("--target", metavar="HOST:PORT", help="What the control plane may reach; repeatable."),
+        typer.Option(
+            "--target",
+            metavar="HOST:PORT",
+            help="What the control plane may reach, also HOST:FIRST-LAST or 10.0.0.0/16:FIRST-LAST; repeatable.",
+        ),
     ],
     ca_file: Annotated[
         Path | None,

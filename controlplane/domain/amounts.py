@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from controlplane.domain.twins import quick
+
 MILLI = 1000
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amounts:
     """A vector of non-negative integers. Custom names are sorted and never hold zero, so equal vectors are `==`."""
@@ -39,19 +42,23 @@ class Amounts:
 
     def named(self) -> tuple[tuple[str, int], ...]:
         """Every non-zero amount under its public name, sorted: the columns of a snapshot."""
-        fixed = (("cpu", self.cpu_milli), ("gpu", self.gpu_milli), ("memory", self.memory_bytes))
-        custom = tuple((f"custom:{name}", value) for name, value in self.custom_milli)
-        return tuple((name, value) for name, value in (*custom, *fixed) if value)
+        pairs = [("cpu", self.cpu_milli), ("gpu", self.gpu_milli), ("memory", self.memory_bytes)]
+        if self.custom_milli:
+            pairs = [*((f"custom:{name}", value) for name, value in self.custom_milli), *pairs]
+        return tuple([pair for pair in pairs if pair[1]])
 
     def _merge(self, other: Self, sign: int) -> Self:
-        custom = dict(self.custom_milli)
-        for name, value in other.custom_milli:
-            custom[name] = custom.get(name, 0) + sign * value
+        custom = self.custom_milli
+        if other.custom_milli:
+            sums = dict(custom)
+            for name, value in other.custom_milli:
+                sums[name] = sums.get(name, 0) + sign * value
+            custom = custom_amounts(sums.items())
         return type(self)(
             cpu_milli=max(0, self.cpu_milli + sign * other.cpu_milli),
             memory_bytes=max(0, self.memory_bytes + sign * other.memory_bytes),
             gpu_milli=max(0, self.gpu_milli + sign * other.gpu_milli),
-            custom_milli=custom_amounts(custom.items()),
+            custom_milli=custom,
         )
 
 

@@ -10,6 +10,7 @@ from controlplane.domain.copies import replace
 from controlplane.domain.errors import Bug
 from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, JobId, NodeId, ProjectId
 from controlplane.domain.lifecycles import Lifecycle, to
+from controlplane.domain.twins import quick
 
 COORDINATOR: Final = -1
 """The rank under which the exit record that speaks for the whole attempt is kept."""
@@ -69,6 +70,7 @@ FREE_OF_CHARGE: Final = frozenset(
 """Outcomes that do not consume the user's retry budget: the platform's doing, not the code's."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seat:
     """One task's share of one node. Held until its attempt has ended."""
@@ -81,6 +83,7 @@ class Seat:
     """The ask that alone may be placed here when the seat is released."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     id: AttemptId

@@ -11,10 +11,7 @@ from itertools import accumulate
 from typing import Final
 
 from controlplane.domain.services import Scaling, Service
-from controlplane.domain.traffic import LATENCY_EDGES_MS, Load
-
-FRESH: Final = timedelta(seconds=15)
-"""A gateway that has said nothing for so long is gone, and what it had under way with it."""
+from controlplane.domain.traffic import LATENCY_EDGES_MS, Load, is_of_now
 
 WATCHED: Final = timedelta(seconds=60)
 """Over which latency is measured."""
@@ -40,8 +37,8 @@ class Demand:
 
 
 def demand_of(loads: Sequence[Load], last_at: datetime | None, *, now: datetime) -> Demand:
-    """`loads` of the last minute, in the order of their ends."""
-    newest = {(load.gateway, load.revision_id): load for load in loads if now - load.until <= FRESH}
+    """`loads` of the last minute, in the order of their ends. What a gateway that is gone had under way is gone too."""
+    newest = {(load.gateway, load.revision_id): load for load in loads if is_of_now(load, now)}
     return Demand(
         in_flight=sum(load.in_flight for load in newest.values()),
         waiting=sum(load.waiting for load in newest.values()),

@@ -1,11 +1,12 @@
 """Claims: our intent to hold bought machines over time. Launches: the calls to a cloud that were made for one."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Self
 
 from controlplane.domain.amounts import Amounts
+from controlplane.domain.copies import replace
 from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, LaunchId, QueueId
 from controlplane.domain.lifecycles import Lifecycle, to
 

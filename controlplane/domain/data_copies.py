@@ -143,3 +143,8 @@ class RegisteredStore:
 
     near: tuple[str, ...] = ()
     """Names of clusters whose attempts keep their checkpoints here."""
+
+
+def manifest_key(copy: Copy, prefix: str) -> str:
+    """Of what a copy of a prefix writes last."""
+    return f"{prefix}{copy.id}.manifest.json"

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from controlplane.domain.ids import ProjectId
+from controlplane.domain.twins import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Written in the same transaction as the row it speaks of."""

@@ -9,6 +9,7 @@ from controlplane.domain.amounts import Amounts
 from controlplane.domain.copies import replace
 from controlplane.domain.ids import AskId, ClassId, JobId, ProjectId, QueueId
 from controlplane.domain.lifecycles import Lifecycle, to
+from controlplane.domain.twins import quick
 
 
 class JobKind(StrEnum):
@@ -53,6 +54,7 @@ JOB: Final = Lifecycle(
 )
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """When a failed attempt is followed by another. Preempted, evicted and lost attempts do not count."""
@@ -75,6 +77,7 @@ class RetryPolicy:
         return timedelta(seconds=min(self.backoff_seconds * 2**doublings, self.max_backoff_seconds))
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """The spec itself is stored verbatim beside this; here stands only what is decided on."""
@@ -118,6 +121,21 @@ class Job:
         return JOB.is_terminal(self.state)
 
 
+@quick
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskRole:
+    """Tasks of one ask that need the same; their ranks follow those of the role before."""
+
+    name: str
+    tasks: int
+    amounts: Amounts
+    """Of one task."""
+
+    accelerator: str | None = None
+    flavors: tuple[str, ...] = ()
+    """As in `Traits`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
     """What else a policy must know of an ask to seat it well. Most asks have none."""
@@ -131,6 +149,12 @@ class Traits:
     topology_required: bool = True
     """False: wherever that is not possible, the closest."""
 
+    topology_balanced: bool = False
+    """Not required: as many tasks in each of the fewest domains that are enough."""
+
+    topology_slices: tuple[tuple[str, int], ...] = ()
+    """(level, tasks): so many consecutive tasks go together into one domain of the level; outermost first."""
+
     tolerations: tuple[tuple[str, str], ...] = ()
     """(key, value) of taints that it may meet, sorted; the value `*` meets any."""
 
@@ -141,11 +165,26 @@ class Traits:
     """How long it is expected to run."""
 
     deadline: datetime | None = None
+    is_surplus: bool = False
+    """Placed after all other work, and the first to go."""
+
+    is_lasting: bool = False
+    """One of the fewest replicas of a service: first in its queue, and kept on what the queue itself owns."""
+
+    restart_seconds: int | None = None
+    """What a new start costs beside lost work; None: what a policy takes for usual."""
+
+    stores: tuple[str, ...] = ()
+    """Names of the registered stores that hold what it reads, sorted: it may only be where that may be."""
+
+    roles: tuple[AskRole, ...] = ()
+    """Where not all tasks need the same; of `tasks_min` the last one alone may have fewer."""
 
 
 NO_TRAITS: Final = Traits()
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """What the policy seats: all tasks of one job (ordinal 0; more ordinals come with services)."""
@@ -156,7 +195,7 @@ class Ask:
     ordinal: int
     tasks: int
     amounts: Amounts
-    """Of one task."""
+    """Of one task; where there are roles, of the first."""
 
     accelerator: str | None
     """Model name every node must carry, e.g. `a100-80g`; None takes any."""
@@ -173,6 +212,19 @@ class Ask:
     def fewest(self) -> int:
         """Tasks with which it may start."""
         return self.tasks if self.traits.tasks_min is None else self.traits.tasks_min
+
+    def fewest_of(self, role: AskRole) -> int:
+        """Tasks of that role with which it may start."""
+        is_last = role is self.traits.roles[-1]
+        return role.tasks - (self.tasks - self.fewest) if is_last else role.tasks
+
+    def amounts_of(self, rank: int) -> Amounts:
+        """Of the task with this rank."""
+        for role in self.traits.roles:
+            if rank < role.tasks:
+                return role.amounts
+            rank -= role.tasks
+        return self.amounts
 
 
 def ask_id(job_id: JobId, ordinal: int = 0) -> AskId:

@@ -107,6 +107,9 @@ class Queue:
     aging_seconds: int | None = None
     """Waiting this long raises an ask by one priority within its queue; None: never."""
 
+    band: int = 0
+    """Its work goes before that of lower bands, whatever the shares; within the queue priorities decide."""
+
     stopped: bool = False
     """Nothing more is admitted; what runs runs on."""
 

@@ -18,7 +18,7 @@ class Subject(StrEnum):
     """A rule: where its work and its copies may be."""
 
     DATA = "data"
-    """A rule: where what lies in a store may be copied."""
+    """A rule: where what lies in a store may be copied, and read by jobs."""
 
     CLUSTER = "cluster"
     """Where it is."""
@@ -62,6 +62,20 @@ class Whereabouts:
     """Its name; None: it is a store."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One thing that a job reads, and the store where it lies."""
+
+    field: str
+    """Of the spec."""
+
+    called: str
+    """For people: `input 'corpus'`."""
+
+    uri: str
+    store: str
+
+
 def refusal(rule: Residency, owner: str, place: Whereabouts) -> str | None:
     """Which part of the rule keeps its owner out of that place, in words; None: it may be there."""
     if rule.providers and place.provider not in rule.providers:
@@ -92,6 +106,12 @@ class Rules:
 
     def of_project(self, project_id: ProjectId) -> Residency:
         return self.projects.get(project_id, ANYWHERE)
+
+
+def in_words(rule: Residency) -> str:
+    """`with 'aws', in 'de', 'eu'`: where it lets things be."""
+    parts = (("with", rule.providers), ("in", rule.regions), ("on", rule.clusters))
+    return ", ".join(f"{word} {_listed(names)}" for word, names in parts if names)
 
 
 def _is_within(place: Whereabouts, allowed: frozenset[str]) -> bool:

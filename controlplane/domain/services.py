@@ -65,7 +65,7 @@ class Terms:
     scaling: Scaling
     rollout: Rollout
     ready_seconds: float
-    """From the start of its first replica; a revision with none ready by then has failed."""
+    """From the start of the first of the replicas that run; a revision with none ready by then has failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +148,7 @@ class KnownReplica:
     """Of the live attempt."""
 
     started_at: datetime | None = None
-    """When its first attempt that started did so."""
+    """When its live attempt did; None: it waits, be it for the first time or again."""
 
     is_ready: bool = False
     """Asked now, it would answer."""

@@ -4,7 +4,8 @@ A gateway reads `ServiceRoute`s and reports `Load`s; it never reads a service, a
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from controlplane.domain.ids import AttemptId, ClusterId, ProjectId, RevisionId, ServiceId
 
@@ -104,4 +105,15 @@ class Load:
     """How many ended within each of `LATENCY_EDGES_MS`; the last counts the rest."""
 
 
+FRESH: Final = timedelta(seconds=15)
+"""How far what a gateway says may be from now, either way, to be about now.
+
+An older word is history, and a gateway that has said nothing younger is gone; a word from further ahead is of a clock
+that is wrong, and would count for long after its gateway is gone.
+"""
+
 LATENCY_EDGES_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000)
+
+
+def is_of_now(load: Load, now: datetime) -> bool:
+    return abs(now - load.until) <= FRESH

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.ids import AttemptId, JobId
+from controlplane.domain.twins import quick
 
 
 class Launch(StrEnum):
@@ -24,6 +25,7 @@ class Launch(StrEnum):
     """The entrypoint is started once and drives Ray itself on the booked nodes (Ray Train, Ray Data...)."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderSeat:
     """One booked share, in the cluster's own words."""
@@ -31,8 +33,11 @@ class OrderSeat:
     rank: int
     node_name: str
     amounts: Amounts
+    role: str | None = None
+    """Of a gang whose tasks need different things."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """All that an executor must know to start one attempt."""

@@ -29,6 +29,9 @@ class Body:
     is_touched: bool = False
     """Some of the rest went to a replica: it cannot be sent again."""
 
+    is_sent: bool = False
+    """All of the rest was handed on: from then on the replica is waited for, and not the caller."""
+
     problem: TooLarge | None = None
     """Why it ended too early: who sends it on only learns that it did."""
 
@@ -44,6 +47,7 @@ class Body:
         while self.rest is not None:
             piece = await self.rest.readany()
             if not piece:
+                self.is_sent = True
                 return
             self.is_touched = True
             self.size_bytes += len(piece)

@@ -43,16 +43,19 @@ class Directory:
 
     def follow(self, routes: Iterable[ServiceRoute]) -> None:
         """These are all services."""
-        known, self._by_id, self._by_name = self._by_id, {}, {}
+        by_id: dict[ServiceId, Desk] = {}
         for route in routes:
-            desk = known.pop(route.service_id, None)
+            desk = self._by_id.get(route.service_id)
             if desk is None:
                 desk = Desk(route, self._loads, self._clock, self._call_for_replicas)
             elif desk.route != route:
                 desk.follow(route)
-            self._by_id[route.service_id] = self._by_name[route.project, route.name] = desk
-        for gone in known.values():
-            gone.close()
+            by_id[route.service_id] = desk
+        # At once: what goes wrong above leaves every service where it was.
+        known, self._by_id = self._by_id, by_id
+        self._by_name = {(desk.route.project, desk.route.name): desk for desk in by_id.values()}
+        for service_id in known.keys() - by_id.keys():
+            known[service_id].close()
         self._loads.forget_but(frozenset(self._by_id))
 
     def look_again(self) -> None:

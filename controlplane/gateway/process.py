@@ -48,8 +48,9 @@ class OwnPlane:
 
 
 async def serve(context: Context) -> None:
-    """Until SIGTERM or SIGINT."""
+    """Until SIGTERM or SIGINT. Raises `Invalid` where an HAProxy is wanted and there is none."""
     settings = context.settings
+    program = found_program() if settings.haproxy_port else None
     at = Addresses(
         host=settings.host, port=settings.gateway_port, grpc_port=settings.gateway_grpc_port or None
     )
@@ -62,7 +63,7 @@ async def serve(context: Context) -> None:
     name = f"{socket.gethostname()}:{settings.gateway_port}"
     plane, look_up = OwnPlane(context, bell), Authenticator(context.store).principal
     async with running(plane, look_up, name=name, at=at) as gateway:
-        fronting = asyncio.create_task(_front(context, gateway, name)) if settings.haproxy_port else None
+        fronting = None if program is None else asyncio.create_task(_front(context, gateway, name, program))
         await stopping.wait()
         if fronting is not None:
             fronting.cancel()
@@ -70,7 +71,7 @@ async def serve(context: Context) -> None:
         bell.stop()
 
 
-async def _front(context: Context, gateway: Gateway, name: str) -> None:
+async def _front(context: Context, gateway: Gateway, name: str, program: str) -> None:
     """Keeps HAProxy in front of the gateway, until it is cancelled."""
     settings = context.settings
     folder = settings.home / "haproxy"
@@ -80,7 +81,7 @@ async def _front(context: Context, gateway: Gateway, name: str) -> None:
         embedded=f"{LOOPBACK if settings.host in WILDCARDS else settings.host}:{gateway.port}",
         folder=str(folder),
     )
-    front = Front(program=found_program(), folder=folder)
+    front = Front(program=program, folder=folder)
     counters = Counters(gateway=f"{name}/haproxy", since=datetime.now(UTC))
     try:
         while True:

@@ -22,7 +22,7 @@ class TooMany(UserError):
 
 
 class TooSlow(UserError):
-    """The request took too long to arrive."""
+    """The request took too long to arrive, or its answer to be taken."""
 
     code = "request_timeout"
     http_code = 408

@@ -28,6 +28,9 @@ LEAVING: Final = "x-crossdock-draining"
 BUSY: Final = "x-crossdock-busy"
 """Headers by which a replica says why it did not even look at a request."""
 
+UNREACHED: Final = "x-crossdock-tunnel"
+"""A header by which the way to a site that nobody can dial says that nobody was reached."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:

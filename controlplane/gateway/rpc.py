@@ -5,7 +5,8 @@ The metadata `crossdock-service: project/name` says which service is meant; `aut
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NoReturn, Protocol
 
@@ -19,7 +20,7 @@ from controlplane.gateway.calls import Call, Door
 from controlplane.gateway.channels import MOST_BYTES, Channels
 from controlplane.gateway.desk import Wish
 from controlplane.gateway.loads import Loads
-from controlplane.gateway.refusals import TooSlow, refusal_of
+from controlplane.gateway.refusals import Refusal, TooSlow, refusal_of
 from controlplane.gateway.replicas import BUSY, CONNECT_SECONDS, LEAVING
 from controlplane.gateway.retries import FREE, Mishap, may_repeat
 
@@ -57,6 +58,8 @@ class Context(Protocol):
     async def abort(
         self, code: grpc.StatusCode, details: str, trailing_metadata: Metadata = ()
     ) -> NoReturn: ...
+
+    async def write(self, message: bytes) -> None: ...
 
     def peer(self) -> str: ...
 
@@ -115,15 +118,15 @@ class Rpc:
         """As gRPC asks for it. The bytes of unary calls are those of streams with one message."""
         method = str(details.method)
 
-        async def passed(messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            async for answer in self._visit(method, messages, context):
-                yield answer
+        async def passed(messages: AsyncIterator[bytes], context: Context) -> None:
+            refusal = await self._visit(method, messages, context)
+            if refusal is not None:
+                await context.abort(CODES.get(refusal.status, grpc.StatusCode.UNAVAILABLE), refusal.detail)
 
         return grpc.stream_stream_rpc_method_handler(passed)
 
-    async def _visit(
-        self, method: str, messages: AsyncIterator[bytes], context: Context
-    ) -> AsyncIterator[bytes]:
+    async def _visit(self, method: str, messages: AsyncIterator[bytes], context: Context) -> Refusal | None:
+        """What the gateway itself has against it. Told when all of it is over: even a refusal may not be taken."""
         entry = Entry(
             request_id=secrets.token_hex(8), method="gRPC", path=method, began_at=self.clock(), status=200
         )
@@ -131,16 +134,27 @@ class Rpc:
             call = entry.call = await self._call(entry.request_id, context)
             sending = Sending(messages=messages, check_size=call.check_size)
             await _begun(sending, call)
-            async for answer in self._answers(method, call, sending, context):
-                entry.sent_bytes += len(answer)
-                yield answer
+            async with aclosing(self._answers(method, call, sending, context)) as answers:
+                async for answer in answers:
+                    await self._hand_over(context, call, answer)
+                    entry.sent_bytes += len(answer)
             entry.received_bytes = sending.size_bytes
         except ControlPlaneError as error:
             refusal = refusal_of(error)
             entry.status, entry.code = refusal.status, refusal.code
-            await context.abort(CODES.get(refusal.status, grpc.StatusCode.UNAVAILABLE), refusal.detail)
+            return refusal
         finally:
             entry.write(self.clock())
+        return None
+
+    async def _hand_over(self, context: Context, call: Call, answer: bytes) -> None:
+        """Raises `TooSlow` for a caller who does not read: a replica is occupied for as long as one may take."""
+        left = call.deadline - self.clock() if call.is_strict else call.timeout_seconds
+        try:
+            async with asyncio.timeout(max(0.0, left)):
+                await context.write(answer)
+        except TimeoutError:
+            raise TooSlow(f"the answer was not taken within {call.timeout_seconds:g} seconds") from None
 
     async def _call(self, request_id: str, context: Context) -> Call:
         headers = {name: value for name, value in _metadata(context) if isinstance(value, str)}
@@ -158,7 +172,7 @@ class Rpc:
 
     async def _answers(
         self, method: str, call: Call, sending: Sending, context: Context
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         call.desk.budget.note_request()
         wish, paid = Wish(draw_ppm=call.draw_ppm), 0
         while True:
@@ -167,9 +181,10 @@ class Rpc:
             asked = Asked(loads=self.loads, clock=self.clock, call=call, turn=turn, began_at=began_at)
             ended: aio.AioRpcError | None = None
             try:
-                async for answer in self._asked(method, asked, sending, context):
-                    sending.is_whole = False  # what was answered cannot be taken back
-                    yield answer
+                async with aclosing(self._asked(method, asked, sending, context)) as answers:
+                    async for answer in answers:
+                        sending.is_whole = False  # what was answered cannot be taken back
+                        yield answer
                 return
             except aio.AioRpcError as error:
                 ended, asked.mishap = error, _mishap(error)
@@ -186,7 +201,7 @@ class Rpc:
 
     async def _asked(
         self, method: str, asked: Asked, sending: Sending, context: Context
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Raises `AioRpcError`, `Unconnected`, `Late`, `Invalid`."""
         call, turn = asked.call, asked.turn
         call.tries += 1

@@ -66,7 +66,7 @@ async def running(
     feed = Feed(
         plane=plane, directory=directory, loads=loads, wanted=wanted, after_change=forget_what_is_gone
     )
-    ways = Ways(directory=directory, loads=loads, callers=callers, is_ready=lambda: feed.is_fresh)
+    ways = Ways(directory=directory, loads=loads, callers=callers, feed=feed)
     async with http_client() as session:
         exchange = Exchange(session=session, loads=loads, clock=clock)
         rest = Rest(door=door, exchange=exchange, ways=ways.of(lambda: rest), clock=clock)

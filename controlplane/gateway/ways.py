@@ -14,6 +14,7 @@ from controlplane.gateway.bodies import held
 from controlplane.gateway.callers import Callers
 from controlplane.gateway.calls import bearer
 from controlplane.gateway.directory import Directory
+from controlplane.gateway.feed import Feed
 from controlplane.gateway.loads import Loads
 from controlplane.gateway.metrics import CONTENT_TYPE, exposition
 from controlplane.gateway.rest import Rest, Visit, Way, whole
@@ -29,7 +30,7 @@ class Ways:
     directory: Directory
     loads: Loads
     callers: Callers
-    is_ready: Callable[[], bool]
+    feed: Feed
 
     def of(self, rest: Callable[[], Rest]) -> Mapping[str, Way]:
         async def generation(visit: Visit) -> web.StreamResponse:
@@ -44,11 +45,14 @@ class Ways:
         }
 
     async def _healthz(self, _visit: Visit) -> web.StreamResponse:
+        """An outage is no illness; what the gateway cannot follow though it is told is one."""
+        if self.feed.fault is not None:
+            raise Unavailable(f"changes of services are not followed: {self.feed.fault}")
         return _json({"ok": True})
 
     async def _readyz(self, _visit: Visit) -> web.StreamResponse:
         """Once the services are known; an outage of the database later does not end that."""
-        if not self.is_ready():
+        if not self.feed.is_fresh:
             raise Unavailable("the services are not known yet")
         return _json({"ready": True})
 

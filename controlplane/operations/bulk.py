@@ -17,6 +17,7 @@ from controlplane.domain.ids import JobId
 from controlplane.domain.jobs import Job
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations import sources
 from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, Replay, write_once
 from controlplane.operations.submission import Desk, Draft, examine, ids_of, open_desk, write
@@ -45,6 +46,9 @@ class Part:
 
     new: tuple[NewJob, ...]
     rows: NewRows
+    readers: tuple[JobId, ...]
+    """Those that may read objects."""
+
     answer: str
 
 
@@ -108,7 +112,8 @@ def _verdict(desk: Desk, entry: Entry, job_id: JobId) -> NewJob | UserError:
 def _part(examined: Examined, render: Render) -> Part:
     new = tuple(each for each in examined if isinstance(each, NewJob))
     verdicts = [each.job if isinstance(each, NewJob) else each for each in examined]
-    return Part(new=new, rows=rows_of(new), answer=render(verdicts))
+    readers = tuple(each.job.id for each in new if sources.may_read(each.spec))
+    return Part(new=new, rows=rows_of(new), readers=readers, answer=render(verdicts))
 
 
 def _answered(store: Store, examined: Examined, part: Part, render: Render, once: Once[str] | None) -> str:
@@ -130,6 +135,8 @@ def _written(store: Store, part: Part, once: Once[str] | None) -> str:
 
     def unit(tx: Tx) -> str:
         write(tx, part.new, part.rows)
+        if part.readers:  # stores may have come or gone since they were examined
+            sources.follow(tx, part.readers)
         return part.answer
 
     return write_once(store, unit, once)

@@ -111,7 +111,7 @@ def check(
     with context.store.read() as tx:
         copy = _copy_for(tx, principal, copy_id, Action.COPY)
         target = located(context, tx, parse(copy.target)).store
-        objects = tx.copies.objects(copy.id, after, limit)
+        objects = tx.copied_objects.of_copy(copy.id, after, limit)
     return [_checked(target, each) for each in objects if each.finished_at is not None]
 
 

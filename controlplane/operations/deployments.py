@@ -1,6 +1,7 @@
 """Deployments: makes services and their revisions, and takes revisions back or all the way."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -49,6 +50,9 @@ class _Kit:
     spec_json: str
     package: str
     package_bytes: int
+    reads: Mapping[str, str]
+    """The files of its model."""
+
     authority: ClaimAuthority
     revision_id: RevisionId
 
@@ -60,10 +64,11 @@ def deploy(
     spec_json: str,
     *,
     once: Once[ServiceView] | None = None,
+    revision_id: RevisionId | None = None,
 ) -> ServiceView:
-    """Makes a service with its first revision. Raises before anything is kept."""
+    """Makes a service with its first revision, under the id that is given. Raises before anything is kept."""
     authorize(principal, Action.DEPLOY)
-    kit = _kit(context, principal, spec, spec_json)
+    kit = _kit(context, principal, spec, spec_json, revision_id)
     service_id = ServiceId(context.ids.new("service"))
 
     def unit(tx: Tx) -> ServiceView:
@@ -101,10 +106,14 @@ def revise(
     spec_json: str,
     *,
     once: Once[ServiceView] | None = None,
+    revision_id: RevisionId | None = None,
 ) -> ServiceView:
-    """Deploys the next revision of a service, which takes the traffic from the one that has it."""
+    """Deploys the next revision of a service, which takes the traffic from the one that has it.
+
+    Raises `Conflict` for a `revision_id` that is taken.
+    """
     authorize(principal, Action.DEPLOY)
-    kit = _kit(context, principal, spec, spec_json)
+    kit = _kit(context, principal, spec, spec_json, revision_id)
 
     def unit(tx: Tx) -> ServiceView:
         return _revised(context, tx, principal, service_for(tx, principal, service_id, Action.DEPLOY), kit)
@@ -185,7 +194,13 @@ def _add_revision(context: Context, tx: Tx, principal: Principal, service: Servi
     tx.work.poke("service", service.id)
 
 
-def _kit(context: Context, principal: Principal, spec: ServiceSpec, spec_json: str) -> _Kit:
+def _kit(
+    context: Context,
+    principal: Principal,
+    spec: ServiceSpec,
+    spec_json: str,
+    revision_id: RevisionId | None = None,
+) -> _Kit:
     model = None if spec.model is None else _model(context, principal, spec.project, spec.model)
     package, package_bytes = pack(context, spec.working_dir, _serving(spec, model))
     with context.store.read() as tx:
@@ -195,8 +210,9 @@ def _kit(context: Context, principal: Principal, spec: ServiceSpec, spec_json: s
         spec_json=spec_json,
         package=package,
         package_bytes=package_bytes,
+        reads={} if model is None else _reads(model),
         authority=claim_authority(SERVER_NAME, now=now, validity=VALIDITY),
-        revision_id=RevisionId(context.ids.new("revision")),
+        revision_id=revision_id or RevisionId(context.ids.new("revision")),
     )
 
 
@@ -222,6 +238,11 @@ def _model(context: Context, principal: Principal, project: str, reference: str)
     return {"name": name, "version": str(version.number), "artifacts": artifacts}
 
 
+def _reads(model: dict[str, Any]) -> dict[str, str]:  # JSON
+    """Replicas are bound by where these lie, as other jobs are by what they read."""
+    return {f"model_{number}": each["uri"] for number, each in enumerate(model["artifacts"], 1)}
+
+
 def _serving(spec: ServiceSpec, model: dict[str, Any] | None) -> dict[str, Any]:  # JSON
     return {
         "service": spec.name,
@@ -245,6 +266,7 @@ def _template(service: Service, kit: _Kit) -> tuple[JobSpec, str]:
         entrypoint=ENTRYPOINT,
         working_dir=kit.package,
         environment=dict(spec.environment) | {REVISION: str(service.last_number)},
+        inputs=dict(kit.reads),
         tasks=spec.tasks,
         resources=spec.resources,
         topology=spec.topology,

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from cloud_adapters.base import ClusterRef
 from controlplane.domain.clusters import DIRECT, Cluster, Endpoint, Route
+from controlplane.domain.copies import replace
 from controlplane.domain.ids import SecretId
 from controlplane.domain.sites import Site
 from controlplane.operations.agents import VIA, route_of

@@ -1,7 +1,8 @@
 """Executions: submitting a pipeline, watching it, holding it up, calling it off, trying it again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from controlplane.domain.errors import Conflict, Invalid, NotFound
@@ -27,6 +28,9 @@ from controlplane.wire.pipelines import PIPELINE_VERSION, PipelineSpec
 ARTIFACTS_STORE: Final = "artifacts"
 """The registered store that is used where a pipeline names no place."""
 
+MOST_OPEN: Final = 1000
+"""Executions of one project that are not over."""
+
 LONGEST_URI: Final = 512
 """Of an input, as far as can be said before it exists."""
 
@@ -41,6 +45,15 @@ class ExecutionReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionSummary:
+    execution: Execution
+    project_name: str
+    steps: int
+    done: int
+    """Of these: succeeded, or cached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Occasion:
     """Why there is an execution: somebody submits it, tries it again, or a schedule's time has come."""
 
@@ -49,6 +62,18 @@ class Occasion:
     again: tuple[Execution, tuple[Step, ...]] | None = None
     tick: Schedule | None = None
     """With its `next_at` as the tick."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Deed:
+    """What a user does to an execution that is open."""
+
+    action: Action
+    """That the user's role has to allow."""
+
+    event: str
+    change: Callable[[Execution, datetime], Execution]
+    """The very same execution where there is nothing to change."""
 
 
 def submit(
@@ -64,8 +89,15 @@ def submit(
 
 
 def begin(tx: Tx, principal: Principal, occasion: Occasion) -> ExecutionReport:
-    """Checks everything, then writes the execution and its steps."""
+    """Checks everything, then writes the execution and its steps. Raises what `drafted` raises, and `Conflict`."""
     report = drafted(tx, principal, occasion)
+    if tx.executions.has_open(report.execution.project_id, MOST_OPEN):
+        raise Conflict(
+            f"project {report.project_name!r} has {MOST_OPEN} executions that are not over, the most that it may have",
+            field="project",
+            value=report.project_name,
+            limit=MOST_OPEN,
+        )
     tx.executions.add(report.execution, spec=occasion.spec_json, schema_version=PIPELINE_VERSION)
     tx.steps.add(report.steps)
     tx.work.poke("execution", report.execution.id)
@@ -112,16 +144,23 @@ def get(context: Context, principal: Principal, execution_id: str) -> ExecutionR
 
 def listed(
     context: Context, principal: Principal, *, project: str | None, before: str | None, limit: int
-) -> list[ExecutionReport]:
+) -> list[ExecutionSummary]:
     """Newest first, of the projects that the token sees."""
     authorize(principal, Action.READ)
     with context.store.read() as tx:
         owner = principal.project_id if project is None else project_for(tx, principal, project).id
         found = tx.executions.newest(owner, before, limit)
-        steps = tx.steps.of_many([each.id for each in found])
-        specs = tx.executions.specs([each.id for each in found])
+        counts = tx.steps.counts([each.id for each in found])
         names = project_names(tx, frozenset(each.project_id for each in found))
-        return [_told(each, names[each.project_id], steps.get(each.id, ()), specs[each.id]) for each in found]
+    return [
+        ExecutionSummary(
+            execution=each,
+            project_name=names[each.project_id],
+            steps=counts[each.id].steps,
+            done=counts[each.id].done,
+        )
+        for each in found
+    ]
 
 
 def cancel(
@@ -129,13 +168,11 @@ def cancel(
 ) -> ExecutionReport:
     """Its jobs are cancelled, and what was not begun never is. Saying it again changes nothing."""
 
-    def unit(tx: Tx) -> ExecutionReport:
-        execution = _open_for(tx, principal, execution_id, Action.CANCEL)
-        if execution.cancel_requested_at is None:
-            execution = _changed(tx, execution.request_cancel(at=tx.now), "cancel_requested", principal)
-        return _report(tx, execution)
+    def change(execution: Execution, at: datetime) -> Execution:
+        return execution if execution.cancel_requested_at else execution.request_cancel(at=at)
 
-    return write_once(context.store, unit, once)
+    deed = _Deed(action=Action.CANCEL, event="cancel_requested", change=change)
+    return _done(context, principal, execution_id, deed, once)
 
 
 def pause(
@@ -143,25 +180,21 @@ def pause(
 ) -> ExecutionReport:
     """No step is begun until it is resumed; what runs goes on. Saying it again changes nothing."""
 
-    def unit(tx: Tx) -> ExecutionReport:
-        execution = _open_for(tx, principal, execution_id, Action.CANCEL)
-        if execution.paused_at is None:
-            execution = _changed(tx, execution.pause(at=tx.now), "paused", principal)
-        return _report(tx, execution)
+    def change(execution: Execution, at: datetime) -> Execution:
+        return execution if execution.paused_at else execution.pause(at=at)
 
-    return write_once(context.store, unit, once)
+    deed = _Deed(action=Action.CANCEL, event="paused", change=change)
+    return _done(context, principal, execution_id, deed, once)
 
 
 def resume(
     context: Context, principal: Principal, execution_id: str, *, once: Once[ExecutionReport] | None = None
 ) -> ExecutionReport:
-    def unit(tx: Tx) -> ExecutionReport:
-        execution = _open_for(tx, principal, execution_id, Action.SUBMIT)
-        if execution.paused_at is not None:
-            execution = _changed(tx, execution.resume(), "resumed", principal)
-        return _report(tx, execution)
+    def change(execution: Execution, _at: datetime) -> Execution:
+        return execution.resume() if execution.paused_at else execution
 
-    return write_once(context.store, unit, once)
+    deed = _Deed(action=Action.SUBMIT, event="resumed", change=change)
+    return _done(context, principal, execution_id, deed, once)
 
 
 def retry(
@@ -207,18 +240,28 @@ def stored_spec(tx: Tx, execution_id: ExecutionId) -> str:
     return found
 
 
-def _open_for(tx: Tx, principal: Principal, execution_id: str, action: Action) -> Execution:
-    execution = execution_for(tx, principal, execution_id, action)
-    if execution.is_over:
-        raise Conflict(
-            f"execution {execution.id} is already {execution.state}",
-            field="state",
-            value=str(execution.state),
-        )
-    return execution
+def _done(
+    context: Context,
+    principal: Principal,
+    execution_id: str,
+    deed: _Deed,
+    once: Once[ExecutionReport] | None,
+) -> ExecutionReport:
+    """Raises `Conflict` for an execution that is over."""
+
+    def unit(tx: Tx) -> ExecutionReport:
+        old = execution_for(tx, principal, execution_id, deed.action)
+        if old.is_over:
+            raise Conflict(f"execution {old.id} is already {old.state}", field="state", value=str(old.state))
+        new = deed.change(old, tx.now)
+        if new is not old:
+            _keep(tx, new, deed.event, principal)
+        return _report(tx, new)
+
+    return write_once(context.store, unit, once)
 
 
-def _changed(tx: Tx, execution: Execution, what: str, principal: Principal) -> Execution:
+def _keep(tx: Tx, execution: Execution, what: str, principal: Principal) -> None:
     tx.executions.save(execution)
     tx.events.add(
         Event(
@@ -230,7 +273,6 @@ def _changed(tx: Tx, execution: Execution, what: str, principal: Principal) -> E
         )
     )
     tx.work.poke("execution", execution.id)
-    return execution
 
 
 def _born(execution: Execution, pipeline: Pipeline, earlier: Sequence[Step]) -> tuple[Step, ...]:
@@ -286,19 +328,13 @@ def _imagined(given: Input) -> StepArtifact:
     return StepArtifact(name=given.name, kind=ArtifactKind.FILE, uri=uri, size_bytes=0, sha256="")
 
 
-def _told(
-    execution: Execution, project_name: str, steps: tuple[Step, ...], spec_json: str
-) -> ExecutionReport:
-    return ExecutionReport(
-        execution=execution,
-        project_name=project_name,
-        pipeline=parsed(spec_json)[1],
-        spec_json=spec_json,
-        steps=steps,
-    )
-
-
 def _report(tx: Tx, execution: Execution) -> ExecutionReport:
     names = project_names(tx, frozenset({execution.project_id}))
-    steps, spec_json = tx.steps.of(execution.id), stored_spec(tx, execution.id)
-    return _told(execution, names[execution.project_id], steps, spec_json)
+    spec_json = stored_spec(tx, execution.id)
+    return ExecutionReport(
+        execution=execution,
+        project_name=names[execution.project_id],
+        pipeline=parsed(spec_json)[1],
+        spec_json=spec_json,
+        steps=tx.steps.of(execution.id),
+    )

@@ -1,6 +1,6 @@
 """Explain: why a job is where it is, and what would change that. Every code comes from a closed list."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -9,10 +9,12 @@ from controlplane.domain.attempts import Attempt, AttemptState
 from controlplane.domain.jobs import Job, JobState
 from controlplane.domain.leases import LeaseState
 from controlplane.identity.principals import Principal
+from controlplane.operations import sources
 from controlplane.operations.context import Context
 from controlplane.operations.freight import freights
 from controlplane.operations.lookups import job_for
 from controlplane.operations.specs import unused_fields
+from controlplane.reconcilers.attempts import Arrival
 from controlplane.store import JobView, ReasonRow, Tx
 from controlplane.wire.jobs import Explanation
 
@@ -84,7 +86,7 @@ def _why(tx: Tx, job: Job) -> Why:
         case JobState.QUEUED:
             return _queued(tx, job)
         case JobState.ACTIVE:
-            return _active(tx, tx.attempts.live_of_job(job.id))
+            return _active(tx, job, tx.attempts.live_of_job(job.id))
         case finished:
             return Why(code=finished.value, sentence=_finished(tx, job), remedy=_finished_remedy(job))
 
@@ -114,7 +116,13 @@ def _queued(tx: Tx, job: Job) -> Why:
             sentence="no scheduling loop is running",
             remedy="start one: `crossdock server run`",
         )
-    return _reason(tx.reasons.get(ask.class_id) if ask is not None else None)
+    why = _reason(tx.reasons.get(ask.class_id) if ask is not None else None)
+    if ask is None or not ask.traits.stores:
+        return why
+    limits = "".join(
+        f"; {each}" for each in sources.limits(tx.residencies.rules(), sources.sources_of_job(tx, job.id))
+    )
+    return replace(why, sentence=f"{why.sentence}{limits}")
 
 
 def _reason(row: ReasonRow | None) -> Why:
@@ -127,7 +135,7 @@ def _reason(row: ReasonRow | None) -> Why:
     )
 
 
-def _active(tx: Tx, attempt: Attempt | None) -> Why:
+def _active(tx: Tx, job: Job, attempt: Attempt | None) -> Why:
     if attempt is None:
         return Why(
             code=Code.BETWEEN_ATTEMPTS, sentence="its last attempt has ended and the verdict is being written"
@@ -143,15 +151,46 @@ def _active(tx: Tx, attempt: Attempt | None) -> Why:
         case AttemptState.STOPPING:
             sentence = f"{number} is stopping: {attempt.reason or 'asked to'}"
         case _:
-            sentence = f"{number} runs on cluster {cluster}"
+            return _running(tx, attempt, f"{number} runs on cluster {cluster}{_owed(tx, job)}")
     return Why(code=attempt.state.value, sentence=sentence)
 
 
+def _owed(tx: Tx, job: Job) -> str:
+    """What of its seats other work cannot have; empty for all but the fewest replicas of a service."""
+    ask = tx.asks.of_job(job.id)
+    if ask is None or not ask.traits.is_lasting:
+        return ""
+    return (
+        "; as one of the fewest replicas of its service it keeps its seats"
+        " as long as the quota that its queue owns is enough for all of these"
+    )
+
+
+def _running(tx: Tx, attempt: Attempt, sentence: str) -> Why:
+    """It may sit on nodes that take nothing new: a cordon ends nobody's work."""
+    nodes = tx.nodes.by_ids(sorted({seat.node_id for seat in tx.attempts.seats(attempt.id)}))
+    names = sorted(node.name for node in nodes.values() if node.cordoned_at is not None)
+    if not names:
+        return Why(code=attempt.state.value, sentence=sentence)
+    return Why(
+        code=attempt.state.value,
+        sentence=f"{sentence}; node {', '.join(names)} of it takes no more tasks",
+        remedy=(
+            "starts again on other nodes of its cluster once they have room, "
+            "if it is elastic or has saved a checkpoint"
+        ),
+    )
+
+
 def _awaited(tx: Tx, attempt: Attempt) -> str:
-    freight = freights(tx, [attempt]).get(attempt.id)
-    if freight is None or freight.is_there:
+    coming = [
+        each for each in freights(tx, [attempt]).get(attempt.id, ()) if each.arrival is not Arrival.THERE
+    ]
+    if not coming:
         return "is about to be started"
-    return f"waits for its checkpoint, which is copied to {freight.target}"
+    named = ", and for ".join(f"{each.what}, which is copied to {each.destination}" for each in coming)
+    problems = "".join(f"; {each.problem}" for each in coming if each.problem)
+    return f"waits for {named}{problems}"
 
 
 def _cluster_name(tx: Tx, attempt: Attempt) -> str:

@@ -4,7 +4,7 @@ A gang that nothing could ever hold is refused at the door, where its author sti
 known (no cluster yet, or one that was never seen) it is accepted and explains itself from the queue.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from controlplane.domain.amounts import MILLI, Amounts
@@ -44,32 +44,51 @@ def load(tx: Tx) -> Capacity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shortfall:
-    """What the largest cluster holds of a gang that fits nowhere."""
+class Tasks:
+    """Those of a gang that need the same."""
 
+    fewest: int
+    amounts: Amounts
+    accelerator: str | None
+    path: str
+    """Of where the spec says it."""
+
+    count_field: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """What the largest cluster holds of tasks of a gang that fit nowhere."""
+
+    tasks: Tasks
     tasks_held: int
     cluster: str
 
 
 def shortfall(ask: Ask, capacity: Capacity) -> Shortfall | None:
-    """None: it fits, or that is not known. Equal for all asks of one class."""
+    """Of the first role that no cluster could hold; None: there is none, or that is not known.
+
+    Equal for all asks of one class. Whether roles fit beside each other is not asked.
+    """
     if not capacity.is_known:
         return None
-    held = [(_tasks_held(ask, nodes), cluster.name) for cluster, nodes in capacity.clusters]
-    most, largest = max(held)
-    return None if most >= ask.tasks else Shortfall(tasks_held=most, cluster=largest)
+    for tasks in _parts(ask):
+        held = [(_tasks_held(tasks, nodes), cluster.name) for cluster, nodes in capacity.clusters]
+        most, largest = max(held)
+        if most < tasks.fewest:
+            return Shortfall(tasks=tasks, tasks_held=most, cluster=largest)
+    return None
 
 
-def refusal(ask: Ask, short: Shortfall, *, path: str = "") -> Invalid:
+def refusal(short: Shortfall, *, path: str = "") -> Invalid:
     """Names what the largest cluster holds."""
-    most = short.tasks_held
-    need = in_words(ask.amounts, ask.accelerator)
+    tasks, most = short.tasks, short.tasks_held
+    need = in_words(tasks.amounts, tasks.accelerator)
     holds = f"the largest cluster {short.cluster!r} holds {most}"
-    field = "tasks" if most else "resources"
     return Invalid(
-        f"needs {ask.tasks} x {need}, {holds}",
-        field=path + field,
-        value=ask.tasks if most else need,
+        f"needs {tasks.fewest} x {need}, {holds}",
+        field=path + (tasks.count_field if most else f"{tasks.path}resources"),
+        value=tasks.fewest if most else need,
         limit=most or holds,
     )
 
@@ -81,9 +100,28 @@ def in_words(amounts: Amounts, accelerator: str | None) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
-def _tasks_held(ask: Ask, nodes: Sequence[Node]) -> int:
-    fitting = (node for node in nodes if ask.accelerator is None or node.accelerator == ask.accelerator)
-    return sum(ask.amounts.times_in(node.allocatable) for node in fitting)
+def _parts(ask: Ask) -> Iterator[Tasks]:
+    for place, role in enumerate(ask.traits.roles):
+        yield Tasks(
+            fewest=ask.fewest_of(role),
+            amounts=role.amounts,
+            accelerator=role.accelerator,
+            path=f"roles.{place}.",
+            count_field=f"roles.{place}.tasks",
+        )
+    if not ask.traits.roles:
+        yield Tasks(
+            fewest=ask.fewest,
+            amounts=ask.amounts,
+            accelerator=ask.accelerator,
+            path="",
+            count_field="tasks" if ask.fewest == ask.tasks else "min_tasks",
+        )
+
+
+def _tasks_held(tasks: Tasks, nodes: Sequence[Node]) -> int:
+    fitting = (node for node in nodes if tasks.accelerator is None or node.accelerator == tasks.accelerator)
+    return sum(tasks.amounts.times_in(node.allocatable) for node in fitting)
 
 
 def _plain(name: str, value: int) -> str:

@@ -1,6 +1,6 @@
 """Floors: the Ray clusters, nodes and free amounts that placings are judged by, as one transaction sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,7 +9,7 @@ from controlplane.domain.amounts import Amounts, total
 from controlplane.domain.attempts import Attempt, AttemptState, Seat
 from controlplane.domain.claims import SHARED, CapacityType, Claim, ClaimState, Share, built_claim
 from controlplane.domain.clusters import Cluster, Node
-from controlplane.domain.errors import Bug
+from controlplane.domain.errors import Bug, StaleWrite
 from controlplane.domain.ids import AskId, AttemptId, ClaimId, ClusterId, NodeId, ProjectId
 from controlplane.domain.jobs import Ask, Job, JobState
 from controlplane.domain.residency import Rules
@@ -65,7 +65,9 @@ class Floor:
         ray = self._ray(place.cluster_id)
         refusal = "there is no such cluster" if ray is None else ray.refusal(trust_domain)
         if ray is not None and refusal is None:
-            refusal = residency.outside(self._rules(), ProjectId(trust_domain), ray.cluster)
+            refusal = residency.outside(
+                self._rules(), ProjectId(trust_domain), ray.cluster, stores=ask.traits.stores
+            )
         if refusal is not None:
             return refusal
         if not _is_whole(place, ask):
@@ -76,9 +78,10 @@ class Floor:
             if node is None or self.home[node.id] != place.cluster_id or node.cordoned_at is not None:
                 return f"node {seat.node_id} is gone or cordoned"
             free = left.get(node.id, self.free[node.id])
-            if not ask.amounts.fits_in(free.minus(self._promised(place.ask_id, node.id))):
+            amounts = ask.amounts_of(seat.rank)
+            if not amounts.fits_in(self._unpromised(place.ask_id, node.id, free)):
                 return f"node {node.id} has no room any more"
-            left[node.id] = free.minus(ask.amounts)
+            left[node.id] = free.minus(amounts)
         return left
 
     def book(self, place: Place, left: Left) -> None:
@@ -93,9 +96,10 @@ class Floor:
             self.rules = self.tx.residencies.rules()
         return self.rules
 
-    def _promised(self, ask_id: AskId, node_id: NodeId) -> Amounts:
-        """What is free there, but for somebody else: only the heir may be placed on seats that were promised to it."""
-        return total(amounts for heir, amounts in self._promises_of().get(node_id, ()) if heir != ask_id)
+    def _unpromised(self, ask_id: AskId, node_id: NodeId, free: Amounts) -> Amounts:
+        """Without what is kept for somebody else: only the heir may be placed on seats that were promised to it."""
+        kept = [amounts for heir, amounts in self._promises_of().get(node_id, ()) if heir != ask_id]
+        return free.minus(total(kept)) if kept else free
 
     def _promises_of(self) -> dict[NodeId, list[tuple[AskId, Amounts]]]:
         if self.promises is None:
@@ -125,7 +129,12 @@ class Floor:
             placed_at=at,
         )
         seats = [
-            Seat(attempt_id=attempt.id, rank=each.rank, node_id=each.node_id, amounts=ask.amounts)
+            Seat(
+                attempt_id=attempt.id,
+                rank=each.rank,
+                node_id=each.node_id,
+                amounts=ask.amounts_of(each.rank),
+            )
             for each in place.seats
         ]
         return attempt, seats
@@ -171,6 +180,18 @@ class Floor:
             self.free[node.id] = node.allocatable.minus(node.foreign).minus(booked.get(node.id, Amounts()))
 
 
+def refuse_overbooked(tx: Tx, node_ids: Collection[NodeId]) -> None:
+    """Raises `StaleWrite` when one of them cannot carry all that stays there beside all that is promised there."""
+    wanted = sorted(frozenset(node_ids))
+    nodes, staying, promised = tx.nodes.by_ids(wanted), tx.nodes.staying(wanted), _promised(tx)
+    for node_id in wanted:
+        node = nodes.get(node_id)
+        heirs = total(amounts for _, amounts in promised.get(node_id, ()))
+        taken = heirs.plus(staying.get(node_id, Amounts()))
+        if node is None or not taken.fits_in(node.allocatable.minus(node.foreign)):
+            raise StaleWrite(f"node {node_id} has no room any more")
+
+
 def _is_whole(place: Place, ask: Ask) -> bool:
     """All tasks or, of an ask that can do with fewer, the first of them."""
     ranks = [seat.rank for seat in place.seats]
@@ -178,7 +199,15 @@ def _is_whole(place: Place, ask: Ask) -> bool:
 
 
 def _promises(tx: Tx) -> dict[NodeId, list[tuple[AskId, Amounts]]]:
-    """By node, for whom how much of it is kept free; what the victims still hold is booked as theirs.
+    """By node, for whom how much of it is kept free; what the victims still hold is booked as theirs."""
+    kept = _promised(tx)
+    for node_id, heir, amounts in tx.heirs.inherited():
+        kept[node_id] = _without(kept.get(node_id, []), heir, amounts)
+    return kept
+
+
+def _promised(tx: Tx) -> dict[NodeId, list[tuple[AskId, Amounts]]]:
+    """By node, to whom how much of it is promised, until its time is over or the policy has ended it.
 
     A promise binds while its ask is queued; of its own heir, from the order to stop until it is queued again.
     """
@@ -189,10 +218,8 @@ def _promises(tx: Tx) -> dict[NodeId, list[tuple[AskId, Amounts]]]:
         ask = heirs.get(nomination.ask_id)
         if ask is None:
             continue
-        for _, node_id in nomination.seats:
-            kept.setdefault(node_id, []).append((ask.id, ask.amounts))
-    for node_id, heir, amounts in tx.heirs.inherited():
-        kept[node_id] = _without(kept.get(node_id, []), heir, amounts)
+        for rank, node_id in nomination.seats:
+            kept.setdefault(node_id, []).append((ask.id, ask.amounts_of(rank)))
     return kept
 
 

@@ -1,13 +1,14 @@
 """Inventories: what a cluster, or the Ray of a claim, reports of its machines, folded into our nodes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from cloud_adapters.base import Inventory, Machine
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.claims import CLAIM_LABEL, Claim
 from controlplane.domain.clusters import Cluster, Node
+from controlplane.domain.copies import replace
 from controlplane.domain.ids import ClaimId, NodeId
 from controlplane.operations.cordons import cordoned_by_claim, nodes_of
 from controlplane.operations.homes import home_of, sited

@@ -19,6 +19,9 @@ class StrayView:
     project_name: str | None
     """Of the claim that left it behind; None: it was for all projects, or is not known."""
 
+    cost_millionths: int | None
+    """Since it was first listed. None: nothing, or nobody knows."""
+
 
 def listed(
     context: Context, principal: Principal, *, after: StrayPlace | None, limit: int
@@ -40,6 +43,7 @@ def listed(
                 stray=stray,
                 cluster_name=stray.cluster_id if cluster is None else cluster.name,
                 project_name=None if stray.claim_id not in owners else names.get(owners[stray.claim_id]),
+                cost_millionths=stray.cost_millionths(tx.now),
             )
             for stray in found
             for cluster in (clusters[stray.cluster_id],)

@@ -9,6 +9,7 @@ from controlplane.domain.errors import Conflict, Forbidden, Invalid, NotFound, U
 from controlplane.domain.events import Event
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
+from controlplane.operations import sources
 from controlplane.operations.context import Context
 from controlplane.operations.dialable import check_url
 from controlplane.operations.endpoints import seal, unsealed
@@ -59,6 +60,7 @@ def add(
             near=_near(tx, wanted),
         )
         tx.object_stores.add(store)
+        sources.follow_stores(tx)
         tx.events.add(
             Event(
                 kind="store.added",
@@ -82,7 +84,7 @@ def listed(context: Context, principal: Principal) -> list[RegisteredStore]:
 def remove(
     context: Context, principal: Principal, name: str, *, once: Once[RegisteredStore] | None = None
 ) -> RegisteredStore:
-    """With its secret. Copies that still need it fail, and say so."""
+    """With its secret. Copies that still need it fail, and say so; what lay there binds nobody any more."""
     authorize(principal, Action.EDIT_STORES)
 
     def unit(tx: Tx) -> RegisteredStore:
@@ -90,6 +92,7 @@ def remove(
         if found is None:
             raise NotFound(f"there is no store {name!r}", field="store", value=name)
         tx.object_stores.remove(name)
+        sources.follow_stores(tx)
         if found.secret_id is not None:
             tx.secrets.delete(found.secret_id)
         tx.events.add(Event(kind="store.removed", subject=name, at=tx.now, data={"by": principal.name}))

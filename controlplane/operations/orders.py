@@ -1,5 +1,6 @@
 """Orders: everything an executor must know to start an attempt, gathered from rows and the object store."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,12 +15,16 @@ from controlplane.domain.jobs import JobKind
 from controlplane.domain.residency import Rules
 from controlplane.domain.revisions import Revision
 from controlplane.domain.sites import Site
+from controlplane.domain.twins import quick
 from controlplane.executors.base import Launch, Order, OrderSeat
 from controlplane.identity.attempt_tokens import attempt_token
 from controlplane.identity.replica_keys import replica_key
+from controlplane.operations import staging
 from controlplane.operations.context import Context
 from controlplane.operations.endpoints import unsealed
-from controlplane.operations.freight import near
+from controlplane.operations.nearness import near
+from controlplane.operations.replica_links import links
+from controlplane.operations.serving_packages import artifact_uris
 from controlplane.operations.uploads import upload_key
 from controlplane.store import Tx
 from controlplane.wire.jobspec import JobSpec
@@ -28,6 +33,7 @@ MOST_SPECS_REMEMBERED: Final = 64
 """Jobs come in thousands with one text. A text has up to some hundred KiB, so not many are kept."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Papers:
     """All rows that the order for one attempt is made from."""
@@ -46,6 +52,9 @@ class Papers:
     rules: Rules
     """Of residency."""
 
+    inputs: Mapping[str, str]
+    """Where copies of its inputs are, by the URI that the job names."""
+
     host: str | None
     """Of the first seat's node, where Ray says what that is."""
 
@@ -61,6 +70,7 @@ def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
     seats = tx.attempts.seats_of([attempt.id for attempt in attempts])
     node_ids = dict.fromkeys(seat.node_id for each in seats.values() for seat in each)
     nodes = tx.nodes.by_ids(list(node_ids))
+    inputs = staging.read_from(tx, attempts)
     stores, rules = tuple(tx.object_stores.all()), tx.residencies.rules()
     names = {
         each: found.name for each in {a.cluster_id for a in attempts} if (found := tx.clusters.get(each))
@@ -78,6 +88,7 @@ def papers_for(tx: Tx, attempts: Sequence[Attempt]) -> dict[AttemptId, Papers]:
             cluster_name=names.get(attempt.cluster_id, ""),
             stores=stores,
             rules=rules,
+            inputs=inputs.get(attempt.id, {}),
             host=_host(seats.get(attempt.id, ()), nodes, _site(sites, attempt)),
             revision=revisions.get(attempt.job_id),
         )
@@ -90,20 +101,29 @@ def order_for(context: Context, papers: Papers, endpoint: Endpoint) -> Order:
     attempt, settings = papers.attempt, context.settings
     _check_members(papers)
     spec = _spec(papers.spec_json)
+    working_dir = _working_dir(context, spec)
+    roles = [role.name for role in spec.roles for _ in range(role.tasks)]
     return Order(
         attempt_id=attempt.id,
         job_id=attempt.job_id,
         number=attempt.number,
         endpoint=endpoint,
         seats=tuple(
-            OrderSeat(rank=seat.rank, node_name=papers.names[seat.node_id], amounts=seat.amounts)
+            OrderSeat(
+                rank=seat.rank,
+                node_name=papers.names[seat.node_id],
+                amounts=seat.amounts,
+                role=roles[seat.rank] if roles else None,
+            )
             for seat in sorted(papers.seats, key=lambda seat: seat.rank)
         ),
         launch=Launch(spec.launch),
         command=None if spec.is_function else spec.entrypoint,
         function=spec.entrypoint if spec.is_function else None,
-        environment=dict(spec.environment) | _replica_environment(context, papers),
-        working_dir=_working_dir(context, spec),
+        environment=dict(spec.environment)
+        | staging.environment_of(spec.inputs, papers.inputs)
+        | _replica_environment(context, papers, working_dir),
+        working_dir=working_dir,
         urls=(settings.url,),
         token=attempt_token(context.server_key, attempt.id),
         lease_seconds=settings.lease_seconds,
@@ -116,10 +136,13 @@ def order_for(context: Context, papers: Papers, endpoint: Endpoint) -> Order:
     )
 
 
-def _replica_environment(context: Context, papers: Papers) -> dict[str, str]:
-    """What a replica proves with that it may be asked, and who asks that it may: Ray shows both to its own cluster."""
+def _replica_environment(context: Context, papers: Papers, package: bytes | None) -> dict[str, str]:
+    """What a replica proves with that it may be asked, who asks that it may, and how it comes by its model.
+
+    Ray shows all of it to its own cluster.
+    """
     revision = papers.revision
-    if revision is None:
+    if revision is None or package is None:
         return {}
     with context.store.read() as tx:
         identity = unsealed(context, tx, revision.secret_id)
@@ -128,6 +151,8 @@ def _replica_environment(context: Context, papers: Papers) -> dict[str, str]:
         environment["CROSSDOCK_REPLICA_IDENTITY"] = identity
     if papers.host is not None:
         environment["CROSSDOCK_REPLICA_HOST"] = papers.host
+    if found := links(context, artifact_uris(package)):
+        environment["CROSSDOCK_REPLICA_LINKS"] = json.dumps(found)
     return environment
 
 

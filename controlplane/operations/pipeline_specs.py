@@ -31,6 +31,7 @@ NAMING_DATA: Final = (ArtifactKind.DATASET, ArtifactKind.FILE)
 CHANGES_NOTHING: Final = frozenset(
     {"name", "labels", "queue", "priority", "retry", "deadline", "estimated_runtime_seconds"}
     | {"max_runtime_seconds", "grace_seconds", "checkpoint_uri", "flavors", "tolerations", "topology"}
+    | {"surplus", "restart_seconds"}
 )
 """Fields of a job that say when, where and how patiently it runs, not what it makes."""
 

@@ -70,6 +70,12 @@ def note_memory(tx: Tx, lease: Lease, plan: Plan) -> None:
         tx.memories.note_past_uses(plan.past_uses)
 
 
+def end_promises(tx: Tx, lease: Lease, ask_ids: Sequence[AskId]) -> None:
+    """Of those who cannot be given their seats any more: from now on everybody may have them."""
+    tx.leases.fence(lease)
+    tx.memories.end_nominations(ask_ids)
+
+
 def note_fault(tx: Tx, lease: Lease, *, policy: str, problem: str) -> None:
     """An alert: the policy's answer was not followed, and what was decided before stands."""
     tx.leases.fence(lease)

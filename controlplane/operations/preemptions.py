@@ -10,6 +10,7 @@ from controlplane.domain.errors import StaleWrite
 from controlplane.domain.ids import AskId
 from controlplane.domain.jobs import JobState
 from controlplane.domain.leases import Lease
+from controlplane.operations.floors import refuse_overbooked
 from controlplane.operations.resizes import keep_for_itself, kept_seats, resize
 from controlplane.store import Tx
 from schedulers.base import Ground, Nomination, Preempt, Verdict, Victim, microseconds, moved
@@ -66,6 +67,8 @@ def _preempted(tx: Tx, preempt: Preempt) -> str | None:
     for victim, attempt in zip(preempt.victims, stopped, strict=True):
         _bequeath(tx, heir.id, victim, attempt)
     _promise(tx, preempt)
+    targets = [seat.node_id for seat in preempt.seats] + [move.node_id for move in preempt.moves]
+    refuse_overbooked(tx, targets)
     tx.work.poke_many("attempt", [attempt.id for attempt in stopped])
     return None
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from controlplane.domain.claims import CapacityType, Claim, ClaimState
 from controlplane.domain.errors import StaleWrite
-from controlplane.domain.ids import AskId, ClaimId, ClusterId, ProjectId
+from controlplane.domain.ids import AskId, ClaimId, ClusterId
 from controlplane.domain.jobs import Ask, Job, JobState
 from controlplane.domain.leases import Lease
 from controlplane.domain.offers import KnownOffer, OfferKey
@@ -71,7 +71,7 @@ def _bought(tx: Tx, provision: Provision, means: Purchasing) -> str | None:
     wanted = _queued(tx, provision.ask_id)
     if wanted is None:
         return "the ask is no longer queued"
-    if (why := _hindrance(tx, provision, wanted[1].project_id)) is not None:
+    if (why := _hindrance(tx, provision, *wanted)) is not None:
         return why
     (ask, job), ((name, machines),) = wanted, provision.orders
     offer = tx.offers.get(provision.cluster_id, _key(name, provision.cluster_id))
@@ -89,12 +89,13 @@ def _bought(tx: Tx, provision: Provision, means: Purchasing) -> str | None:
     return None
 
 
-def _hindrance(tx: Tx, provision: Provision, project_id: ProjectId) -> str | None:
+def _hindrance(tx: Tx, provision: Provision, ask: Ask, job: Job) -> str | None:
     """What stands in the way of any purchase for it, there and now."""
     cluster = tx.clusters.get(provision.cluster_id)
     if cluster is None or not cluster.takes_tasks:
         return "the cluster takes no tasks now"
-    if (why := residency.outside(tx.residencies.rules(), project_id, cluster)) is not None:
+    rules, stores = tx.residencies.rules(), ask.traits.stores
+    if (why := residency.outside(rules, job.project_id, cluster, stores=stores)) is not None:
         return why
     if any(each.wanted_by == provision.ask_id and each.is_coming for each in tx.claims.live()):
         return "machines are on their way for it"

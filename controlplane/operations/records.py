@@ -21,6 +21,7 @@ from controlplane.domain.events import Event
 from controlplane.domain.ids import AttemptId
 from controlplane.domain.services import Announcement
 from controlplane.identity import attempt_tokens
+from controlplane.operations import sources
 from controlplane.operations.context import Context
 from controlplane.operations.specs import grace_seconds
 from controlplane.store import CheckpointRow, MetricRow, RankRow, Reporter, Tx
@@ -200,6 +201,7 @@ def _keep_checkpoint(tx: Tx, attempt: Attempt, rank: int, said: Said, checkpoint
             data={"rank": rank, "step": checkpoint.step, "uri": checkpoint.uri},
         )
     )
+    sources.follow(tx, [attempt.job_id])
 
 
 def _keep_endpoint(tx: Tx, attempt: Attempt, endpoint: Endpoint) -> None:

@@ -4,7 +4,7 @@ from controlplane.domain.ids import JobId
 from controlplane.domain.jobs import JobState
 from controlplane.domain.revisions import Revision
 from controlplane.domain.services import Replica, Service
-from controlplane.operations import service_specs
+from controlplane.operations import service_specs, sources
 from controlplane.operations.ids import Ids
 from controlplane.operations.jobs import call_off
 from controlplane.operations.translation import ask_of, held_job
@@ -27,9 +27,10 @@ def submit(tx: Tx, ids: Ids, service: Service, revision: Revision, new: NewRepli
         at=tx.now,
     )
     job = born.move(JobState.QUEUED, at=tx.now)
+    reads = sources.sources(tx.object_stores.all(), spec.inputs, spec.checkpoint_uri)
     row = NewJob(
         job=job,
-        ask=ask_of(spec, born),
+        ask=ask_of(spec, born, stores=sources.names(reads), is_lasting=not new.is_surplus),
         spec=spec.model_dump_json(exclude_unset=True),
         schema_version=SCHEMA_VERSION,
         labels=spec.labels,

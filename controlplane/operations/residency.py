@@ -1,6 +1,6 @@
 """Residency: saying where work and data may be, and refusing what would bring them elsewhere."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from controlplane.domain.clusters import Cluster
@@ -8,7 +8,7 @@ from controlplane.domain.data_copies import RegisteredStore
 from controlplane.domain.errors import Forbidden, Invalid, NotFound
 from controlplane.domain.ids import ProjectId
 from controlplane.domain.projects import Project
-from controlplane.domain.residency import ANYWHERE, Residency, Rules, Subject, Whereabouts, refusal
+from controlplane.domain.residency import ANYWHERE, Residency, Rules, Source, Subject, Whereabouts, refusal
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
 from controlplane.operations.context import Context
@@ -97,21 +97,43 @@ def place_of_store(store: RegisteredStore, rules: Rules) -> Whereabouts:
     )
 
 
-def outside(rules: Rules, project_id: ProjectId, cluster: Cluster) -> str | None:
-    """Why the project's work may not be on the cluster; None: it may."""
-    rule = rules.of_project(project_id)
-    return None if rule.is_anywhere else refusal(rule, "the project", place_of(cluster, rules))
+def outside(
+    rules: Rules, project_id: ProjectId, cluster: Cluster, *, stores: Iterable[str] = ()
+) -> str | None:
+    """Why the project's work, reading from these stores, may not be on the cluster; None: it may."""
+    owned = [("the project", rules.of_project(project_id))]
+    owned += [(f"what lies in store {each!r}", rules.data.get(each, ANYWHERE)) for each in stores]
+    limiting = [(owner, rule) for owner, rule in owned if not rule.is_anywhere]
+    if not limiting:
+        return None
+    place = place_of(cluster, rules)
+    refusals = (refusal(rule, owner, place) for owner, rule in limiting)
+    return next((each for each in refusals if each is not None), None)
 
 
-def check_submit(rules: Rules, project: Project, clusters: Iterable[Cluster], *, path: str = "") -> None:
-    """Raises `Invalid` when there are clusters, and the project's work may be on none of them."""
-    refusals = [outside(rules, project.id, cluster) for cluster in clusters]
-    if refusals and all(each is not None for each in refusals):
-        raise Invalid(
-            f"residency: no cluster is where the project may be: {refusals[0]}",
-            field=f"{path}project",
-            value=project.name,
-        )
+def check_submit(
+    rules: Rules,
+    project: Project,
+    clusters: Iterable[Cluster],
+    *,
+    reads: Sequence[Source] = (),
+    path: str = "",
+) -> None:
+    """Raises `Invalid` when there are clusters, and the project's work that reads this may be on none of them.
+
+    It names what leaves none: the project, or the first source that does with all before it.
+    """
+    left, named = list(clusters), ("the project", f"{path}project", project.name)
+    wanted = [
+        (named, ()),
+        *(((_told(each), f"{path}{each.field}", each.uri), (each.store,)) for each in reads),
+    ]
+    for (called, field, value), stores in wanted:
+        refusals = [outside(rules, project.id, cluster, stores=stores) for cluster in left]
+        if refusals and None not in refusals:
+            why = f"residency: no cluster is where {called} may be: {refusals[0]}"
+            raise Invalid(why, field=field, value=value)
+        left = [cluster for cluster, why in zip(left, refusals, strict=True) if why is None]
 
 
 def check_copy(tx: Tx, project_id: ProjectId, source: RegisteredStore, target: RegisteredStore) -> None:
@@ -129,6 +151,10 @@ def kept_out(
     return refusal(rules.of_project(project_id), "the project", there) or refusal(
         rules.data.get(source.name, ANYWHERE), f"what lies in store {source.name!r}", there
     )
+
+
+def _told(source: Source) -> str:
+    return f"its {source.called} (in store {source.store!r})"
 
 
 def _id(tx: Tx, principal: Principal, subject: Subject, name: str) -> str:

@@ -8,6 +8,7 @@ from controlplane.domain.claims import built_claim
 from controlplane.domain.errors import StaleWrite
 from controlplane.domain.ids import AskId, ClusterId, NodeId
 from controlplane.domain.leases import Lease
+from controlplane.operations.floors import refuse_overbooked
 from controlplane.store import Tx
 from schedulers.base import PROMISE_SECONDS, Nomination, microseconds
 
@@ -29,6 +30,8 @@ def apply_resizes(tx: Tx, lease: Lease, resizes: Mapping[AskId, Ranks]) -> tuple
         try:
             with tx.savepoint():
                 why = resize(tx, ask_id, ranks)
+                if why is None:
+                    refuse_overbooked(tx, [node_id for node_id in ranks.values() if node_id is not None])
         except StaleWrite as stale:
             why = stale.message
         if why is not None:
@@ -46,12 +49,35 @@ def resize(tx: Tx, ask_id: AskId, ranks: Ranks) -> str | None:
     seats = kept_seats(tx, attempt, ranks)
     if seats and (len(seats) < ask.fewest or len(seats) > ask.tasks):
         return f"{len(seats)} seats for {ask.fewest}..{ask.tasks} tasks"
-    how = f"{before} to {len(seats)} tasks" if len(seats) != before else "other seats"
+    if (closed := _closed(tx, attempt, ranks)) is not None:
+        return f"node {closed} is gone or cordoned"
+    left = _left_behind(tx, attempt, seats)
+    how = f"{before} to {len(seats)} tasks" if len(seats) != before else left or "other seats"
     stopped = attempt.stop(Outcome.RESIZED, at=tx.now, reason=f"resized: {how}")
     tx.attempts.save_many([stopped])
     keep_for_itself(tx, attempt, ask_id, seats)
     tx.work.poke_many("attempt", [attempt.id])
     return None
+
+
+def _closed(tx: Tx, attempt: Attempt, ranks: Ranks) -> NodeId | None:
+    """A node that the plan wants it to start on, and that takes nobody any more: what runs is not stopped for that."""
+    held = {seat.node_id for seat in tx.attempts.seats(attempt.id)}
+    wanted = sorted({node_id for node_id in ranks.values() if node_id is not None} - held)
+    nodes = tx.nodes.by_ids(wanted)
+    for node_id in wanted:
+        node = nodes.get(node_id)
+        if node is None or node.gone_at is not None or node.cordoned_at is not None:
+            return node_id
+    return None
+
+
+def _left_behind(tx: Tx, attempt: Attempt, seats: Sequence[tuple[int, NodeId]]) -> str:
+    """In words, the nodes that it leaves because they take nobody any more, if any."""
+    held = {seat.node_id for seat in tx.attempts.seats(attempt.id)}
+    nodes = tx.nodes.by_ids(sorted(held - {node_id for _, node_id in seats}))
+    names = sorted(node.name for node in nodes.values() if node.cordoned_at is not None)
+    return f"off node {', '.join(names)}, which takes no more tasks" if names else ""
 
 
 def kept_seats(tx: Tx, attempt: Attempt, ranks: Ranks) -> Sequence[tuple[int, NodeId]]:

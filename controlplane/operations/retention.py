@@ -15,9 +15,11 @@ from functools import partial
 from typing import BinaryIO, Final, cast
 
 from controlplane.domain.ids import JobId
+from controlplane.domain.inputs import InputState
 from controlplane.domain.leases import Lease
 from controlplane.operations.context import Context
 from controlplane.operations.ledger import Ledger
+from controlplane.reconcilers import inputs
 from controlplane.settings import Settings
 from controlplane.store import JobPlace, OldJob, Store, Tx
 
@@ -25,6 +27,9 @@ BATCH: Final = 200
 """Jobs of one transaction."""
 
 EVENTS_BATCH: Final = 1000
+EXECUTIONS_BATCH: Final = 10
+"""Each with up to 256 steps, which go in the same transaction."""
+
 LOADS_KEPT: Final = timedelta(hours=2)
 """Longer than anybody looks back: what gateways see now decides about replicas and releases."""
 
@@ -77,8 +82,34 @@ def prune(context: Context, lease: Lease) -> int:
             + tx.retention.prune_leases(tx.now - timedelta(days=days))
             + tx.retention.prune_nodes(tx.now - timedelta(days=days), BATCH)
             + tx.loads.prune(tx.now - LOADS_KEPT)
-            + tx.executions.prune(tx.now - timedelta(days=days), BATCH)
+            + tx.executions.prune(tx.now - timedelta(days=days), EXECUTIONS_BATCH)
+            + tx.inputs.prune(tx.now - timedelta(days=days), BATCH)
         )
+
+    return context.store.write(unit)
+
+
+def collect_inputs(context: Context, lease: Lease) -> int:
+    """Lets go of inputs that no job reads and that are old, or too many; the input loop deletes them. Says how many.
+
+    Raises `StaleWrite`, with nothing done, when a job has come meanwhile that wants one of them.
+    """
+    settings = context.settings
+
+    def unit(tx: Tx) -> int:
+        tx.leases.fence(lease)
+        view = inputs.KeptView(
+            kept=tx.inputs.kept(),
+            longest=timedelta(days=settings.input_cache_days),
+            most_bytes=settings.input_cache_bytes,
+            now=tx.now,
+        )
+        saved = inputs.decide(view).save
+        for each in saved:
+            tx.inputs.save(each)
+        leaving = [each.id for each in saved if each.state is InputState.LEAVING]
+        tx.work.poke_many("input", leaving)
+        return len(leaving)
 
     return context.store.write(unit)
 

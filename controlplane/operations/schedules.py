@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from controlplane.domain.errors import Conflict, NotFound, StaleWrite, UserError
 from controlplane.domain.events import Event
@@ -18,6 +19,9 @@ from controlplane.operations.lookups import project_for, project_names
 from controlplane.reconcilers.schedules import ScheduleDecision, ScheduleView, decide
 from controlplane.store import Tx
 from controlplane.wire.pipelines import PIPELINE_VERSION, PipelineSpec, ScheduleCreate
+
+MOST_SCHEDULES: Final = 200
+"""Of one project."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,13 @@ def create(
                 f"project {project.name!r} has a schedule {wanted.name!r} already",
                 field="name",
                 value=wanted.name,
+            )
+        if tx.schedules.count(project.id) >= MOST_SCHEDULES:
+            raise Conflict(
+                f"project {project.name!r} has {MOST_SCHEDULES} schedules, the most that it may have",
+                field="project",
+                value=project.name,
+                limit=MOST_SCHEDULES,
             )
         drafted(tx, principal, Occasion(execution_id=ExecutionId(schedule_id), spec_json=spec_json))
         schedule = Schedule(

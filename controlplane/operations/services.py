@@ -63,6 +63,18 @@ class ReplicaView:
     url: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Release:
+    newest: Revision
+    """On its way, be it only pending."""
+
+    good: Revision
+    """That would serve without it."""
+
+    standing: tuple[Revision, ...]
+    """All that are not on their way out, by number."""
+
+
 def get(context: Context, principal: Principal, service_id: str) -> ServiceView:
     with context.store.read() as tx:
         return view(tx, service_for(tx, principal, service_id))
@@ -150,11 +162,20 @@ def promote(
     def unit(tx: Tx) -> ServiceView:
         service = service_for(tx, principal, service_id, Action.DEPLOY)
         _require_stays(service)
-        live = [each for each in tx.revisions.live(service.id) if each.state is RevisionState.READY]
-        if len(live) < 2:  # noqa: PLR2004 - one that gives and one that takes
+        release = _release(tx, service)
+        if release is None:
             raise Conflict(f"service {service.name!r} has no release under way that could go on", field="id")
-        _hand_over(tx, service, live[:-1], live[-1], reason=f"promoted by {principal.name}")
-        _tell(tx, service, "service.promoted", principal, number=live[-1].number)
+        newest = release.newest
+        if newest.state is not RevisionState.READY:
+            raise Conflict(
+                f"revision {newest.number} of service {service.name!r} is {newest.state}: only one that is ready"
+                " can take the traffic",
+                field="id",
+                value=str(newest.state),
+                limit=str(RevisionState.READY),
+            )
+        _hand_over(tx, service, release, newest, reason=f"promoted by {principal.name}")
+        _tell(tx, service, "service.promoted", principal, number=newest.number)
         return view(tx, service)
 
     return write_once(context.store, unit, once)
@@ -163,14 +184,16 @@ def promote(
 def call_off(
     context: Context, principal: Principal, service_id: str, *, once: Once[ServiceView] | None = None
 ) -> ServiceView:
-    """Takes the release that is under way back. Raises `Conflict` where none is, or nothing to go back to."""
+    """Takes the release that is under way back, however far it is. Raises `Conflict` where none is."""
 
     def unit(tx: Tx) -> ServiceView:
         service = service_for(tx, principal, service_id, Action.DEPLOY)
         _require_stays(service)
-        coming, good = _release(tx, service)
-        _hand_over(tx, service, [coming], good, reason=f"rolled back by {principal.name}")
-        _tell(tx, service, "service.rolled_back", principal, number=coming.number)
+        release = _release(tx, service)
+        if release is None:
+            raise Conflict(f"service {service.name!r} has no release under way to call off", field="id")
+        _hand_over(tx, service, release, release.good, reason=f"rolled back by {principal.name}")
+        _tell(tx, service, "service.rolled_back", principal, number=release.newest.number)
         return view(tx, service)
 
     return write_once(context.store, unit, once)
@@ -179,12 +202,7 @@ def call_off(
 def has_release(context: Context, principal: Principal, service_id: str) -> bool:
     """Whether a release is under way that `call_off` would take back."""
     with context.store.read() as tx:
-        service = service_for(tx, principal, service_id, Action.DEPLOY)
-        try:
-            _release(tx, service)
-        except Conflict:
-            return False
-        return True
+        return _release(tx, service_for(tx, principal, service_id, Action.DEPLOY)) is not None
 
 
 def delete(
@@ -243,22 +261,29 @@ def _phase(service: Service, live: Sequence[Revision], ready: int) -> Phase:
     return Phase.ROLLING if coming or serving > 1 else Phase.READY
 
 
-def _release(tx: Tx, service: Service) -> tuple[Revision, Revision]:
-    """The revision that is on its way, and the one that would serve without it."""
-    states = (RevisionState.DEPLOYING, RevisionState.READY)
-    live = [each for each in tx.revisions.live(service.id) if each.state in states]
+def _release(tx: Tx, service: Service) -> _Release | None:
+    """None: nothing is on its way, or nothing would serve without it."""
+    live = [each for each in tx.revisions.live(service.id) if each.state is not RevisionState.RETIRING]
     good = [each for each in live[:-1] if each.state is RevisionState.READY]
     if not good:
-        raise Conflict(f"service {service.name!r} has no release under way to call off", field="id")
-    return live[-1], max(good, key=lambda each: (each.weight_ppm, -each.number))
+        return None
+    return _Release(
+        newest=live[-1],
+        good=max(good, key=lambda each: (each.weight_ppm, -each.number)),
+        standing=tuple(live),
+    )
 
 
-def _hand_over(
-    tx: Tx, service: Service, losers: Sequence[Revision], winner: Revision, *, reason: str
-) -> None:
+def _hand_over(tx: Tx, service: Service, release: _Release, winner: Revision, *, reason: str) -> None:
     """In one transaction, so that the shares add up at every moment."""
-    for each in losers:
-        tx.revisions.save(service, each.retire(at=tx.now, reason=reason))
+    for each in release.standing:
+        if each.number == winner.number:
+            continue
+        if each.state is RevisionState.PENDING:
+            gone = each.move(RevisionState.RETIRED, at=tx.now, reason=reason)
+        else:
+            gone = each.retire(at=tx.now, reason=reason)
+        tx.revisions.save(service, gone)
     tx.revisions.save(service, winner.take_all(at=tx.now))
 
 

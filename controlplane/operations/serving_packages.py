@@ -43,6 +43,14 @@ def pack(context: Context, working_dir: str | None, serving: Mapping[str, Any]) 
     return digest, len(content)
 
 
+def artifact_uris(package: bytes) -> tuple[str, ...]:
+    """Where the model of a packed archive lies; none where no model is served."""
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        serving = json.loads(archive.read(f"{PROGRAM}/{SERVING}"))
+    model = serving["model"] or {"artifacts": ()}
+    return tuple(each["uri"] for each in model["artifacts"])
+
+
 def _copy(context: Context, working_dir: str, target: zipfile.ZipFile) -> None:
     """Entry by entry, with their attributes: links and rights stay what they are."""
     try:

@@ -32,6 +32,7 @@ from controlplane.reconcilers.executions import (
     Refused,
 )
 from controlplane.storage.uris import parse
+from controlplane.store import Tx
 
 PAUSE_SECONDS = 5.0
 """Before somebody who is away is asked again."""
@@ -58,10 +59,9 @@ def answer(context: Context, view: ExecutionView, call: Call) -> Finding:
 def _recalled(context: Context, view: ExecutionView, step: Step) -> Finding:
     """What is gone or has changed is as good as never made."""
     with context.store.read() as tx:
-        if step.taken_from is not None:
-            earlier = tx.steps.get(step.taken_from)
-        else:
-            earlier = tx.steps.kept(view.execution.project_id, step.cache_key or "")
+        earlier = _own_earlier(tx, view, step) or tx.steps.kept(
+            view.execution.project_id, step.cache_key or ""
+        )
         job_id = None if earlier is None else earlier.job_id
         if earlier is None or (job_id is not None and tx.jobs.get(job_id) is None):
             return NothingKept()
@@ -74,6 +74,30 @@ def _recalled(context: Context, view: ExecutionView, step: Step) -> Finding:
         return NothingKept()
     maker = earlier.taken_from if earlier.state is StepState.CACHED else None
     return Recalled(taken_from=maker or earlier.id, job_id=job_id, outputs=earlier.outputs)
+
+
+def _own_earlier(tx: Tx, view: ExecutionView, step: Step) -> Step | None:
+    """In a retry: its earlier self, if that came after the same content as this one would.
+
+    A step before it may have been begun anew and have made something else; its outputs of then beside those of now
+    would be of two executions.
+    """
+    earlier = None if step.taken_from is None else tx.steps.get(step.taken_from)
+    if earlier is None:
+        return None
+    then = {each.name: each for each in tx.steps.of(earlier.execution_id)}
+    now = {each.name: each for each in view.steps}
+    needs = view.pipeline.steps[step.position].needs
+    return earlier if all(_is_as_before(then.get(name), now[name]) for name in needs) else None
+
+
+def _is_as_before(then: Step | None, now: Step) -> bool:
+    if then is None:
+        return False
+    if not now.outputs:
+        return now.state is StepState.CACHED  # of what it did beside outputs, nobody knows
+    made_then, made_now = ({(each.name, each.sha256) for each in step.outputs} for step in (then, now))
+    return made_then == made_now
 
 
 def _deployed(context: Context, view: ExecutionView, step: Step) -> Finding:

@@ -3,20 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from controlplane.domain.errors import Invalid
-from controlplane.domain.ids import ClassId, JobId
+from controlplane.domain.data_copies import RegisteredStore
+from controlplane.domain.errors import Invalid, UserError
+from controlplane.domain.ids import ClassId, JobId, ProjectId
 from controlplane.domain.jobs import Ask, Job, JobKind, JobState
 from controlplane.domain.projects import Project, Queue
-from controlplane.domain.residency import Rules
+from controlplane.domain.residency import Rules, Source
 from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
-from controlplane.operations import dependencies, feasibility, residency
+from controlplane.operations import dependencies, feasibility, residency, sources
 from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.ids import Ids
 from controlplane.operations.lookups import project_for, queue_for
 from controlplane.operations.translation import ask_of, held_job
-from controlplane.store import JobView, NewJob, NewRows, Tx, rows_of
+from controlplane.store import JobView, NewJob, NewRows, Store, Tx, rows_of
 from controlplane.wire.jobspec import SCHEMA_VERSION, JobSpec
 
 
@@ -52,6 +53,10 @@ class Desk:
     shortfalls: dict[ClassId, feasibility.Shortfall | None] = field(default_factory=dict)
     archives: dict[str, bool] = field(default_factory=dict)
     needed: dict[JobId, Job] = field(default_factory=dict)
+    at_home: set[tuple[ProjectId, tuple[str, ...]]] = field(default_factory=set)
+    """Projects, and stores read from, of which some cluster is where their work may be."""
+
+    object_stores: Sequence[RegisteredStore] | None = None
 
     def home(self, spec: JobSpec) -> tuple[Project, Queue]:
         key = (spec.project, spec.queue)
@@ -71,6 +76,20 @@ class Desk:
             self.archives[digest] = self.tx.uploads.get(digest) is not None
         return self.archives[digest]
 
+    def reads(self, spec: JobSpec) -> tuple[Source, ...]:
+        if not spec.inputs and spec.checkpoint_uri is None:
+            return ()
+        if self.object_stores is None:
+            self.object_stores = self.tx.object_stores.all()
+        return sources.sources(self.object_stores, spec.inputs, spec.checkpoint_uri)
+
+    def check_residency(self, project: Project, reads: Sequence[Source], path: str) -> None:
+        key = (project.id, sources.names(reads))
+        if key not in self.at_home:
+            clusters = (cluster for cluster, _ in self.capacity.clusters)
+            residency.check_submit(self.rules, project, clusters, reads=reads, path=path)
+            self.at_home.add(key)
+
     def shortfall(self, ask: Ask) -> feasibility.Shortfall | None:
         if ask.class_id not in self.shortfalls:
             self.shortfalls[ask.class_id] = feasibility.shortfall(ask, self.capacity)
@@ -88,7 +107,45 @@ def submit(
     """Accepts one job: queued when the call returns, or held if it waits for others."""
     authorize(principal, Action.SUBMIT)
     draft = replace(draft_of(context.ids, spec, spec_json), depends_on=ids_of(spec))
-    return write_once(context.store, lambda tx: accept(open_desk(tx, principal), draft), once)
+    store = context.store
+    if store.has_one_writer:
+        try:
+            ready = _made_ready(store, principal, draft)
+            return write_once(store, ready.written, ready.answering(once))
+        except UserError:
+            pass  # said again below, where an answer that was given before goes first
+    return write_once(store, lambda tx: accept(open_desk(tx, principal), draft), once)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """A job that was examined before the write, which then keeps nobody waiting with anything but its rows."""
+
+    new: NewJob
+    rows: NewRows
+    view: JobView
+
+    def written(self, tx: Tx) -> JobView:
+        write(tx, (self.new,), self.rows)
+        if sources.may_read(self.new.spec):  # stores may have come or gone since it was examined
+            sources.follow(tx, [self.new.job.id])
+        return self.view
+
+    def answering(self, once: Once[JobView] | None) -> Once[JobView] | None:
+        """The same, with the answer's body made by now."""
+        if once is None:
+            return None
+        body = once.render(self.view)
+        return replace(once, render=lambda _: body)
+
+
+def _made_ready(store: Store, principal: Principal, draft: Draft) -> _Ready:
+    """Raises what is wrong with it."""
+    with store.read() as tx:
+        desk = open_desk(tx, principal)
+        new = examine(desk, draft)
+        view = _view(draft, new.job, new.ask, desk.home(draft.spec))
+    return _Ready(new=new, rows=rows_of((new,)), view=view)
 
 
 def draft_of(ids: Ids, spec: JobSpec, spec_json: str, *, path: str = "") -> Draft:
@@ -133,11 +190,13 @@ def examine(desk: Desk, draft: Draft) -> NewJob:
         retry_of=draft.retry_of,
         at=now,
     )
-    ask = ask_of(spec, born)
-    clusters = (cluster for cluster, _ in desk.capacity.clusters)
-    residency.check_submit(desk.rules, project, clusters, path=draft.path)
+    reads = desk.reads(spec)
+    if draft.is_of_service:  # its spec names a model, and that model these files
+        reads = tuple(replace(each, field="model", called="model") for each in reads)
+    ask = ask_of(spec, born, stores=sources.names(reads))
+    desk.check_residency(project, reads, draft.path)
     if (short := desk.shortfall(ask)) is not None:
-        raise feasibility.refusal(ask, short, path=draft.path)
+        raise feasibility.refusal(short, path=draft.path)
     job = born.move(JobState.QUEUED, at=now) if ready else born
     return NewJob(
         job=job, ask=ask, spec=draft.spec_json, schema_version=draft.schema_version, labels=spec.labels

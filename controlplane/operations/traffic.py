@@ -1,5 +1,6 @@
 """Traffic: what a gateway is told of services, and what it tells of them."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,15 @@ from controlplane.domain.errors import Invalid
 from controlplane.domain.ids import AttemptId, ClaimId, ClusterId, RevisionId, ServiceId
 from controlplane.domain.residency import Rules
 from controlplane.domain.sites import Site
-from controlplane.domain.traffic import LATENCY_EDGES_MS, Backend, Load, RevisionRoute, ServiceRoute
+from controlplane.domain.traffic import (
+    FRESH,
+    LATENCY_EDGES_MS,
+    Backend,
+    Load,
+    RevisionRoute,
+    ServiceRoute,
+    is_of_now,
+)
 from controlplane.identity.replica_keys import replica_key
 from controlplane.operations import service_specs
 from controlplane.operations.agents import route_of
@@ -23,11 +32,13 @@ from controlplane.operations.endpoints import site_route
 from controlplane.operations.residency import outside
 from controlplane.store import OpenRevision, ReadyReplica, Tx
 
-FURTHEST: Final = timedelta(minutes=5)
-"""How far a gateway's clock may be from the database's before what it says of now says nothing."""
+LATEST: Final = timedelta(minutes=5)
+"""How late a gateway may tell what it saw, an outage being over; it counts for releases then, and not for scaling."""
 
 HOST: Final = re.compile(r"[a-z0-9._:-]+")
 """Nothing that means something else to one of those who read an address."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +51,9 @@ class _Land:
     hosts: Mapping[AttemptId, frozenset[str]]
     """Of the nodes that an attempt sits on."""
 
+    stores: Mapping[AttemptId, tuple[str, ...]]
+    """Where what it reads lies, of those that read anything."""
+
 
 def routes(context: Context) -> tuple[ServiceRoute, ...]:
     """Every service that takes requests, by id, with the replicas that may be asked at this moment."""
@@ -51,7 +65,9 @@ def routes(context: Context) -> tuple[ServiceRoute, ...]:
     backends: dict[RevisionId, list[Backend]] = {}
     for each, route in dialled:
         revision = found.get(each.revision_id)
-        if revision is not None and _may_be_asked(context, each, revision, land):
+        if revision is None or not _may_be_asked(each, revision, land):
+            continue
+        if not _is_forbidden_here(context, each, route):
             backends.setdefault(each.revision_id, []).append(_backend(each, revision.revision.ca_pem, route))
     services: dict[ServiceId, list[OpenRevision]] = {}
     for revision in revisions:
@@ -65,7 +81,11 @@ def report(context: Context, loads: Sequence[Load]) -> None:
         _check(load)
 
     def unit(tx: Tx) -> None:
-        near = [load for load in loads if abs(load.until - tx.now) <= FURTHEST]
+        near = [load for load in loads if tx.now - LATEST <= load.until <= tx.now + FRESH]
+        if loads and not any(is_of_now(load, tx.now) for load in loads):
+            newest = max(loads, key=lambda load: load.until)
+            seconds = (newest.until - tx.now).total_seconds()
+            log.warning("loads.not_of_now", extra={"gateway": newest.gateway, "ahead_seconds": seconds})
         tx.loads.add_many(near)
         # A service without a replica is not looked at otherwise before somebody waits for it.
         tx.work.poke_many("service", [load.service_id for load in near if load.waiting])
@@ -119,14 +139,21 @@ def _backend(ready: ReadyReplica, ca_pem: str, route: Route) -> Backend:
 def _land(tx: Tx, ready: Sequence[ReadyReplica]) -> _Land:
     seats = tx.attempts.seats_of([each.attempt.id for each in ready])
     nodes = tx.nodes.by_ids(sorted({seat.node_id for each in seats.values() for seat in each}))
+    rules = tx.residencies.rules()
+    asks = tx.asks.many([each.attempt.ask_id for each in ready]) if rules.data else {}
     claims = sorted({each.attempt.claim_id for each in ready if each.attempt.claim_id is not None})
     return _Land(
-        rules=tx.residencies.rules(),
+        rules=rules,
         clusters={each.id: each for each in tx.clusters.list()},
         sites=tx.sites.many(claims),
         hosts={
             attempt_id: frozenset(nodes[seat.node_id].host for seat in each if seat.node_id in nodes)
             for attempt_id, each in seats.items()
+        },
+        stores={
+            each.attempt.id: ask.traits.stores
+            for each in ready
+            if (ask := asks.get(each.attempt.ask_id)) is not None
         },
     )
 
@@ -140,11 +167,12 @@ def _route(context: Context, tx: Tx, ready: ReadyReplica, land: _Land) -> Route:
     return DIRECT if cluster is None else route_of(context, cluster)
 
 
-def _may_be_asked(context: Context, ready: ReadyReplica, revision: OpenRevision, land: _Land) -> bool:
+def _may_be_asked(ready: ReadyReplica, revision: OpenRevision, land: _Land) -> bool:
     """What a replica says of itself is the word of a user's code, and this server would call whatever it names."""
     attempt = ready.attempt
     cluster = land.clusters.get(attempt.cluster_id)
-    if cluster is None or outside(land.rules, revision.project_id, cluster) is not None:
+    reads = land.stores.get(attempt.id, ())
+    if cluster is None or outside(land.rules, revision.project_id, cluster, stores=reads) is not None:
         return False
     host = _host(ready)
     if host is None:
@@ -153,9 +181,16 @@ def _may_be_asked(context: Context, ready: ReadyReplica, revision: OpenRevision,
     # Ray's own nodes are where it listens; a member of a built cluster has an address that only it knows.
     if (site is None or not site.members) and host not in land.hosts.get(attempt.id, frozenset()):
         return False
-    if is_metadata(host) or (ready.url.startswith("http://") and not is_loopback(host)):
-        return False
-    return not is_own_machine(host) or may_dial_itself(context.settings)
+    return not is_metadata(host) and (is_loopback(host) or not ready.url.startswith("http://"))
+
+
+def _is_forbidden_here(context: Context, ready: ReadyReplica, route: Route) -> bool:
+    """Whether it is on this server's own machine, and nothing that users name may be."""
+    # Beside an agent, it is the agent's machine. In a pod it would be the agent's pod, which is none of a user's.
+    is_beside_agent = route.proxy_url is not None and ready.attempt.claim_id is None
+    return (
+        not is_beside_agent and is_own_machine(_host(ready) or "") and not may_dial_itself(context.settings)
+    )
 
 
 def _host(ready: ReadyReplica) -> str | None:

@@ -3,14 +3,25 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
 from controlplane.domain.amounts import MILLI, Amounts, custom_amounts
 from controlplane.domain.ids import ClassId, JobId, ProjectId, QueueId
-from controlplane.domain.jobs import NO_TRAITS, Ask, Job, JobKind, JobState, RetryPolicy, Traits, ask_id
+from controlplane.domain.jobs import (
+    NO_TRAITS,
+    Ask,
+    AskRole,
+    Job,
+    JobKind,
+    JobState,
+    RetryPolicy,
+    Traits,
+    ask_id,
+)
 from controlplane.wire.jobspec import JobSpec, Resources, Retry, parse_bytes
 
 MOST_REMEMBERED: Final = 4096
@@ -68,17 +79,21 @@ def held_job(
     )
 
 
-def ask_of(spec: JobSpec, job: Job) -> Ask:
-    amounts, traits = amounts_of(spec.resources), traits_of(spec)
+def ask_of(spec: JobSpec, job: Job, *, stores: tuple[str, ...] = (), is_lasting: bool = False) -> Ask:
+    """`stores` are those that hold what it reads, sorted; `is_lasting`: one of the fewest replicas of a service."""
+    resources = spec.roles[0].resources if spec.roles else spec.resources
+    amounts, traits = amounts_of(resources), traits_of(spec)
+    if stores or is_lasting:
+        traits = replace(traits, stores=stores, is_lasting=is_lasting)
     return Ask(
         id=ask_id(job.id),
         job_id=job.id,
         queue_id=job.queue_id,
         ordinal=0,
-        tasks=spec.tasks,
+        tasks=spec.gang_size,
         amounts=amounts,
-        accelerator=spec.resources.accelerator,
-        class_id=class_id_of(job.queue_id, spec.tasks, amounts, spec.resources.accelerator, traits),
+        accelerator=resources.accelerator,
+        class_id=class_id_of(job.queue_id, spec.gang_size, amounts, resources.accelerator, traits),
         priority=job.priority,
         submitted_at=job.submitted_at,
         traits=traits,
@@ -89,17 +104,42 @@ def traits_of(spec: JobSpec) -> Traits:
     runtime = spec.estimated_runtime_seconds
     if spec.max_runtime_seconds is not None:
         runtime = min(runtime or spec.max_runtime_seconds, spec.max_runtime_seconds)
-    fewer = spec.min_tasks is not None and spec.min_tasks < spec.tasks
+    fewer = spec.min_tasks is not None and spec.min_tasks < spec.gang_size
     traits = Traits(
         tasks_min=spec.min_tasks if fewer else None,
         topology_level=spec.topology.level if spec.topology is not None else None,
         topology_required=spec.topology is None or spec.topology.required,
+        topology_balanced=spec.topology is not None and spec.topology.balanced,
+        topology_slices=tuple((each.level, each.tasks) for each in spec.topology.slices)
+        if spec.topology is not None
+        else (),
         tolerations=tuple(sorted((each.key, each.value) for each in spec.tolerations)),
         flavors=tuple(dict.fromkeys(spec.flavors)),
         runtime_seconds=None if runtime is None else math.ceil(runtime),
         deadline=spec.deadline,
+        is_surplus=spec.surplus,
+        restart_seconds=spec.restart_seconds,
+        roles=tuple(_roles(spec)),
     )
     return NO_TRAITS if traits == NO_TRAITS else traits
+
+
+def _roles(spec: JobSpec) -> Iterator[AskRole]:
+    for role in spec.roles:
+        yield AskRole(
+            name=role.name,
+            tasks=role.tasks,
+            amounts=amounts_of(role.resources),
+            accelerator=role.resources.accelerator,
+            flavors=tuple(dict.fromkeys(role.flavors or spec.flavors)),
+        )
+
+
+def reading(ask: Ask, stores: tuple[str, ...]) -> Ask:
+    """The same ask, reading from these stores."""
+    traits = replace(ask.traits, stores=stores)
+    class_id = class_id_of(ask.queue_id, ask.tasks, ask.amounts, ask.accelerator, traits)
+    return replace(ask, traits=traits, class_id=class_id)
 
 
 @lru_cache(maxsize=MOST_REMEMBERED)

@@ -15,6 +15,7 @@ from typing import Final
 
 from controlplane.domain.attempts import COORDINATOR, Attempt, AttemptState, Outcome
 from controlplane.domain.clusters import Cluster, ClusterState
+from controlplane.domain.twins import quick
 from controlplane.executors.base import Observation, Phase
 
 CALM_POLLS = 6
@@ -24,6 +25,7 @@ WRAPPER_GAVE_UP = 75
 """Exit code of a wrapper whose lease, start or fence failed: no verdict over the user's code."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankView:
     """What one task has said so far."""
@@ -110,7 +112,7 @@ class Ground:
 
 
 class Arrival(StrEnum):
-    """How far the checkpoint is that an attempt resumes from, on its way to where the attempt is placed."""
+    """How far something is on its way to where an attempt is placed that needs it."""
 
     WANTED = "wanted"
     """Nobody was asked to bring it yet."""
@@ -121,15 +123,16 @@ class Arrival(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """The one to resume from, where it has to be brought."""
+class Awaited:
+    """What has to be brought before the attempt starts, a checkpoint or inputs: how far the last of it is."""
 
     arrival: Arrival
     since: datetime
     problem: str | None = None
-    """Why it is lost."""
+    """What is lost of it, and why."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
     attempt: Attempt
@@ -137,8 +140,8 @@ class AttemptView:
     ground: Ground | None = None
     """None: it runs on the cluster's own Ray."""
 
-    checkpoint: Checkpoint | None = None
-    """None: it resumes from none, or from one that it finds where it is."""
+    awaited: Awaited | None = None
+    """None: it needs nothing that it does not find where it is."""
 
     ranks: tuple[RankView, ...]
     """Those that said hello, and the coordinator's exit if there is one."""
@@ -162,7 +165,7 @@ class AttemptView:
 
     @property
     def could_start_since(self) -> datetime:
-        waited_for = [each.since for each in (self.ground, self.checkpoint) if each is not None]
+        waited_for = [each.since for each in (self.ground, self.awaited) if each is not None]
         return max([self.attempt.placed_at, *waited_for])
 
     @property
@@ -173,6 +176,7 @@ class AttemptView:
         )
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptDecision:
     call: Call | None = None
@@ -180,7 +184,7 @@ class AttemptDecision:
 
     save: Attempt | None = None
     sends: bool = False
-    """Whether its checkpoint is to be brought to where it is placed."""
+    """Whether what it needs is to be brought to where it is placed."""
 
     look_again_at: datetime | None = None
 
@@ -200,7 +204,7 @@ def _placed(view: AttemptView) -> AttemptDecision:
     attempt, now = view.attempt, view.now
     if _tasks(view):  # it runs: the answer to the start was lost
         return _save(view, attempt.start(session=None, at=now))
-    if going := _must_go(view) or _awaits_checkpoint(view):
+    if going := _must_go(view) or _awaits_freight(view):
         return going
     match view.heard:
         case Started(session=session):
@@ -281,14 +285,13 @@ def _stopping(view: AttemptView) -> AttemptDecision:
             return _later(view)
 
 
-def _awaits_checkpoint(view: AttemptView) -> AttemptDecision | None:
+def _awaits_freight(view: AttemptView) -> AttemptDecision | None:
     """While its Ray cluster is still coming, too: both take their time."""
-    if view.checkpoint is None or view.checkpoint.arrival is Arrival.THERE:
+    if view.awaited is None or view.awaited.arrival is Arrival.THERE:
         return None
-    if view.checkpoint.arrival is Arrival.LOST:
-        reason = f"its checkpoint could not be brought: {view.checkpoint.problem}"
-        return _end(view, Outcome.NEVER_STARTED, reason)
-    return replace(_later(view), sends=view.checkpoint.arrival is Arrival.WANTED)
+    if view.awaited.arrival is Arrival.LOST:
+        return _end(view, Outcome.NEVER_STARTED, view.awaited.problem)
+    return replace(_later(view), sends=view.awaited.arrival is Arrival.WANTED)
 
 
 def _must_go(view: AttemptView) -> AttemptDecision | None:

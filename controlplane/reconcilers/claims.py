@@ -17,13 +17,13 @@ loads the rows anew and calls again with the answer: the cloud is listed first, 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from cloud_adapters.base import Built, MachineState, OwnedMachine, Termination
 from controlplane.domain.claims import Claim, ClaimState, Launch, LaunchOutcome, launch_id
 from controlplane.domain.clusters import ClusterState
+from controlplane.domain.copies import replace
 from controlplane.reconcilers.claim_views import (
     Call,
     ClaimDecision,
@@ -332,7 +332,8 @@ def _short(view: ClaimView, listed: Listed, missing: int) -> ClaimDecision:
     if claim.shares or claim.wanted_by is not None:
         # An attempt cannot get a member back, and a plan chooses anew among all that is offered.
         what = "members" if claim.shares else "machines"
-        lost = f"{missing} of {claim.machines_min} {what} are gone"
+        why = "; ".join(sorted({each.problem for each in _of_claim(view, listed) if each.problem}))
+        lost = f"{missing} of {claim.machines_min} {what} are gone" + (f": {why}" if why else "")
         return ClaimDecision(
             save=claim.changed(release_requested_at=view.now, problem=lost), look_again_at=view.now
         )

@@ -3,11 +3,12 @@
 The loop calls `decide` with `heard=None`, makes the port call that it asks for, and calls again with the answer.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cloud_adapters.base import Inventory
 from controlplane.domain.clusters import Cluster, ClusterState, Endpoint
+from controlplane.domain.copies import replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,13 @@ from datetime import datetime, timedelta
 
 from controlplane.domain.attempts import FREE_OF_CHARGE, Attempt, AttemptState, Outcome
 from controlplane.domain.jobs import Job, JobState
+from controlplane.domain.twins import quick
 
 NEVER_STARTED_LIMIT = 5
 """In a row; then the fault is not a passing one and the job fails with the last reason."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
     job: Job
@@ -29,6 +31,7 @@ class JobView:
     now: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDecision:
     job: Job | None = None

@@ -87,4 +87,6 @@ def _stray(view: LeftoverView, thing: Leftover) -> Stray:
         zone=thing.zone,
         claim_id=None if thing.claim_id is None else ClaimId(thing.claim_id),
         seen_at=view.now,
+        hourly_millionths=None if thing.hourly is None else round(thing.hourly.amount.scaleb(6)),
+        currency=None if thing.hourly is None else thing.hourly.currency,
     )

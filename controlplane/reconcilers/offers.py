@@ -1,12 +1,13 @@
 """Keeps what a cloud says that it sells. A call that failed takes nothing away: the last good list stays."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
 from cloud_adapters.base import Offer
 from controlplane.domain.clusters import Cluster, ClusterState
+from controlplane.domain.copies import replace
 from controlplane.domain.offers import KnownOffer, OfferList
 
 LOOK_EVERY: Final = timedelta(minutes=10)

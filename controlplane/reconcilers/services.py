@@ -246,7 +246,8 @@ def _why_failed(view: RevisionView, now: datetime) -> str | None:
     failed = [each for each in view.replicas if each.job_state is JobState.FAILED and not each.was_ready]
     if failed:
         return f"replica {failed[-1].replica.job_id} failed: {failed[-1].job_reason}"
-    started = [each.started_at for each in view.replicas if each.started_at is not None]
+    # One that was evicted waits for capacity again, and what only waits has not failed.
+    started = [each.started_at for each in view.staying if each.started_at is not None]
     if started and now - min(started) > timedelta(seconds=view.terms.ready_seconds):
         return f"no replica was ready within {view.terms.ready_seconds:g} s"
     return None

@@ -5,9 +5,11 @@ that answer is committed, what was decided before stands, and an event says so.
 """
 
 import ctypes
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -43,22 +45,32 @@ def advice(
 def within(seconds: float, do: Callable[[], T | Fault]) -> T | Fault:
     """What it returns, or the fault that it raised something or went on for longer than that.
 
-    The time is a backstop, not a budget: it ends what would never end. Policies bound their effort in steps.
+    The time is a backstop, not a budget: it ends what would never end. Policies bound their effort in steps. With
+    `math.inf` nobody watches.
     """
+    try:
+        with _watched(seconds):
+            return do()
+    except _Overdue:
+        return Fault(problem=f"did not answer within {seconds:g} s")
+    except Exception as problem:  # noqa: BLE001 - anybody's code
+        return Fault(problem=f"raised {type(problem).__name__}: {problem}")
+
+
+@contextmanager
+def _watched(seconds: float) -> Iterator[None]:
+    if math.isinf(seconds):
+        yield
+        return
     watch = _Watch(threading.get_ident())
     timer = threading.Timer(seconds, watch.interrupt)
     timer.daemon = True
     timer.start()
     try:
-        try:
-            return do()
-        finally:
-            watch.end()
-            timer.cancel()
-    except _Overdue:
-        return Fault(problem=f"did not answer within {seconds:g} s")
-    except Exception as problem:  # noqa: BLE001 - anybody's code
-        return Fault(problem=f"raised {type(problem).__name__}: {problem}")
+        yield
+    finally:
+        watch.end()
+        timer.cancel()
 
 
 class _Watch:

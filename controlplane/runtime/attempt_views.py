@@ -3,17 +3,25 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Final, Self
 
 from controlplane.domain.attempts import Attempt, AttemptState
 from controlplane.domain.claims import Claim, ClaimState
 from controlplane.domain.clusters import Cluster
 from controlplane.domain.ids import AttemptId, ClaimId, ClusterId
 from controlplane.domain.sites import Site
-from controlplane.operations.freight import Freight, freights
+from controlplane.operations.freight import freights
+from controlplane.operations.staging import Freight
 from controlplane.reconcilers import attempts
 from controlplane.settings import Settings
 from controlplane.store import RankRow, Tx
+
+_FROM_LAST: Final = (
+    attempts.Arrival.LOST,
+    attempts.Arrival.WANTED,
+    attempts.Arrival.UNDER_WAY,
+    attempts.Arrival.THERE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +37,7 @@ class Picture:
     """Name of a booked node that is no longer there, of those that have one."""
 
     grounds: Mapping[ClaimId, attempts.Ground]
-    freights: Mapping[AttemptId, Freight]
+    freights: Mapping[AttemptId, Sequence[Freight]]
     """Of those that are placed."""
 
     ranks: Mapping[AttemptId, Mapping[int, RankRow]]
@@ -74,14 +82,14 @@ class Picture:
         self, attempt: Attempt, cluster: Cluster, settings: Settings, room: "_Room"
     ) -> attempts.AttemptView:
         ground = None if attempt.claim_id is None else self.grounds[attempt.claim_id]
-        checkpoint = _checkpoint(self.freights.get(attempt.id), attempt)
+        awaited = _awaited(self.freights.get(attempt.id, ()))
         stands = ground is None or ground.footing is attempts.Footing.STANDS
-        is_whole = checkpoint is None or checkpoint.arrival is attempts.Arrival.THERE
+        is_whole = awaited is None or awaited.arrival is attempts.Arrival.THERE
         return attempts.AttemptView(
             attempt=attempt,
             cluster=cluster,
             ground=ground,
-            checkpoint=checkpoint,
+            awaited=awaited,
             ranks=_ranks(self.ranks.get(attempt.id, {})),
             node_gone=self.nodes_gone.get(attempt.id),
             may_start=attempt.state is AttemptState.PLACED and stands and is_whole and room.take(cluster.id),
@@ -129,16 +137,15 @@ def _ground(claim: Claim | None, site: Site | None, now: datetime) -> attempts.G
     return attempts.Ground(footing=footing, since=claim.since)
 
 
-def _checkpoint(freight: Freight | None, attempt: Attempt) -> attempts.Checkpoint | None:
-    if freight is None:
+def _awaited(freights: Sequence[Freight]) -> attempts.Awaited | None:
+    """As far as the last of them."""
+    if not freights:
         return None
-    since = attempt.placed_at if freight.copy is None else freight.copy.since
-    if freight.problem is not None:
-        return attempts.Checkpoint(arrival=attempts.Arrival.LOST, since=since, problem=freight.problem)
-    if freight.copy is None:
-        return attempts.Checkpoint(arrival=attempts.Arrival.WANTED, since=since)
-    arrival = attempts.Arrival.THERE if freight.is_there else attempts.Arrival.UNDER_WAY
-    return attempts.Checkpoint(arrival=arrival, since=since)
+    last = min(freights, key=lambda each: _FROM_LAST.index(each.arrival))
+    is_lost = last.arrival is attempts.Arrival.LOST
+    problem = f"{last.what} could not be brought: {last.problem}" if is_lost else None
+    since = max(each.since for each in freights)
+    return attempts.Awaited(arrival=last.arrival, since=since, problem=problem)
 
 
 def _ranks(rows: Mapping[int, RankRow]) -> tuple[attempts.RankView, ...]:

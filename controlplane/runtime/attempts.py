@@ -5,18 +5,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from controlplane.domain.attempts import Attempt, AttemptState
+from controlplane.domain.attempts import AttemptState
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.copies import replace
 from controlplane.domain.errors import Ambiguous, AuthFailed, PluginError, Transient
 from controlplane.domain.ids import AttemptId, ClusterId
+from controlplane.domain.twins import quick
 from controlplane.executors.base import Executor
 from controlplane.operations.context import Context
 from controlplane.operations.endpoints import endpoint_of, site_endpoint
-from controlplane.operations.freight import freights, send
+from controlplane.operations.freight import send
 from controlplane.operations.orders import Papers, order_for, papers_for
 from controlplane.reconcilers import attempts
 from controlplane.runtime.attempt_views import Picture
+from controlplane.runtime.jobs import judge_or_poke
 from controlplane.store import Tx, WorkItem
 
 START_SECONDS = 30.0
@@ -29,6 +31,7 @@ NOTHING: Final = attempts.AttemptDecision()
 """About an attempt that is not there."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptTurn:
     item: WorkItem
@@ -102,9 +105,11 @@ class AttemptStep:
         saved = [turn.decision.save for turn in turns if turn.decision.save is not None]
         tx.attempts.check_unheard([AttemptId(turn.item.id) for turn in turns if turn.ends_unheard])
         tx.attempts.save_many(saved)
-        self._send(tx, [turn.view.attempt for turn in turns if turn.view is not None and turn.decision.sends])
-        told = (AttemptState.RUNNING, AttemptState.ENDED)
-        tx.work.poke_many("job", [each.job_id for each in saved if each.state in told])
+        for turn in turns:
+            if turn.view is not None and turn.decision.sends:
+                send(tx, self._context.ids, turn.view.attempt)
+        tx.work.poke_many("job", [each.job_id for each in saved if each.state is AttemptState.RUNNING])
+        judge_or_poke(tx, [each for each in saved if not each.is_live])
         over = {each.claim_id for each in saved if not each.is_live and each.claim_id is not None}
         tx.work.poke_many("claim", sorted(over))
         tx.work.settle_many([(turn.item, turn.decision.look_again_at) for turn in turns])
@@ -112,12 +117,6 @@ class AttemptStep:
         for cluster_id, count in sorted(Counter(_started_on(turns)).items()):
             waiting = tx.attempts.waiting_to_start(cluster_id, max(WOKEN_AT_ONCE, count))
             tx.work.poke_many("attempt", waiting)
-
-    def _send(self, tx: Tx, waiting: Sequence[Attempt]) -> None:
-        for attempt in waiting:
-            freight = freights(tx, [attempt]).get(attempt.id)
-            if freight is not None and freight.copy is None:  # nobody was faster
-                send(tx, self._context.ids, attempt, freight)
 
     def _endpoint(self, turns: Sequence[AttemptTurn]) -> Endpoint | None:
         """They are all on one Ray."""

@@ -1,11 +1,12 @@
 """The cluster loop's step: boot and look through the adapter, fold what was seen into the nodes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from cloud_adapters.base import ClusterRef, Hosts, Lends, PluginError
 from controlplane.domain.clusters import Cluster, ClusterState, Endpoint
+from controlplane.domain.copies import replace
 from controlplane.domain.ids import ClusterId
 from controlplane.operations.context import Context
 from controlplane.operations.endpoints import keep_endpoint, ref_of

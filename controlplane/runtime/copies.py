@@ -60,6 +60,8 @@ class CopyStep:
         for turn in turns:
             if turn.saved is not None:
                 tx.copies.save(turn.saved)
+                if turn.saved.is_over:
+                    tx.work.poke_many("input", tx.inputs.of_copy(turn.saved.id))
         tx.work.settle_many([(turn.item, _due(tx, turn)) for turn in turns])
 
     def _begun(self, tx: Tx, item: WorkItem, *, is_busy: bool) -> CopyTurn:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from io import BytesIO
 from typing import Final
 
-from controlplane.domain.data_copies import CopiedObject, CopiedPart, Copy
+from controlplane.domain.data_copies import CopiedObject, CopiedPart, Copy, manifest_key
 from controlplane.domain.errors import NotFound, Rejected
 from controlplane.operations.object_stores import Located
 from controlplane.storage.base import ObjectInfo, UploadId
@@ -58,7 +58,7 @@ def bring(way: Way) -> bool:
     coming = _coming(way)
     while way.goes_on():
         with way.store.read() as tx:
-            last = tx.copies.last_object(way.copy.id)
+            last = tx.copied_objects.last(way.copy.id)
         if last is None or last.finished_at is not None:
             last = _begun(way, coming, last)
         if last is None:
@@ -71,7 +71,7 @@ def bring(way: Way) -> bool:
 def call_off(way: Way) -> None:
     """Aborts the upload that is under way. What is whole stays."""
     with way.store.read() as tx:
-        last = tx.copies.last_object(way.copy.id)
+        last = tx.copied_objects.last(way.copy.id)
     if last is not None and last.finished_at is None:
         _sweep(way, last)
         if last.upload_id is not None:
@@ -81,7 +81,7 @@ def call_off(way: Way) -> None:
 def _coming(way: Way) -> Iterator[str]:
     """Keys at the source that were not begun yet."""
     with way.store.read() as tx:
-        last = tx.copies.last_object(way.copy.id)
+        last = tx.copied_objects.last(way.copy.id)
     if not _is_prefix(way):
         yield from [] if last is not None else [way.source.key]
         return
@@ -111,7 +111,7 @@ def _begun(way: Way, coming: Iterator[str], last: CopiedObject | None) -> Copied
             part_bytes=planned.part_bytes,
             created_at=tx.now,
         )
-        tx.copies.add_object(each)
+        tx.copied_objects.add(each)
         return each
 
     return way.store.write(unit)
@@ -126,7 +126,7 @@ def _bring_object(way: Way, each: CopiedObject) -> None:
         each = _upload_begun(way, each)
     transfer = _transfer(way, each)
     with way.store.read() as tx:
-        known = {part.number: _sent(part) for part in tx.copies.parts(each)}
+        known = {part.number: _sent(part) for part in tx.copied_objects.parts(each)}
     try:
         kept = arrived(transfer, known)
     except NotFound:
@@ -137,7 +137,7 @@ def _bring_object(way: Way, each: CopiedObject) -> None:
 
 def _send_rest(way: Way, each: CopiedObject, transfer: Transfer, kept: dict[int, SentPart]) -> None:
     def keep(part: SentPart) -> None:
-        way.store.write(lambda tx: tx.copies.keep_part(_copied(each, part)))
+        way.store.write(lambda tx: tx.copied_objects.keep_part(_copied(each, part)))
         kept[part.number] = part
 
     missing = [number for number in transfer.plan.numbers if number not in kept]
@@ -165,7 +165,7 @@ def _upload_begun(way: Way, each: CopiedObject) -> CopiedObject:
     _sweep(way, each)
     upload_id = way.target.store.begin_parts(each.target_key)
     begun = replace(each, upload_id=upload_id)
-    way.store.write(lambda tx: tx.copies.save_object(begun))
+    way.store.write(lambda tx: tx.copied_objects.save(begun))
     return begun
 
 
@@ -185,16 +185,16 @@ def _found_or_anew(way: Way, each: CopiedObject, transfer: Transfer, known: Mapp
         return
 
     def unit(tx: Tx) -> None:
-        last = tx.copies.last_object(way.copy.id)
+        last = tx.copied_objects.last(way.copy.id)
         if last is not None and last.upload_id == each.upload_id:
-            tx.copies.forget_object(each)
+            tx.copied_objects.forget(each)
 
     way.store.write(unit)
 
 
 def _finish(way: Way, each: CopiedObject, info: ObjectInfo) -> None:
     def unit(tx: Tx) -> None:
-        tx.copies.save_object(replace(each, etag=info.etag, finished_at=tx.now))
+        tx.copied_objects.save(replace(each, etag=info.etag, finished_at=tx.now))
 
     way.store.write(unit)
 
@@ -202,8 +202,7 @@ def _finish(way: Way, each: CopiedObject, info: ObjectInfo) -> None:
 def _write_manifest(way: Way) -> None:
     """Written last: where it is, everything that it names is whole."""
     if _is_prefix(way):
-        key = f"{way.target.key}{way.copy.id}.manifest.json"
-        way.target.store.put(key, from_pieces(_manifest(way)))
+        way.target.store.put(manifest_key(way.copy, way.target.key), from_pieces(_manifest(way)))
 
 
 def _manifest(way: Way) -> Iterator[bytes]:
@@ -212,14 +211,14 @@ def _manifest(way: Way) -> Iterator[bytes]:
     after, separator = 0, b"\n"
     while True:
         with way.store.read() as tx:
-            page = tx.copies.objects(way.copy.id, after, PAGE)
+            page = tx.copied_objects.of_copy(way.copy.id, after, PAGE)
             lines = [
                 {
                     "key": each.target_key,
                     "size_bytes": each.size_bytes,
                     "etag": each.etag,
                     "part_bytes": each.part_bytes,
-                    "sha256_of_parts": [part.sha256 for part in tx.copies.parts(each)],
+                    "sha256_of_parts": [part.sha256 for part in tx.copied_objects.parts(each)],
                 }
                 for each in page
             ]

@@ -1,11 +1,12 @@
 """The job loop's step: load, decide and record in one transaction; jobs need no port calls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 
 from controlplane.domain.attempts import Attempt, Outcome
+from controlplane.domain.errors import Unavailable
 from controlplane.domain.ids import JobId
 from controlplane.domain.jobs import Job, JobKind
 from controlplane.reconcilers import jobs
@@ -30,27 +31,57 @@ class JobStep:
         return turns
 
     def record(self, tx: Tx, turns: Sequence[JobTurn]) -> None:
-        decisions = {view.job.id: jobs.decide(view) for view in _views(tx, turns)}
-        _save(tx, decisions)
-        stopped = [each.stop for each in decisions.values() if each.stop is not None]
-        tx.attempts.save_many(stopped)
-        tx.work.poke_many("attempt", [attempt.id for attempt in stopped])
+        decisions = _judged(tx, [JobId(turn.item.id) for turn in turns], {})
         nothing = jobs.JobDecision()  # about one that is gone
         tx.work.settle_many(
             [(turn.item, decisions.get(JobId(turn.item.id), nothing).look_again_at) for turn in turns]
         )
 
 
-def _views(tx: Tx, turns: Sequence[JobTurn]) -> list[jobs.JobView]:
-    found = tx.jobs.many([JobId(turn.item.id) for turn in turns])
-    attempts = tx.attempts.of_jobs([job.id for job in found])
+def judge_or_poke(tx: Tx, ended: Sequence[Attempt]) -> None:
+    """Moves jobs whose attempts have just ended along, in the transaction that keeps the ends.
+
+    No end is lost because its job cannot be judged now: then that is left to the loop of jobs.
+    """
+    if not ended:
+        return
+    job_ids = [attempt.job_id for attempt in ended]
+    try:
+        with tx.savepoint():
+            # Who has just ended its first attempt has no other.
+            decisions = _judged(tx, job_ids, {each.job_id: [each] for each in ended if each.number == 1})
+    except Unavailable:
+        raise  # of the whole transaction
+    except Exception:  # noqa: BLE001 - the loop of jobs meets it again, each job by itself, and tells of it
+        tx.work.poke_many("job", job_ids)
+    else:
+        timed = (each for each, decision in decisions.items() if decision.look_again_at is not None)
+        tx.work.poke_many("job", timed)
+
+
+def _judged(
+    tx: Tx, job_ids: Sequence[JobId], known: Mapping[JobId, Sequence[Attempt]]
+) -> dict[JobId, jobs.JobDecision]:
+    """What was decided and saved, of those that are there; `known`: all attempts that some of them have."""
+    decisions = {view.job.id: jobs.decide(view) for view in _views(tx, job_ids, known)}
+    _save(tx, decisions)
+    stopped = [each.stop for each in decisions.values() if each.stop is not None]
+    tx.attempts.save_many(stopped)
+    tx.work.poke_many("attempt", [attempt.id for attempt in stopped])
+    return decisions
+
+
+def _views(tx: Tx, job_ids: Sequence[JobId], known: Mapping[JobId, Sequence[Attempt]]) -> list[jobs.JobView]:
+    found = tx.jobs.many(job_ids)
+    unknown = [job.id for job in found if job.id not in known]
+    attempts = {**known, **(tx.attempts.of_jobs(unknown) if unknown else {})}
     needed = dict.fromkeys(each for job in found for each in job.depends_on)
     dependencies = {job.id: job for job in tx.jobs.many(list(needed))} if needed else {}
     return [_view(job, attempts.get(job.id, []), dependencies, tx.now) for job in found]
 
 
 def _view(
-    job: Job, attempts: Sequence[Attempt], dependencies: dict[JobId, Job], now: datetime
+    job: Job, attempts: Sequence[Attempt], dependencies: Mapping[JobId, Job], now: datetime
 ) -> jobs.JobView:
     outcomes = [each.outcome for each in attempts if each.outcome is not None]
     in_a_row = takewhile(lambda outcome: outcome is Outcome.NEVER_STARTED, reversed(outcomes))

@@ -44,6 +44,7 @@ def market(tx: Tx, *, on_unverified_prices: bool, rates: Mapping[str, int]) -> M
             _claim(claim, asks.get(claim.wanted_by) if claim.wanted_by else None, boots) for claim in claims
         ),
         budgets=tuple(_budget(each) for each in budgets.standings(tx)),
+        is_uniform=True,  # a claim is for machines of one kind, and a Ray cluster is one claim's
     )
 
 

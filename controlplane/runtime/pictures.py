@@ -1,7 +1,7 @@
 """Pictures: what a policy sees, made from rows; whole at first, then what the feed says has changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from controlplane.domain.amounts import Amounts
@@ -9,18 +9,20 @@ from controlplane.domain.attempts import Attempt, AttemptState
 from controlplane.domain.claims import Claim
 from controlplane.domain.clusters import Cluster, Node
 from controlplane.domain.ids import AttemptId, ClaimId, ClusterId, JobId, QueueId
-from controlplane.domain.jobs import Ask, ask_id
+from controlplane.domain.jobs import Ask, Traits, ask_id
 from controlplane.domain.residency import ANYWHERE, Residency, Whereabouts
 from controlplane.operations.flavors import Naming, claim_of
 from controlplane.operations.homes import home_of, sited
 from controlplane.operations.residency import place_of
 from controlplane.store import Tx
 from schedulers.base import (
+    USUAL_RESTART,
     AskClass,
     AskLeft,
     AskQueued,
     AskRuns,
     AskStopped,
+    Bound,
     CapacityChanged,
     ClusterView,
     Delta,
@@ -32,7 +34,9 @@ from schedulers.base import (
     QueuesChanged,
     Role,
     RunningAsk,
+    Slice,
     Snapshot,
+    Tier,
     Topology,
     TopologyMode,
     microseconds,
@@ -60,6 +64,8 @@ class _Owner:
 
     project_id: str
     residency: Residency
+    data: Mapping[str, Residency] = field(default_factory=dict)
+    """By name of the store: where what lies there may be."""
 
 
 NOBODY = _Owner(project_id="shared", residency=ANYWHERE)
@@ -67,7 +73,7 @@ NOBODY = _Owner(project_id="shared", residency=ANYWHERE)
 
 def snapshot(tx: Tx, sight: Sight) -> Snapshot:
     rows = tx.asks.queued()
-    capacity = _capacity(tx)
+    capacity = _capacity(tx, sight)
     owners = _owners(tx)
     picture = Snapshot(
         version=0,
@@ -98,7 +104,7 @@ def deltas(tx: Tx, sight: Sight, events: Sequence[tuple[str, str]]) -> list[Delt
     found: list[Delta] = [_queued(ask, owners) for ask in queued.values()]
     found.extend(AskLeft(id=ask_id(job)) for job in touched if job not in queued)
     if any(kind.startswith(CAPACITY_KINDS) for kind, _ in events):
-        found.append(_capacity(tx))
+        found.append(_capacity(tx, sight))
     if not sight.is_simple:
         found += _running_deltas(tx, sight, touched, owners)
         found += _rare_deltas(tx, events)
@@ -168,7 +174,8 @@ def _running(tx: Tx, sight: Sight, live: Sequence[Attempt]) -> list[tuple[Ask, R
     return found
 
 
-def _capacity(tx: Tx) -> CapacityChanged:
+def _capacity(tx: Tx, sight: Sight) -> CapacityChanged:
+    """A policy that looks only at what is free is not shown nodes that take nobody."""
     clusters = tx.clusters.list(None, None)
     sites, naming = sited(tx), Naming.load(tx)
     booked = tx.nodes.booked(None)
@@ -185,10 +192,12 @@ def _capacity(tx: Tx) -> CapacityChanged:
             flavor=naming.of(node),
             domains=_domains(node),
             taints=tuple((taint.key, taint.value) for taint in node.taints),
+            healthy=node.cordoned_at is None,
             claim_id=claim_of(node),
         )
         for node in tx.nodes.present(None)
-        if node.cordoned_at is None and (home := ClusterId(home_of(node, sites))) in open_ids
+        if not (sight.is_simple and node.cordoned_at)
+        and (home := ClusterId(home_of(node, sites))) in open_ids
     )
     return CapacityChanged(nodes=nodes, clusters=views)
 
@@ -266,7 +275,6 @@ def _queued(ask: Ask, owners: Mapping[QueueId, _Owner]) -> AskQueued:
 
 def _class(ask: Ask, owners: Mapping[QueueId, _Owner]) -> AskClass:
     traits, owner = ask.traits, owners.get(ask.queue_id, NOBODY)
-    mode = TopologyMode.REQUIRED if traits.topology_required else TopologyMode.PREFERRED
     return AskClass(
         id=ask.class_id,
         queue_id=ask.queue_id,
@@ -274,35 +282,74 @@ def _class(ask: Ask, owners: Mapping[QueueId, _Owner]) -> AskClass:
         amounts=ask.amounts,
         accelerator=ask.accelerator,
         tasks_min=traits.tasks_min,
-        roles=() if not traits.flavors else (_role(ask),),
-        topology=None if traits.topology_level is None else Topology(level=traits.topology_level, mode=mode),
+        roles=tuple(_roles(ask)),
+        topology=None if traits.topology_level is None else _topology(traits, traits.topology_level),
         tolerations=traits.tolerations,
         trust_domain=owner.project_id,
         providers=owner.residency.providers,
         regions=owner.residency.regions,
         clusters=owner.residency.clusters,
+        bounds=tuple(_bound(each, owner.data[each]) for each in traits.stores if each in owner.data),
         runtime_seconds=traits.runtime_seconds,
         deadline=None if traits.deadline is None else microseconds(traits.deadline),
+        tier=_tier(traits),
+        restart_seconds=USUAL_RESTART if traits.restart_seconds is None else traits.restart_seconds,
     )
 
 
-def _role(ask: Ask) -> Role:
-    """Its only one, where it says on which flavors it may sit."""
+def _bound(store: str, rule: Residency) -> Bound:
+    return Bound(
+        owner=f"what lies in store {store!r}",
+        providers=rule.providers,
+        regions=rule.regions,
+        clusters=rule.clusters,
+    )
+
+
+def _tier(traits: Traits) -> Tier:
+    if traits.is_lasting:
+        return Tier.PINNED
+    return Tier.SURPLUS if traits.is_surplus else Tier.NORMAL
+
+
+def _topology(traits: Traits, level: str) -> Topology:
+    return Topology(
+        level=level,
+        mode=TopologyMode.REQUIRED if traits.topology_required else TopologyMode.PREFERRED,
+        slices=tuple(Slice(level=each, tasks=tasks) for each, tasks in traits.topology_slices),
+        balanced=traits.topology_balanced,
+    )
+
+
+def _roles(ask: Ask) -> Iterator[Role]:
+    """As it names them; or its only one, where it says on which flavors it may sit."""
     traits = ask.traits
-    return Role(
-        name="",
-        tasks=ask.tasks,
-        tasks_min=ask.tasks if traits.tasks_min is None else traits.tasks_min,
-        amounts=ask.amounts,
-        accelerator=ask.accelerator,
-        flavors=traits.flavors,
-    )
+    for role in traits.roles:
+        yield Role(
+            name=role.name,
+            tasks=role.tasks,
+            tasks_min=ask.fewest_of(role),
+            amounts=role.amounts,
+            accelerator=role.accelerator,
+            flavors=role.flavors,
+        )
+    if traits.flavors and not traits.roles:
+        yield Role(
+            name="",
+            tasks=ask.tasks,
+            tasks_min=ask.fewest,
+            amounts=ask.amounts,
+            accelerator=ask.accelerator,
+            flavors=traits.flavors,
+        )
 
 
 def _owners(tx: Tx) -> dict[QueueId, _Owner]:
     rules = tx.residencies.rules()
     return {
-        queue.id: _Owner(project_id=queue.project_id, residency=rules.of_project(queue.project_id))
+        queue.id: _Owner(
+            project_id=queue.project_id, residency=rules.of_project(queue.project_id), data=rules.data
+        )
         for queue in tx.queues.every()
     }
 

@@ -1,8 +1,6 @@
 """The loops process: every loop in a thread of its own, until it is told to stop."""
 
-import gc
 import logging
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -12,12 +10,14 @@ from cloud_adapters.base import Builds, Lends
 from controlplane.executors.base import Executor
 from controlplane.operations.context import Context
 from controlplane.operations.purchases import Purchasing
+from controlplane.runtime.alarms import Alarm, Alarms
 from controlplane.runtime.attempts import AttemptStep
 from controlplane.runtime.bell import Bell
 from controlplane.runtime.budgets import Budgets
 from controlplane.runtime.claims import ClaimStep
 from controlplane.runtime.clusters import ClusterStep
 from controlplane.runtime.copies import CopyStep
+from controlplane.runtime.inputs import InputStep
 from controlplane.runtime.jobs import JobStep
 from controlplane.runtime.lanes import Pool
 from controlplane.runtime.leftovers import LeftoverStep
@@ -32,6 +32,7 @@ from controlplane.runtime.services import ServiceStep
 from controlplane.runtime.sites import SiteStep
 from controlplane.runtime.sweep import Sweep
 from controlplane.settings import rates_of
+from controlplane.store import Store
 from schedulers.base import Policy
 
 RAY = "ray"
@@ -40,28 +41,18 @@ RAY = "ray"
 BURST_SECONDS = 4
 CLUSTER_THREADS = 4
 ATTEMPT_THREADS = 16
+INPUT_THREADS = 2
 PIPELINE_THREADS = 4
 """Each reads whole artifacts."""
-
-SWITCH_SECONDS = 0.0005
-"""How long a thread may compute while another wants to. Who writes lets go of the interpreter at every step of the
-database, and keeps the file locked until it gets it back."""
-
-GARBAGE_AT = (20_000, 20, 100)
-"""Objects, and rounds of collection, before the next generation is searched: rows become many small objects that end
-without cycles, and with Python's own figures every tenth of the processor time went into looking for some."""
 
 log = logging.getLogger(__name__)
 
 
-def set_the_pace() -> None:
-    """Sets this whole interpreter up for loops: what a process does that runs nothing else."""
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.set_threshold(*GARBAGE_AT)
-
-
 class Reconciles(Protocol):
     """A reconcile loop, whatever its noun."""
+
+    @property
+    def alarm(self) -> Alarm: ...
 
     def run(self) -> None: ...
 
@@ -115,20 +106,26 @@ class Loops:
             "offer": reconciles("offer", OfferStep(context, adapters, budgets), CLUSTER_THREADS),
             "leftover": reconciles("leftover", LeftoverStep(context, adapters, budgets), CLUSTER_THREADS),
             "copy": reconciles("copy", CopyStep(context), 1),
+            "input": reconciles("input", InputStep(context), INPUT_THREADS),
             "attempt": reconciles("attempt", AttemptStep(context, executor), ATTEMPT_THREADS),
             "job": reconciles("job", JobStep(), 1),
             "execution": reconciles("execution", PipelineStep(context), PIPELINE_THREADS),
             "schedule": reconciles("schedule", ScheduleStep(context), 1),
             "service": reconciles("service", ServiceStep(context), 1),
         }
-        self._runs: Sequence[tuple[str, Callable[[], None]]] = (
-            ("bell", bell.run),
+        self._runs = self._every_run(store)
+        self._threads: list[threading.Thread] = []
+
+    def _every_run(self, store: Store) -> Sequence[tuple[str, Callable[[], None]]]:
+        alarms = {name: loop.alarm for name, loop in self.reconciling.items()}
+        return (
+            ("bell", self._bell.run),
+            ("alarms", Alarms(alarms, store=store, bell=self._bell).run),
             ("scheduling", self.scheduling.run),
             ("sweep", self.sweep.run),
             ("retention", self.retention.run),
             *((name, loop.run) for name, loop in self.reconciling.items()),
         )
-        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         for name, run in self._runs:

@@ -12,12 +12,13 @@ from datetime import timedelta
 from typing import Final, Generic, Protocol, TypeVar
 
 from controlplane.domain.errors import StaleWrite, Unavailable
+from controlplane.runtime.alarms import Alarm
 from controlplane.runtime.bell import Bell
 from controlplane.runtime.lanes import Lanes, Pool
 from controlplane.store import Store, Tx, WorkItem
 
 IDLE_SECONDS: Final = 1.0
-"""Longest wait without looking: the net below the bell."""
+"""Longest wait without looking: the net below the alarm."""
 
 CLAIM_SECONDS: Final = 120.0
 """Longer than any step: another replica takes over an item only when its claimer is gone."""
@@ -86,15 +87,17 @@ class ReconcileLoop(Generic[T]):
         self._store = store
         self._bell = bell
         self._holder = holder
-        self._lanes: Lanes[T, _Outcome[T]] = Lanes(self._act, ring=bell.ring)
+        self.alarm = Alarm()
+        """Rung when something of the noun is due; an answer from outside rings it as well."""
+
+        self._lanes: Lanes[T, _Outcome[T]] = Lanes(self._act, ring=self.alarm.ring)
         self._ready: list[T] = []
         self._returned: list[_Returned] = []
 
     def run(self) -> None:
-        heard = -1
         with ThreadPoolExecutor(self._noun.threads, thread_name_prefix=self._noun.name) as pool:
             while not self._bell.is_stopping:
-                heard = self._bell.wait(heard, IDLE_SECONDS)
+                self.alarm.wait(IDLE_SECONDS)
                 self.drain(pool)
         self._finish()
 

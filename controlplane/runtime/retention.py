@@ -6,7 +6,7 @@ from time import monotonic
 
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.leases import Lease
-from controlplane.operations import retention
+from controlplane.operations import old_copies, retention
 from controlplane.operations.context import Context
 from controlplane.operations.retention import Walk
 from controlplane.runtime.bell import Bell
@@ -85,8 +85,18 @@ class RetentionLoop:
             if pruned:
                 pruned = retention.prune(self._context, lease)
             self._pause(self._clock() - started_at)
+        lease = self._renewed(lease)
+        retention.collect_inputs(self._context, lease)
+        self._forget_copies(lease)
         if archived:
             log.info("retention.archived", extra={"jobs": archived})
+
+    def _forget_copies(self, lease: Lease) -> None:
+        after: str | None = ""
+        while after is not None and not self._bell.is_stopping:
+            started_at, lease = self._clock(), self._renewed(lease)
+            after = old_copies.prune(self._context, lease, after)
+            self._pause(self._clock() - started_at)
 
     def _renewed(self, lease: Lease) -> Lease:
         return self._context.store.write(lambda tx: tx.leases.renew(lease, LEASE_SECONDS))

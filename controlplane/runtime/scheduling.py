@@ -1,7 +1,6 @@
 """The scheduling loop: follows the feed, asks the engine for a plan, commits what still holds."""
 
 import logging
-from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,7 +8,14 @@ from functools import partial
 
 from controlplane.domain.errors import NoLongerKept, StaleWrite, Unavailable
 from controlplane.domain.leases import Lease
-from controlplane.operations.placements import BATCH, apply_places, note_defers, note_fault, note_memory
+from controlplane.operations.placements import (
+    BATCH,
+    apply_places,
+    end_promises,
+    note_defers,
+    note_fault,
+    note_memory,
+)
 from controlplane.operations.preemptions import apply_preempts
 from controlplane.operations.purchases import Purchasing, apply_provisions, apply_releases
 from controlplane.operations.resizes import apply_resizes
@@ -24,6 +30,9 @@ IDLE_SECONDS = 1.0
 FEED_PAGE = 5000
 
 SCHEDULER_LEASE = "scheduler"
+
+SEEN_ANEW = frozenset({"residency.changed", "store.added", "store.removed"})
+"""Kinds of events after which nothing that the engine knows of classes can be relied on."""
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +108,13 @@ class SchedulingLoop:
         leading = self._lead()
         if leading is None:
             return
-        now, changes = self._follow(leading)
+        followed = self._follow(leading)
+        if followed is None:
+            leading = self._leading = self._begin(leading.lease)
+            followed = None if leading is None else self._follow(leading)
+        if leading is None or followed is None:
+            return
+        now, changes = followed
         self._renew(leading, now)
         seconds = self._policy_seconds
         plan = advice(leading.engine, changes, version=leading.version, now=now, seconds=seconds)
@@ -112,6 +127,9 @@ class SchedulingLoop:
 
     def _lead(self) -> _Leadership | None:
         if self._leading is None:
+            with self._store.read() as tx:
+                if tx.leases.is_with_another(SCHEDULER_LEASE, self._holder):
+                    return None
             lease = self._store.write(
                 lambda tx: tx.leases.take(SCHEDULER_LEASE, self._holder, self._leader_seconds)
             )
@@ -143,11 +161,17 @@ class SchedulingLoop:
             )
         self._fault = fault
 
-    def _follow(self, leading: _Leadership) -> tuple[datetime, list[Delta]]:
-        """The moment, and what has changed since the last turn."""
+    def _follow(self, leading: _Leadership) -> tuple[datetime, list[Delta]] | None:
+        """The moment, and what has changed since the last turn. None: everything has to be seen anew.
+
+        That is so with a new rule of residency, which says of every class where its asks may be, and when a store
+        came or went, which says of many asks what class they are of.
+        """
         with self._store.read() as tx:
             events, cursor = tx.events.subjects_after(leading.cursor, FEED_PAGE)
-            changes = self._changes(tx, leading, events)
+            if any(kind in SEEN_ANEW for kind, _ in events):
+                return None
+            changes = deltas(tx, self._sight, events)
             seen = self._market(tx)
             now = tx.now
         if seen is not None and seen != leading.market:
@@ -156,14 +180,6 @@ class SchedulingLoop:
         leading.cursor = cursor
         leading.version += len(events)
         return now, changes
-
-    def _changes(self, tx: Tx, leading: _Leadership, events: Sequence[tuple[str, str]]) -> list[Delta]:
-        """A rule says of every class where its asks may be: with a new one all of them are seen anew."""
-        if not any(kind == "residency.changed" for kind, _ in events):
-            return deltas(tx, self._sight, events)
-        leading.engine = self._policy.start(snapshot(tx, self._sight))
-        leading.market = None
-        return []
 
     def _market(self, tx: Tx) -> MarketChanged | None:
         """Read at every turn: offers are refreshed without a word in the feed, and there are few."""
@@ -189,6 +205,8 @@ class SchedulingLoop:
 
     def _commit(self, leading: _Leadership, plan: Plan) -> None:
         lease = leading.lease
+        if plan.lapsed:  # first: whoever gets those seats instead is judged by the promises that are left
+            self._store.write(partial(end_promises, lease=lease, ask_ids=plan.lapsed))
         for start in range(0, len(plan.preempts), BATCH):
             stop = partial(apply_preempts, lease=lease, preempts=plan.preempts[start : start + BATCH])
             for kept in self._store.write(stop):

@@ -65,6 +65,7 @@ UNWATCHED: Final[Mapping[str, Unwatched]] = {
     "cluster": _clusters,
     "claim": lambda tx, after: tx.claims.unwatched(after, BATCH),
     "copy": lambda tx, after: tx.copies.unwatched(after, BATCH),
+    "input": lambda tx, after: tx.inputs.unwatched(after, BATCH),
     "service": lambda tx, after: tx.services.unwatched(after, BATCH),
     "attempt": lambda tx, after: tx.attempts.unwatched(after, BATCH),
     "job": lambda tx, after: tx.jobs.unwatched(after, BATCH),

@@ -23,7 +23,7 @@ from controlplane.sdk.errors import (
 )
 from controlplane.sdk.job import Job
 from controlplane.wire.jobs import JobReceipt, JobRefusal
-from controlplane.wire.jobspec import JobSpec, Resources, Retry
+from controlplane.wire.jobspec import JobSpec, Resources, Retry, Role
 
 __all__ = [
     "ApiProblem",
@@ -43,6 +43,7 @@ __all__ = [
     "NotFound",
     "Resources",
     "Retry",
+    "Role",
     "ServerFault",
     "Timeout",
     "TooLarge",

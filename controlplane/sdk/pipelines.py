@@ -14,7 +14,13 @@ from controlplane.sdk.patience import Patience
 from controlplane.sdk.transport import Transport, parse
 from controlplane.sdk.uploads import Uploads
 from controlplane.wire.base import Page
-from controlplane.wire.pipelines import ExecutionDocument, PipelineSpec, ScheduleCreate, ScheduleDocument
+from controlplane.wire.pipelines import (
+    ExecutionDocument,
+    ExecutionSummary,
+    PipelineSpec,
+    ScheduleCreate,
+    ScheduleDocument,
+)
 
 OVER: Final = frozenset({"succeeded", "failed", "cancelled"})
 LOOK_EVERY_SECONDS: Final = 0.5
@@ -41,9 +47,9 @@ class Pipelines:
         text = self.ready(pipeline, base=base).model_dump_json(exclude_unset=True)
         return parse(ExecutionDocument, self._transport.post("/v1/executions", text))
 
-    def list(self, *, project: str | None = None) -> Iterator[ExecutionDocument]:
-        """Newest first."""
-        return self._transport.items("/v1/executions", Page[ExecutionDocument], params={"project": project})
+    def list(self, *, project: str | None = None) -> Iterator[ExecutionSummary]:
+        """Newest first, without steps and specs."""
+        return self._transport.items("/v1/executions", Page[ExecutionSummary], params={"project": project})
 
     def get(self, execution_id: str) -> ExecutionDocument:
         return parse(ExecutionDocument, self._transport.get(f"/v1/executions/{execution_id}"))

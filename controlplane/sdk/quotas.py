@@ -27,7 +27,7 @@ class Quotas:
         """All of one node; what is left out gets its default. The fields are those of `QuotaSet`:
 
         `cohort`, or `project` and `queue`; `parent`, `weight`, `limits` (a list of `flavor`, `resource`, `nominal`,
-        `borrowing`, `lending`), `flavors`, `preemption`, `burst_after_seconds`, `aging_seconds`, `stopped`...
+        `borrowing`, `lending`), `flavors`, `preemption`, `burst_after_seconds`, `aging_seconds`, `band`, `stopped`...
         """
         return parse(QuotaDocument, self._transport.post("/v1/quotas", body(QuotaSet, **settings)))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import BinaryIO, Final, NewType, Protocol
+from typing import BinaryIO, Final, NewType, Protocol, runtime_checkable
 
 from controlplane.domain.errors import Invalid
 from controlplane.storage.checksums import Crc64
@@ -195,6 +195,7 @@ class Verb(StrEnum):
     PUT = "PUT"
 
 
+@runtime_checkable
 class Presigns(Protocol):
     def presign(self, key: str, verb: Verb, expires: timedelta) -> str:
         """A URL that does this once or often until it expires, without credentials."""

@@ -13,7 +13,7 @@ from datetime import UTC, timedelta
 from functools import cached_property
 from typing import Any, BinaryIO, Final
 
-from controlplane.domain.errors import NotFound
+from controlplane.domain.errors import Conflict, NotFound
 from controlplane.storage.base import (
     Encryption,
     Limits,
@@ -172,6 +172,9 @@ class S3Store:
     def complete_parts(
         self, key: str, upload_id: UploadId, parts: Sequence[PartReceipt], *, if_absent: bool = False
     ) -> ObjectInfo:
+        # radosgw 16 completes whatever the condition says: there the look before is all there is.
+        if if_absent and self.exists(key):
+            raise Conflict(f"{self._place.bucket}/{key}: an object is there already")
         self._call_once(
             "complete_multipart_upload",
             key,

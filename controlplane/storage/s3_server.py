@@ -31,6 +31,7 @@ from controlplane.storage.shelf import (
     pieces_of,
 )
 from controlplane.storage.signatures import Aws4, verify
+from controlplane.storage.signed_chunks import unchunked
 from controlplane.storage.xml_text import Fields, document, named_parts
 
 SMALLEST_PART_BYTES: Final = 5 * 1024**2
@@ -99,8 +100,8 @@ class _S3:
         self._now = now
 
     def answer(self, request: Request) -> Answer:
-        verify(request, Aws4(), self._secrets, self._region, self._now())
-        return self._route(request)(request)
+        signed = verify(request, Aws4(), self._secrets, self._region, self._now())
+        return self._route(request)(unchunked(request, signed))
 
     def refuse(self, request: Request, refusal: Refusal) -> Answer:
         body = document(
@@ -280,11 +281,10 @@ class _S3:
 
     def _receive(self, request: Request) -> Body:
         """Takes the body in, and refuses it unless it is what every digest of the request says."""
-        if request.headers.get("x-amz-content-sha256", "").startswith("STREAMING-"):
-            raise Refusal(501, "NotImplemented", "Bodies in signed chunks are not implemented.")
-        claims = _claims(request)
-        body = self._shelf.receive(request.body, {name for name, _, _ in claims if name != "md5"})
-        for name, claimed, code in claims:
+        announced = request.headers.get("x-amz-trailer", "").lower().removeprefix(CHECKSUM)
+        sums = {name for name, _, _ in _claims(request) if name != "md5"} | ({announced} & SUMS)
+        body = self._shelf.receive(request.body, sums)
+        for name, claimed, code in _claims(request):  # again: a trailer has come with the body
             if claimed != (body.md5 if name == "md5" else body.sums[name]):
                 self._shelf.discard(body)
                 raise Refusal(400, code, f"The {name} you specified did not match what we received.")

@@ -8,7 +8,7 @@ descriptions: AWS "Signature Version 4", Alibaba Cloud OSS "Signature V4".
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 from urllib.parse import quote, unquote
@@ -36,6 +36,9 @@ class Signed:
     moment: datetime
     expires: timedelta | None
     """Presigned requests alone."""
+
+    key: bytes = field(default=b"", repr=False)
+    """Made of the secret for this scope, once the signature was found right."""
 
 
 class Dialect(Protocol):
@@ -71,7 +74,7 @@ def verify(
     expected = _mac(key, _to_sign(dialect, request, signed)).hex()
     if not hmac.compare_digest(expected, signed.signature):
         raise Refusal(403, "SignatureDoesNotMatch", "The signature does not match the request.")
-    return signed
+    return replace(signed, key=key)
 
 
 def _to_sign(dialect: Dialect, request: Request, signed: Signed) -> str:

@@ -5,10 +5,12 @@ The contract has three layers, as the port has: wrappers that can do less inheri
 
 import hashlib
 import io
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import pytest
 
@@ -19,6 +21,8 @@ from controlplane.storage.parted import part_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+WRITERS: Final = 4
 
 
 class BrokenPipe(io.RawIOBase):
@@ -303,6 +307,27 @@ class ObjectStoreContract(ObjectsContract):
             store.complete_parts("whole", upload_id, [receipt], if_absent=True)
         with store.get("whole") as data:
             assert data.read() == b"there"
+
+    def test_of_those_who_complete_if_absent_at_once_one_succeeds(self, store: ObjectStore) -> None:
+        """However many find nothing there: a look before the deed is no condition of it."""
+        texts = [f"writer {number}".encode() for number in range(WRITERS)]
+        uploads = [store.begin_parts("whole") for _ in texts]
+        receipts = [put_part(store, each, 1, text) for each, text in zip(uploads, texts, strict=True)]
+        start = threading.Barrier(WRITERS)
+
+        def complete(upload_id: UploadId, receipt: PartReceipt) -> bool:
+            start.wait()
+            try:
+                store.complete_parts("whole", upload_id, [receipt], if_absent=True)
+            except Conflict:
+                return False
+            return True
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            succeeded = list(pool.map(complete, uploads, receipts))
+        assert sum(succeeded) == 1
+        with store.get("whole") as data:
+            assert data.read() == texts[succeeded.index(True)]
 
     def test_a_source_that_breaks_off_late_leaves_no_upload(self, store: ObjectStore) -> None:
         broken: BinaryIO = io.BufferedReader(BrokenPipe(20 * 1024**2))

@@ -8,11 +8,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Text, bindparam, func, select, update
+from sqlalchemy import Text, bindparam, case, func, literal_column, select, update
 from sqlalchemy import cast as as_type
 
+from controlplane.domain.amounts import Amounts
 from controlplane.domain.ids import AskId, ClassId, JobId, QueueId
-from controlplane.domain.jobs import NO_TRAITS, Ask, JobState, Traits
+from controlplane.domain.jobs import NO_TRAITS, Ask, AskRole, JobState, Traits
 from controlplane.store.links import Link
 from controlplane.store.rows import (
     Row,
@@ -58,18 +59,33 @@ _DEFERRED: Final = Statement(select(_C.job_id).where(is_in(_C.job_id, "ids"), _C
 _DEFER: Final = Statement(
     update(ASKS).where(_C.id == bindparam("id")).values(not_before=bindparam("not_before")), table=ASKS
 )
+_RECLASS: Final = Statement(
+    update(ASKS)
+    .where(_C.id == bindparam("id"))
+    .values(class_id=bindparam("class_id"), traits=bindparam("traits")),
+    table=ASKS,
+)
 MOST_TRAITS_REMEMBERED: Final = 4096
 
 _SEPARATOR: Final = ","
 """Stands in no id and no number."""
 
-_QUEUED_COLUMNS: Final = (_C.id, _C.class_id, _C.priority, _C.submitted_at, func.coalesce(_C.not_before, 0))
+_BLANK: Final = ""
+"""Stands for the zero that nearly every ask has there: to write a million of them and to read them takes longer."""
+
+_QUEUED_COLUMNS: Final = (
+    _C.id,
+    _C.class_id,
+    as_type(_C.submitted_at, Text),
+    case((_C.priority == literal_column("0"), fixed(_BLANK)), else_=as_type(_C.priority, Text)),
+    func.coalesce(as_type(_C.not_before, Text), fixed(_BLANK)),
+)
 # A million rows cost their driver more than all else costs together; five long texts cost it nothing.
 _QUEUED: Final = Statement(
     select(
         *(
             # As a part of the text: neither database takes it as a parameter that is made anew each time.
-            func.aggregate_strings(as_type(column, Text), fixed(_SEPARATOR))  # type: ignore[arg-type]
+            func.aggregate_strings(column, fixed(_SEPARATOR))  # type: ignore[arg-type]
             for column in _QUEUED_COLUMNS
         )
     )
@@ -109,6 +125,13 @@ class Asks:
     def defer_until(self, ask_id: AskId, at: datetime | None) -> None:
         self._link.change(_DEFER, {"id": ask_id, "not_before": micros_or_none(at)})
 
+    def reclass(self, asks: Sequence[Ask]) -> None:
+        """Their traits have changed, and with them their classes."""
+        rows = [
+            {"id": ask.id, "class_id": ask.class_id, "traits": _traits_packed(ask.traits)} for ask in asks
+        ]
+        self._link.change_all(_RECLASS, rows)
+
     def queued(self) -> QueuedRows:
         """All asks of queued jobs, as columns: a million of them are 32 MB as columns and 400 MB as objects."""
         row = self._link.row(_QUEUED)
@@ -119,19 +142,24 @@ class Asks:
         # Any ask of a class is as good a sample as another.
         samples = dict(zip(classes, ask_ids, strict=True))
         one_text_each = {class_id: ClassId(class_id) for class_id in samples}
-        priorities, submitted_us, not_before_us = (array("q", json.loads(f"[{text}]")) for text in texts[2:])
         return QueuedRows(
             ids=ask_ids,
             class_ids=list(map(one_text_each.__getitem__, classes)),
-            priorities=priorities,
-            submitted_us=submitted_us,
-            not_before_us=not_before_us,
+            priorities=_mostly_zeros(texts[3], len(ask_ids)),
+            submitted_us=array("q", json.loads(f"[{texts[2]}]")),
+            not_before_us=_mostly_zeros(texts[4], len(ask_ids)),
             classes=[ask_of(row) for row in self._link.rows(_MANY, {"ids": listed(samples.values())})],
         )
 
     def queued_of_jobs(self, job_ids: Sequence[JobId]) -> list[Ask]:
         """The asks of those among the jobs that are queued now."""
         return [ask_of(row) for row in self._link.rows(_QUEUED_OF_JOBS, {"ids": listed(job_ids)})]
+
+
+def _mostly_zeros(text: str, count: int) -> "array[int]":
+    if not text.strip(_SEPARATOR):
+        return array("q", bytes(count * array("q").itemsize))
+    return array("q", [int(each or 0) for each in text.split(_SEPARATOR)])
 
 
 def params(ask: Ask) -> dict[str, object]:
@@ -167,8 +195,20 @@ def _traits(column: str | None) -> Traits:
         | {
             "tolerations": tuple((key, value) for key, value in fields["tolerations"]),
             "flavors": tuple(fields["flavors"]),
+            "topology_slices": tuple((level, tasks) for level, tasks in fields.get("topology_slices", ())),
             "deadline": moment_or_none(fields["deadline"]),
+            "stores": tuple(fields.get("stores", ())),
+            "roles": tuple(map(_role, fields.get("roles", ()))),
         }
+    )
+
+
+def _role(fields: dict[str, Any]) -> AskRole:  # JSON object
+    amounts = fields["amounts"]
+    custom = tuple((name, value) for name, value in amounts["custom_milli"])
+    return AskRole(
+        **fields
+        | {"amounts": Amounts(**amounts | {"custom_milli": custom}), "flavors": tuple(fields["flavors"])}
     )
 
 

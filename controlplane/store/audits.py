@@ -4,14 +4,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from sqlalchemy import bindparam, case, exists, func, or_, select, text
+from sqlalchemy import BigInteger, bindparam, case, cast, exists, func, or_, select, text
 
 from controlplane.domain.claims import Claim
 from controlplane.domain.clusters import ClusterState
 from controlplane.domain.events import Event
-from controlplane.domain.ids import AttemptId, ClaimId, ClassId, ClusterId, JobId, NodeId, ProjectId
-from controlplane.domain.invariants import BookedRank, BookedSeat, ClaimFile, Dossier, Floor, WaitingClass
+from controlplane.domain.ids import (
+    AttemptId,
+    ClaimId,
+    ClassId,
+    ClusterId,
+    JobId,
+    NodeId,
+    ProjectId,
+    ServiceId,
+)
+from controlplane.domain.invariants import (
+    BookedRank,
+    BookedSeat,
+    ClaimFile,
+    Dossier,
+    Floor,
+    LostReplica,
+    ServiceShares,
+    WaitingClass,
+)
 from controlplane.domain.jobs import Ask, JobState
+from controlplane.domain.revisions import RevisionState
 from controlplane.store import feed_floor
 from controlplane.store.asks import COLUMNS as ASK_COLUMNS
 from controlplane.store.asks import ask_of
@@ -37,6 +56,7 @@ from controlplane.store.schema import (
     SEATS,
     WORK,
 )
+from controlplane.store.schema_services import REPLICAS, REVISIONS, SERVICES
 from controlplane.store.statements import WHOLE_FEED, Statement, bound, fixed, in_feed, is_in, listed
 
 T = TypeVar("T")
@@ -86,9 +106,9 @@ _LOG_BYTES: Final = Statement(
 _EVENT: Final = select(_E.kind, _E.subject, _E.at, _E.project_id, _E.job_id, _E.data)
 # By number, not in the feed's order: who moves a row writes its event before anybody else can move it.
 _MOVES_OF_JOBS: Final = Statement(
-    _EVENT.where(is_in(_E.job_id, "ids"), or_(_E.kind.like("job.%"), _E.kind.like("attempt.%"))).order_by(
-        _E.seq
-    )
+    _EVENT.where(
+        is_in(_E.job_id, "ids"), or_(_E.kind.like(fixed("job.%")), _E.kind.like(fixed("attempt.%")))
+    ).order_by(_E.seq)
 )
 _STORIES: Final = Statement(_EVENT.where(_E.job_id.is_(None), is_in(_E.subject, "subjects")).order_by(_E.seq))
 _OLDEST: Final = Statement(
@@ -116,6 +136,33 @@ _UNWATCHED_CLUSTERS: Final = Statement(
         ~exists().where(WORK.c.noun == fixed("cluster"), WORK.c.id == CLUSTERS.c.id),
     )
     .order_by(CLUSTERS.c.id)
+)
+_IS_READY: Final = REVISIONS.c.state == fixed(RevisionState.READY)
+_SHARES: Final = Statement(
+    select(
+        SERVICES.c.id,
+        func.count(case((_IS_READY, REVISIONS.c.id))),
+        func.coalesce(cast(func.sum(case((_IS_READY, REVISIONS.c.weight_ppm))), BigInteger), bound("none")),
+        func.coalesce(cast(func.sum(case((~_IS_READY, REVISIONS.c.weight_ppm))), BigInteger), bound("none")),
+    )
+    .join(REVISIONS, REVISIONS.c.service_id == SERVICES.c.id)
+    .where(SERVICES.c.deleted_at.is_(None))
+    .group_by(SERVICES.c.id)
+    .order_by(SERVICES.c.id)
+)
+_OVER: Final = tuple(fixed(each) for each in (RevisionState.RETIRED, RevisionState.FAILED))
+_LOST_REPLICAS: Final = Statement(
+    select(JOBS.c.id, SERVICES.c.id, REVISIONS.c.state, SERVICES.c.deleted_at)
+    .select_from(REPLICAS)
+    .join(REVISIONS, REVISIONS.c.id == REPLICAS.c.revision_id)
+    .join(SERVICES, SERVICES.c.id == REVISIONS.c.service_id)
+    .join(JOBS, JOBS.c.id == REPLICAS.c.job_id)
+    .where(
+        JOBS.c.state.in_([fixed(each) for each in (JobState.HELD, JobState.QUEUED, JobState.ACTIVE)]),
+        JOBS.c.cancel_requested_at.is_(None),
+        or_(REVISIONS.c.state.in_(_OVER), SERVICES.c.deleted_at.is_not(None)),
+    )
+    .order_by(JOBS.c.id)
 )
 _EDGES: Final = Statement(select(EDGES.c.noun, EDGES.c.from_state, EDGES.c.to_state))
 _DANGLING: Final = Statement(text("PRAGMA foreign_key_check"))
@@ -194,6 +241,25 @@ class Audits:
     def unwatched_clusters(self) -> list[ClusterId]:
         """All but the detached that no loop will ever look at."""
         return [ClusterId(row[0]) for row in self._link.rows(_UNWATCHED_CLUSTERS)]
+
+    def shares(self) -> list[ServiceShares]:
+        """Of every service that is not deleted, by id."""
+        return [
+            ServiceShares(service_id=ServiceId(row[0]), ready=row[1], given_ppm=row[2], misled_ppm=row[3])
+            for row in self._link.rows(_SHARES, {"none": 0})
+        ]
+
+    def lost_replicas(self) -> list[LostReplica]:
+        """Those that go on though nobody has any use for them."""
+        return [
+            LostReplica(
+                job_id=JobId(job_id),
+                service_id=ServiceId(service_id),
+                revision_state=RevisionState(state),
+                is_deleted=deleted_at is not None,
+            )
+            for job_id, service_id, state, deleted_at in self._link.rows(_LOST_REPLICAS)
+        ]
 
     def edges(self) -> frozenset[tuple[str, str, str]]:
         """Noun, old and new state of every legal move."""

@@ -1,21 +1,25 @@
-"""Copies' table, the objects that each copies, and the parts that have arrived."""
+"""Copies' table, and how far each has come."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 from typing import Final
 
-from sqlalchemy import bindparam, case, delete, exists, func, select, update
-from sqlalchemy.dialects.postgresql import insert as insert_or_update
+from sqlalchemy import bindparam, case, delete, exists, func, select
 
-from controlplane.domain.data_copies import CopiedObject, CopiedPart, Copy, CopyProgress, CopyState
+from controlplane.domain.data_copies import Copy, CopyProgress, CopyState
 from controlplane.domain.events import Event
 from controlplane.domain.ids import CopyId, ProjectId
+from controlplane.domain.jobs import JobState
+from controlplane.store.copied_objects import CopiedObjects
 from controlplane.store.events import Events
 from controlplane.store.links import Link
 from controlplane.store.moves import Moves
 from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none
-from controlplane.store.schema import WORK
+from controlplane.store.schema import ATTEMPTS, CHECKPOINTS, JOBS, WORK
 from controlplane.store.schema_copies import COPIES, COPY_OBJECTS, COPY_PARTS
-from controlplane.store.statements import Statement, bound, fixed, inserted
+from controlplane.store.schema_inputs import INPUTS
+from controlplane.store.statements import Statement, bound, fixed, inserted, is_in, listed
 
 _C: Final = COPIES.c
 _O: Final = COPY_OBJECTS.c
@@ -36,24 +40,11 @@ _COPY: Final = select(
     _C.version,
     _C.came_from,
 )
-_OBJECT: Final = select(
-    _O.copy_id,
-    _O.ordinal,
-    _O.source_key,
-    _O.target_key,
-    _O.size_bytes,
-    _O.source_etag,
-    _O.part_bytes,
-    _O.created_at,
-    _O.upload_id,
-    _O.etag,
-    _O.finished_at,
-)
 _GIVEN_ONCE: Final = frozenset(
     {"project_id", "source", "target", "created_at", "bytes_per_second", "rereads"}
 )
-_IS_IT: Final = (_O.copy_id == bindparam("copy_id"), _O.ordinal == bindparam("ordinal"))
-_OF_IT: Final = (_P.copy_id == bindparam("copy_id"), _P.ordinal == bindparam("ordinal"))
+
+_IS_OPEN: Final = _C.state.in_([fixed(CopyState.PENDING), fixed(CopyState.COPYING)])
 
 _MOVES: Final = Moves("copy", COPIES, fixed_columns=_GIVEN_ONCE)
 _ADD: Final = inserted(COPIES)
@@ -61,7 +52,7 @@ _GET: Final = Statement(_COPY.where(_C.id == bindparam("id")))
 _UNWATCHED: Final = Statement(
     select(_C.id)
     .where(
-        _C.state.in_([fixed(CopyState.PENDING), fixed(CopyState.COPYING)]),
+        _IS_OPEN,
         _C.id > bindparam("after"),
         ~exists().where(WORK.c.noun == fixed("copy"), WORK.c.id == _C.id),
     )
@@ -69,41 +60,36 @@ _UNWATCHED: Final = Statement(
     .limit(bound("limit"))
 )
 _LATEST_BETWEEN: Final = Statement(
-    _COPY.where(_C.target == bindparam("target"), _C.source == bindparam("source"))
+    _COPY.where(
+        _C.target == bindparam("target"),
+        _C.source == bindparam("source"),
+        _C.project_id == bindparam("project_id"),
+    )
     .order_by(_C.created_at.desc(), _C.id.desc())
     .limit(bound("limit"))
 )
-_ADD_OBJECT: Final = inserted(COPY_OBJECTS)
-_SAVE_OBJECT: Final = Statement(
-    update(COPY_OBJECTS)
-    .where(*_IS_IT)
-    .values({column: bindparam(column.name) for column in (_O.upload_id, _O.etag, _O.finished_at)}),
-    table=COPY_OBJECTS,
-)
-_FORGET_OBJECT: Final = Statement(delete(COPY_OBJECTS).where(*_IS_IT), table=COPY_OBJECTS)
-_LAST: Final = Statement(
-    _OBJECT.where(_O.copy_id == bindparam("copy_id")).order_by(_O.ordinal.desc()).limit(bound("limit"))
-)
-_OBJECTS: Final = Statement(
-    _OBJECT.where(_O.copy_id == bindparam("copy_id"), _O.ordinal > bound("after"))
-    .order_by(_O.ordinal)
+_TAKEN: Final = Statement(select(_C.id).where(_C.target == bindparam("target"), _IS_OPEN))
+_OLD: Final = Statement(
+    _COPY.where(
+        _C.state.in_([fixed(CopyState.DONE), fixed(CopyState.FAILED), fixed(CopyState.CANCELLED)]),
+        _C.since < bound("before"),
+        _C.id > bindparam("after"),
+        ~exists().where(INPUTS.c.copy_id == _C.id),
+    )
+    .order_by(_C.id)
     .limit(bound("limit"))
 )
-_NEW_PART: Final = insert_or_update(COPY_PARTS).values({column: bindparam(column.name) for column in _P})
-# PostgreSQL's construct serves both: SQLite spells it the same way.
-_KEEP: Final = Statement(
-    _NEW_PART.on_conflict_do_update(
-        index_elements=[_P.copy_id, _P.ordinal, _P.number],
-        set_={name: _NEW_PART.excluded[name] for name in ("size_bytes", "sha256", "etag", "crc64")},
-    ).inline(),
-    table=COPY_PARTS,
+_RESUMED_FROM: Final = Statement(
+    select(CHECKPOINTS.c.uri)
+    .join(ATTEMPTS, ATTEMPTS.c.id == CHECKPOINTS.c.attempt_id)
+    .join(JOBS, JOBS.c.id == ATTEMPTS.c.job_id)
+    .where(
+        is_in(CHECKPOINTS.c.uri, "uris"),
+        JOBS.c.state.in_([fixed(JobState.HELD), fixed(JobState.QUEUED), fixed(JobState.ACTIVE)]),
+    )
+    .distinct()
 )
-_PARTS: Final = Statement(
-    select(_P.copy_id, _P.ordinal, _P.number, _P.size_bytes, _P.sha256, _P.etag, _P.crc64)
-    .where(*_OF_IT)
-    .order_by(_P.number)
-)
-_FORGET_PARTS: Final = Statement(delete(COPY_PARTS).where(*_OF_IT), table=COPY_PARTS)
+_DROP: Final = Statement(delete(COPIES).where(_C.id == bindparam("id")), table=COPIES)
 _IS_FINISHED: Final = _O.finished_at.is_not(None)
 _SUMS: Final = Statement(
     select(
@@ -120,11 +106,12 @@ _ARRIVED: Final = Statement(
 
 
 class Copies:
-    __slots__ = ("_events", "_link")
+    __slots__ = ("_events", "_link", "_objects")
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._events = Events(link)
+        self._objects = CopiedObjects(link)
 
     def add(self, copy: Copy) -> None:
         """A second open copy to one target is a `Conflict`."""
@@ -161,42 +148,33 @@ class Copies:
             known_bytes=int(known),
         )
 
-    def latest_between(self, source: str, target: str) -> Copy | None:
-        row = self._link.row(_LATEST_BETWEEN, {"source": source, "target": target, "limit": 1})
+    def latest_between(self, project_id: ProjectId, source: str, target: str) -> Copy | None:
+        """The project's own: what others copied says nothing of whether this one may, or wants to."""
+        params = {"project_id": project_id, "source": source, "target": target, "limit": 1}
+        row = self._link.row(_LATEST_BETWEEN, params)
         return None if row is None else _copy(row)
 
-    def add_object(self, each: CopiedObject) -> None:
-        self._link.change(_ADD_OBJECT, _object_params(each))
+    def is_taken(self, target: str) -> bool:
+        """By an open copy, of whatever project: a second one would be a `Conflict`."""
+        return self._link.row(_TAKEN, {"target": target}) is not None
 
-    def save_object(self, each: CopiedObject) -> None:
-        """Its upload, and that it is finished; the rest never changes."""
-        self._link.change(_SAVE_OBJECT, _object_params(each))
+    def old(self, before: datetime, after: str, limit: int) -> list[Copy]:
+        """Those that were over before that moment and no input was made of, by id; `after` is the last one seen."""
+        params = {"before": micros(before), "after": after, "limit": limit}
+        return [_copy(row) for row in self._link.rows(_OLD, params)]
 
-    def forget_object(self, each: CopiedObject) -> None:
-        """With its parts: it will be begun anew."""
-        self.forget_parts(each)
-        self._link.change(_FORGET_OBJECT, {"copy_id": each.copy_id, "ordinal": each.ordinal})
+    def resumed_from(self, uris: Sequence[str]) -> frozenset[str]:
+        """Those among them that are checkpoints of jobs that are not over."""
+        return frozenset(row[0] for row in self._link.rows(_RESUMED_FROM, {"uris": listed(uris)}))
 
-    def last_object(self, copy_id: CopyId) -> CopiedObject | None:
-        row = self._link.row(_LAST, {"copy_id": copy_id, "limit": 1})
-        return None if row is None else _object(row)
-
-    def objects(self, copy_id: CopyId, after: int, limit: int) -> list[CopiedObject]:
-        """By ordinal; `after` is the one last seen."""
-        params = {"copy_id": copy_id, "after": after, "limit": limit}
-        return [_object(row) for row in self._link.rows(_OBJECTS, params)]
-
-    def keep_part(self, part: CopiedPart) -> None:
-        """Inserts or replaces."""
-        self._link.change(_KEEP, _part_params(part))
-
-    def parts(self, each: CopiedObject) -> list[CopiedPart]:
-        """By number."""
-        params = {"copy_id": each.copy_id, "ordinal": each.ordinal}
-        return [_part(row) for row in self._link.rows(_PARTS, params)]
-
-    def forget_parts(self, each: CopiedObject) -> None:
-        self._link.change(_FORGET_PARTS, {"copy_id": each.copy_id, "ordinal": each.ordinal})
+    def forget(self, copy_id: CopyId, limit: int) -> bool:
+        """Removes at most so many of its objects, with their parts, then itself; says whether it is gone."""
+        last = self._objects.last(copy_id)
+        if last is None:
+            self._link.change(_DROP, {"id": copy_id})
+            return True
+        self._objects.forget_after(copy_id, last.ordinal - limit)
+        return False
 
 
 @cache
@@ -253,63 +231,4 @@ def _copy(row: Row) -> Copy:
         problem=problem,
         version=version,
         came_from=came_from,
-    )
-
-
-def _object_params(each: CopiedObject) -> dict[str, object]:
-    return {
-        "copy_id": each.copy_id,
-        "ordinal": each.ordinal,
-        "source_key": each.source_key,
-        "target_key": each.target_key,
-        "size_bytes": each.size_bytes,
-        "source_etag": each.source_etag,
-        "part_bytes": each.part_bytes,
-        "created_at": micros(each.created_at),
-        "upload_id": each.upload_id,
-        "etag": each.etag,
-        "finished_at": micros_or_none(each.finished_at),
-    }
-
-
-def _object(row: Row) -> CopiedObject:
-    (copy_id, ordinal, source_key, target_key, size_bytes, source_etag, part_bytes, *rest) = row
-    (created_at, upload_id, etag, finished_at) = rest
-    return CopiedObject(
-        copy_id=CopyId(copy_id),
-        ordinal=ordinal,
-        source_key=source_key,
-        target_key=target_key,
-        size_bytes=size_bytes,
-        source_etag=source_etag,
-        part_bytes=part_bytes,
-        created_at=moment(created_at),
-        upload_id=upload_id,
-        etag=etag,
-        finished_at=moment_or_none(finished_at),
-    )
-
-
-def _part_params(part: CopiedPart) -> dict[str, object]:
-    return {
-        "copy_id": part.copy_id,
-        "ordinal": part.ordinal,
-        "number": part.number,
-        "size_bytes": part.size_bytes,
-        "sha256": part.sha256,
-        "etag": part.etag,
-        "crc64": None if part.crc64 is None else str(part.crc64),
-    }
-
-
-def _part(row: Row) -> CopiedPart:
-    (copy_id, ordinal, number, size_bytes, sha256, etag, crc64) = row
-    return CopiedPart(
-        copy_id=CopyId(copy_id),
-        ordinal=ordinal,
-        number=number,
-        size_bytes=size_bytes,
-        sha256=sha256,
-        etag=etag,
-        crc64=None if crc64 is None else int(crc64),
     )

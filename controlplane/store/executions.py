@@ -51,6 +51,12 @@ _SPECS: Final = Statement(select(_C.id, _C.spec).where(is_in(_C.id, "ids")))
 _OPEN_OF_SCHEDULE: Final = Statement(
     _EXECUTION.where(_C.schedule_id == bindparam("schedule_id"), _IS_OPEN).order_by(_C.tick)
 )
+_OPEN_OF_PROJECT: Final = Statement(
+    select(_C.id)
+    .where(_C.project_id == bindparam("project_id"), _IS_OPEN)
+    .offset(bound("offset"))
+    .limit(bound("limit"))
+)
 _UNWATCHED: Final = Statement(
     select(_C.id)
     .where(
@@ -105,6 +111,11 @@ class Executions:
     def open_of(self, schedule_id: ScheduleId) -> list[Execution]:
         """Of one schedule, by tick."""
         return [_execution(row) for row in self._link.rows(_OPEN_OF_SCHEDULE, {"schedule_id": schedule_id})]
+
+    def has_open(self, project_id: ProjectId, number: int) -> bool:
+        """Whether so many of a project, or more, are not over."""
+        params = {"project_id": project_id, "offset": number - 1, "limit": 1}
+        return self._link.row(_OPEN_OF_PROJECT, params) is not None
 
     def unwatched(self, after: str, limit: int) -> list[ExecutionId]:
         """Open ones that no loop will ever look at, by id; `after` is the id last seen."""

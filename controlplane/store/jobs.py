@@ -13,7 +13,16 @@ from controlplane.store.events import Events
 from controlplane.store.links import Link
 from controlplane.store.moves import Moves
 from controlplane.store.new_jobs import NewJob, NewRows, rows_of
-from controlplane.store.schema import ASKS, DEPENDENCIES, JOB_LABELS, JOBS, WORK
+from controlplane.store.schema import (
+    ASKS,
+    ATTEMPTS,
+    CHECKPOINTS,
+    DEPENDENCIES,
+    JOB_LABELS,
+    JOBS,
+    OPEN_JOBS,
+    WORK,
+)
 from controlplane.store.statements import Statement, bound, fixed, inserted, is_in, listed
 from controlplane.store.views import JobFilter, JobPage, JobPlace, JobView
 
@@ -60,6 +69,24 @@ _UNWATCHED: Final = Statement(
         *_IS_UNSETTLED,
         _C.id > bindparam("after"),
         ~exists().where(WORK.c.noun == fixed("job"), WORK.c.id == _C.id),
+    )
+    .order_by(_C.id)
+    .limit(bound("limit"))
+)
+_OF_AN_OBJECT: Final = "%://%"
+"""Nothing that is no URI of an object has this in it, and of the many that name none the text alone is read."""
+
+_READING: Final = Statement(
+    select(_C.id)
+    .where(
+        OPEN_JOBS,
+        _C.id > bindparam("after"),
+        or_(
+            _C.spec.like(bindparam("pattern")),
+            exists()
+            .where(CHECKPOINTS.c.attempt_id == ATTEMPTS.c.id, ATTEMPTS.c.job_id == _C.id)
+            .correlate(JOBS),
+        ),
     )
     .order_by(_C.id)
     .limit(bound("limit"))
@@ -139,6 +166,11 @@ class Jobs:
     def unwatched(self, after: str, limit: int) -> list[JobId]:
         """Those of the unsettled that no loop will ever look at, by id; `after` is the id last seen."""
         return [JobId(row[0]) for row in self._link.rows(_UNWATCHED, {"after": after, "limit": limit})]
+
+    def reading(self, after: str, limit: int) -> list[JobId]:
+        """Those that are not over and may read objects, by id; `after` is the id last seen."""
+        params = {"after": after, "pattern": _OF_AN_OBJECT, "limit": limit}
+        return [JobId(row[0]) for row in self._link.rows(_READING, params)]
 
     def list(self, job_filter: JobFilter, after: JobPlace | None, limit: int) -> JobPage:
         """Newest first, from behind `after`."""

@@ -72,6 +72,11 @@ class Leases:
         # Zero rows: another taker was first, between our look and now.
         return lease if self._link.change(_TAKE, _params(lease)) == 1 else None
 
+    def is_with_another(self, name: str, holder: str) -> bool:
+        """Whether `take` would be in vain. Looks only: a standby that wrote would keep others from writing."""
+        lease = self.get(name)
+        return lease is not None and lease.holder != holder and lease.until > self._link.now
+
     def renew(self, lease: Lease, ttl_seconds: float) -> Lease:
         """Raises `StaleWrite` when it is no longer held."""
         until = self._link.now + timedelta(seconds=ttl_seconds)

@@ -111,7 +111,8 @@ class Link:
 
     def _execute(self, statement: Statement, params: Params) -> Cursor:
         text, constants = statement.text(self.dialect)
-        self._refuse_after_failure()
+        if self._failure is not None:
+            self._refuse_after_failure()
         try:
             return self._driver.execute(text, {**constants, **params} if constants else params)
         except Exception as raised:

@@ -13,7 +13,7 @@ from controlplane.store.links import NOTHING, Link
 from controlplane.store.rows import packed, unpacked
 from controlplane.store.schema import ASKS, JOBS, AnyColumn
 from controlplane.store.schema_quotas import NOMINATIONS, PAST_USES, RESERVATIONS, VERDICTS
-from controlplane.store.statements import Statement, fixed, inserted
+from controlplane.store.statements import Statement, fixed, inserted, is_in, listed
 from schedulers.demand import Nomination, PastUse, Reservation, Verdict
 
 _N: Final = NOMINATIONS.c
@@ -23,9 +23,7 @@ _P: Final = PAST_USES.c
 
 _ADD_NOMINATION: Final = inserted(NOMINATIONS)
 _NOMINATIONS: Final = Statement(select(_N.ask_id, _N.cluster_id, _N.seats, _N.until).order_by(_N.ask_id))
-_END_NOMINATION: Final = Statement(
-    delete(NOMINATIONS).where(_N.ask_id == bindparam("ask_id")), table=NOMINATIONS
-)
+_END_NOMINATIONS: Final = Statement(delete(NOMINATIONS).where(is_in(_N.ask_id, "ask_ids")), table=NOMINATIONS)
 _ADD_VERDICT: Final = inserted(VERDICTS)
 _END_VERDICT: Final = Statement(
     delete(VERDICTS).where(_V.winner == bindparam("winner"), _V.loser == bindparam("loser")), table=VERDICTS
@@ -71,13 +69,13 @@ class Memories:
 
     def nominate(self, nomination: Nomination) -> None:
         """Inserts or replaces."""
-        self._link.change(_END_NOMINATION, {"ask_id": nomination.ask_id})
+        self._link.change(_END_NOMINATIONS, {"ask_ids": listed([nomination.ask_id])})
         self._link.change(_ADD_NOMINATION, _promise(nomination) | {"until": nomination.until})
         self._tell(nomination.ask_id)
 
     def end_nominations(self, ask_ids: Sequence[AskId]) -> None:
         """Unknown ones are fine."""
-        if self._link.change_all(_END_NOMINATION, [{"ask_id": each} for each in ask_ids]):
+        if ask_ids and self._link.change(_END_NOMINATIONS, {"ask_ids": listed(ask_ids)}):
             self._tell(ask_ids[0])
 
     def verdicts(self) -> list[Verdict]:

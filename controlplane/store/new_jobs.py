@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from controlplane.domain.events import Event
 from controlplane.domain.jobs import Ask, Job
+from controlplane.domain.twins import quick
 from controlplane.store import asks, job_rows
 from controlplane.store.rows import micros
 from controlplane.store.statements import Params
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
     """A job at its birth, with all that is written beside it."""

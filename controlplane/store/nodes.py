@@ -1,10 +1,10 @@
 """Nodes' table, and how much of each node is booked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final
 
-from sqlalchemy import BigInteger, bindparam, func, select, update
+from sqlalchemy import BigInteger, Text, bindparam, func, select, update
 from sqlalchemy.sql.expression import cast
 
 from controlplane.domain.amounts import Amounts, total
@@ -59,10 +59,10 @@ _IS_PRESENT: Final = _C.gone_at.is_(None)
 _ADD: Final = inserted(NODES)
 _GET: Final = Statement(_NODE.where(_C.id == bindparam("id")))
 _BY_IDS: Final = Statement(_NODE.where(is_in(_C.id, "ids")))
+# Not LIKE: whenever SQLite is given a pattern, it compiles the statement anew.
+_HAS_THE_PAIR: Final = func.replace(_C.labels, bindparam("pair", type_=Text), fixed("")) != _C.labels
 _LABELLED: Final = Statement(
-    _NODE.where(
-        _C.cluster_id == bindparam("cluster_id"), _IS_PRESENT, _C.labels.like(bindparam("pattern"))
-    ).order_by(_C.id)
+    _NODE.where(_C.cluster_id == bindparam("cluster_id"), _IS_PRESENT, _HAS_THE_PAIR).order_by(_C.id)
 )
 _SAVE: Final = Statement(
     update(NODES)
@@ -85,6 +85,13 @@ _BOOKED: Final = (
 # The nodes first: then their seats come in the index's order, and need no sorting before they are summed.
 _OF_CLUSTER: Final = _BOOKED.where(
     _S.node_id.in_(select(_C.id).where(_C.cluster_id == bindparam("cluster_id")))
+)
+_STAYING: Final = Statement(
+    _BOOKED.where(
+        is_in(_S.node_id, "ids"),
+        ATTEMPTS.c.id == _S.attempt_id,
+        ATTEMPTS.c.state != fixed(AttemptState.STOPPING),
+    )
 )
 _RESERVED: Final = Statement(
     _OF_CLUSTER.where(ATTEMPTS.c.id == _S.attempt_id, ATTEMPTS.c.state != fixed(AttemptState.PLACED))
@@ -115,7 +122,7 @@ class Nodes:
     def labelled(self, cluster_id: ClusterId, name: str, value: str) -> list[Node]:
         """Present ones with this label, by id. The others are passed over by the database, and never read."""
         pair = packed({name: value}).strip("{}")
-        rows = self._link.rows(_LABELLED, {"cluster_id": cluster_id, "pattern": f"%{pair}%"})
+        rows = self._link.rows(_LABELLED, {"cluster_id": cluster_id, "pair": pair})
         return [node for node in map(_node, rows) if (name, value) in node.labels]
 
     def put(self, node: Node) -> None:
@@ -129,11 +136,15 @@ class Nodes:
 
     def booked(self, cluster_id: ClusterId | None = None) -> dict[NodeId, Amounts]:
         """The sum of the seats that are not released; nodes without any are left out."""
-        return self._sums(_booked(of_a_cluster=cluster_id is not None), cluster_id)
+        return self._sums(_booked(of_a_cluster=cluster_id is not None), {"cluster_id": cluster_id})
 
     def reserved(self, cluster_id: ClusterId) -> dict[NodeId, Amounts]:
         """As `booked`, of the started attempts: a placed one has not taken anything yet."""
-        return self._sums(_RESERVED, cluster_id)
+        return self._sums(_RESERVED, {"cluster_id": cluster_id})
+
+    def staying(self, node_ids: Sequence[NodeId]) -> dict[NodeId, Amounts]:
+        """As `booked`, of these nodes and of attempts that were not told to stop."""
+        return self._sums(_STAYING, {"ids": listed(node_ids)})
 
     def list(self, cluster_id: ClusterId | None, after: NodeId | None, limit: int) -> list[Node]:
         """A page of the present ones, by id; `after` is the id last seen."""
@@ -143,8 +154,8 @@ class Nodes:
             for row in self._link.rows(_present(of_a_cluster=cluster_id is not None, is_page=True), params)
         ]
 
-    def _sums(self, statement: Statement, cluster_id: ClusterId | None) -> dict[NodeId, Amounts]:
-        rows = self._link.rows(statement, {"cluster_id": cluster_id})
+    def _sums(self, statement: Statement, params: Mapping[str, object]) -> dict[NodeId, Amounts]:
+        rows = self._link.rows(statement, params)
         sums: dict[NodeId, list[Amounts]] = {}
         for node_id, cpu_milli, memory_bytes, gpu_milli, custom, seats in rows:
             plain = Amounts(cpu_milli=cpu_milli, memory_bytes=memory_bytes, gpu_milli=gpu_milli)

@@ -61,9 +61,13 @@ class PostgresqlDriver:
         return self._connection.execute(text, params)
 
     def execute_all(self, statement: Statement, many: Sequence[Params]) -> int:
-        """In one statement over all rows, planned anew: the plan for a table as it was may be a bad one by now."""
+        """In one statement over all rows.
+
+        What looks for rows is planned anew: the plan for a table as it was may be a bad one by now.
+        """
         text, constants, rows = statement.over_json(many)
-        return self._connection.execute(text, {**constants, ROWS: packed(rows)}, prepare=False).rowcount
+        prepare = None if statement.is_insertion else False
+        return self._connection.execute(text, {**constants, ROWS: packed(rows)}, prepare=prepare).rowcount
 
     def begin(self, text: str) -> int:
         """Returns the database's time in microseconds: one trip for both.
@@ -127,6 +131,8 @@ class PostgresqlDriver:
 
 
 class PostgresqlDoors:
+    has_one_writer: Final = False
+
     def __init__(self, url: str, *, now: Callable[[], datetime] | None, busy_timeout_seconds: float) -> None:
         self._now = now
         self._pool = Pool(

@@ -35,7 +35,6 @@ _SERVICES: Final = Statement(
     .join(REVISIONS, REVISIONS.c.id == _R.revision_id)
     .where(is_in(_R.job_id, "ids"))
 )
-_ALL_OF_JOB: Final = select(func.min(ATTEMPTS.c.started_at)).where(ATTEMPTS.c.job_id == _R.job_id)
 _EVER_READY: Final = (
     select(func.count())
     .select_from(ATTEMPTS)
@@ -55,7 +54,7 @@ _KNOWN: Final = Statement(
         ATTEMPTS.c.id,
         ATTEMPTS.c.state,
         _N.is_ready,
-        _ALL_OF_JOB.correlate(REPLICAS).scalar_subquery(),
+        ATTEMPTS.c.started_at,
         _EVER_READY.correlate(REPLICAS).scalar_subquery(),
     )
     .select_from(REPLICAS)

@@ -46,6 +46,7 @@ from controlplane.store.schema import (
     SEATS,
     WORK,
 )
+from controlplane.store.schema_inputs import ATTEMPT_INPUTS
 from controlplane.store.schema_services import ANNOUNCEMENTS, REPLICAS
 from controlplane.store.statements import WHOLE_FEED, Statement, bound, fixed, in_feed, is_in, listed
 from controlplane.store.views import JobPlace, OldJob
@@ -83,7 +84,7 @@ _FORGET_OFFSETS: Final = Statement(
     update(RANKS).where(RANKS.c.attempt_id.in_(_OF_JOBS)).values(log_offset=bound("none")), table=RANKS
 )
 
-OF_ATTEMPTS: Final = (ANNOUNCEMENTS, LOG_CHUNKS, METRICS, CHECKPOINTS, RANKS, SEATS)
+OF_ATTEMPTS: Final = (ATTEMPT_INPUTS, ANNOUNCEMENTS, LOG_CHUNKS, METRICS, CHECKPOINTS, RANKS, SEATS)
 OF_JOBS: Final = (ATTEMPTS, JOB_LABELS, DEPENDENCIES, REPLICAS, ASKS)
 ARCHIVED: Final = (JOBS, *reversed(OF_JOBS), *reversed(OF_ATTEMPTS), EVENTS)
 """In an order in which each row finds those that it refers to."""

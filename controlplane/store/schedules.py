@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Final
 
-from sqlalchemy import BigInteger, bindparam, delete, exists, select, update
+from sqlalchemy import BigInteger, bindparam, delete, exists, func, select, update
 
 from controlplane.domain.ids import ProjectId, ScheduleId, TokenId
 from controlplane.domain.schedules import Overlap, Schedule
@@ -35,6 +35,7 @@ _GET: Final = Statement(_SCHEDULE.where(_C.id == bindparam("id")))
 _BY_NAME: Final = Statement(
     _SCHEDULE.where(_C.project_id == bindparam("project_id"), _C.name == bindparam("name"))
 )
+_COUNT: Final = Statement(select(func.count()).where(_C.project_id == bindparam("project_id")))
 _SPEC: Final = Statement(select(_C.spec, _C.schema_version).where(_C.id == bindparam("id")))
 _SAVE: Final = Statement(
     update(SCHEDULES)
@@ -93,6 +94,10 @@ class Schedules:
     def by_name(self, project_id: ProjectId, name: str) -> Schedule | None:
         row = self._link.row(_BY_NAME, {"project_id": project_id, "name": name})
         return None if row is None else _schedule(row)
+
+    def count(self, project_id: ProjectId) -> int:
+        row = self._link.row(_COUNT, {"project_id": project_id})
+        return 0 if row is None else int(row[0])
 
     def spec(self, schedule_id: ScheduleId) -> tuple[str, int] | None:
         """Of the pipeline as it was sent, and the version of its schema."""

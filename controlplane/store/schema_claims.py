@@ -120,6 +120,8 @@ STRAYS: Final = Table(
     _moment("seen_at"),
     _moment("tried_at", nullable=True),
     _text("problem", nullable=True),
+    _whole("hourly_millionths", nullable=True),
+    _text("currency", nullable=True),
 )
 
 OFFERS: Final = Table(

@@ -33,6 +33,12 @@ EXECUTIONS: Final = Table(
 )
 OPEN_EXECUTIONS: Final = text("state IN ('waiting', 'running')")
 Index("ix_executions_of_project", EXECUTIONS.c.project_id, EXECUTIONS.c.id)
+Index(
+    "ix_executions_open_of_project",
+    EXECUTIONS.c.project_id,
+    sqlite_where=OPEN_EXECUTIONS,
+    postgresql_where=OPEN_EXECUTIONS,
+)
 Index("ix_executions_open", EXECUTIONS.c.id, sqlite_where=OPEN_EXECUTIONS, postgresql_where=OPEN_EXECUTIONS)
 Index(
     "ix_executions_open_of_schedule",

@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    Insert,
     Table,
     Update,
     and_,
@@ -53,6 +54,10 @@ class Statement:
         self._over_json: dict[tuple[str, ...], str] = {}
         self.table = table
         """The one it writes to, if it writes: names what a violated foreign key belongs to."""
+
+    @property
+    def is_insertion(self) -> bool:
+        return isinstance(self._clause, Insert)
 
     def text(self, dialect: str) -> tuple[str, dict[str, object]]:
         """The text, and the constants that belong among its parameters."""

@@ -1,13 +1,13 @@
 """Steps' table: how far each step of an execution got, and what it made."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, case, func, select
 
 from controlplane.domain.events import Event
-from controlplane.domain.executions import Execution, Step, StepArtifact, StepState
+from controlplane.domain.executions import DONE, Execution, Step, StepArtifact, StepState
 from controlplane.domain.ids import ExecutionId, JobId, ProjectId, StepId
 from controlplane.domain.pipelines import ArtifactKind
 from controlplane.store.events import Events
@@ -53,11 +53,26 @@ _KEPT: Final = Statement(
     .order_by(_C.id.desc())
     .limit(bound("limit"))
 )
+_COUNTS: Final = Statement(
+    select(
+        _C.execution_id,
+        func.count(),
+        func.count(case((_C.state.in_([fixed(each) for each in sorted(DONE)]), _C.id))),
+    )
+    .where(is_in(_C.execution_id, "ids"))
+    .group_by(_C.execution_id)
+)
 _WAITING_FOR: Final = Statement(
     select(_C.execution_id)
     .where(is_in(_C.job_id, "ids"), _C.state == fixed(StepState.RUNNING), _C.job_id.is_not(None))
     .distinct()
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCounts:
+    steps: int
+    done: int
 
 
 class Steps:
@@ -96,6 +111,10 @@ class Steps:
         for step in map(_step, self._link.rows(_OF_EXECUTIONS, {"ids": listed(execution_ids)})):
             found[step.execution_id] = (*found.get(step.execution_id, ()), step)
         return found
+
+    def counts(self, execution_ids: Sequence[ExecutionId]) -> dict[ExecutionId, StepCounts]:
+        rows = self._link.rows(_COUNTS, {"ids": listed(execution_ids)})
+        return {ExecutionId(id_): StepCounts(steps=steps, done=done) for id_, steps, done in rows}
 
     def kept(self, project_id: ProjectId, cache_key: str) -> Step | None:
         """The newest one that made what is asked for."""

@@ -1,9 +1,10 @@
 """Store: the two doors to SQL. Whoever reads gets one snapshot; whoever writes hands in a unit."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
+from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
 from controlplane.domain.errors import Bug, Invalid
@@ -22,6 +23,9 @@ BUSY_TIMEOUT_SECONDS: Final = 5.0
 class Doors(Protocol):
     """What each database does in its own way."""
 
+    @property
+    def has_one_writer(self) -> bool: ...
+
     def read(self) -> AbstractContextManager[Link]: ...
 
     def write(self, unit: Callable[[Link], T]) -> T: ...
@@ -29,6 +33,25 @@ class Doors(Protocol):
     def change_marker(self) -> object: ...
 
     def close(self) -> None: ...
+
+
+class _Reading:
+    """No generator: loops open hundreds of these a second, and most ask one question."""
+
+    __slots__ = ("_door", "_link")
+
+    def __init__(self, door: AbstractContextManager[Link]) -> None:
+        self._door = door
+
+    def __enter__(self) -> Tx:
+        self._link = self._door.__enter__()
+        return Tx(self._link)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._link.end()
+        return self._door.__exit__(kind, raised, trace)
 
 
 class Store:
@@ -61,18 +84,18 @@ class Store:
             f"the database's address starts with {SQLITE_PREFIX} or {POSTGRESQL_PREFIX}", field="database_url"
         )
 
+    @property
+    def has_one_writer(self) -> bool:
+        """Whoever writes keeps all others from writing: what can be done before the write is done before."""
+        return self._doors.has_one_writer
+
     def migrate(self) -> None:
         """Brings the tables to the newest revision; at once when they are there."""
         migrating.upgrade(self._url)
 
-    @contextmanager
-    def read(self) -> Iterator[Tx]:
+    def read(self) -> AbstractContextManager[Tx]:
         """One consistent snapshot, in which nothing can be written."""
-        with self._doors.read() as link:
-            try:
-                yield Tx(link)
-            finally:
-                link.end()
+        return _Reading(self._doors.read())
 
     def write(self, unit: Callable[[Tx], T]) -> T:
         """Runs the unit in a transaction and returns when it is on disk.

@@ -28,7 +28,16 @@ _SAVE: Final = Statement(
     table=STRAYS,
 )
 _STRAY: Final = select(
-    _C.cluster_id, _C.kind, _C.name, _C.zone, _C.claim_id, _C.seen_at, _C.tried_at, _C.problem
+    _C.cluster_id,
+    _C.kind,
+    _C.name,
+    _C.zone,
+    _C.claim_id,
+    _C.seen_at,
+    _C.tried_at,
+    _C.problem,
+    _C.hourly_millionths,
+    _C.currency,
 )
 _PLACE: Final = tuple(_C[name] for name in _KEY)
 _OF_CLUSTER: Final = Statement(
@@ -87,11 +96,13 @@ def _params(stray: Stray) -> dict[str, object]:
         "seen_at": micros(stray.seen_at),
         "tried_at": micros_or_none(stray.tried_at),
         "problem": stray.problem,
+        "hourly_millionths": stray.hourly_millionths,
+        "currency": stray.currency,
     }
 
 
 def _stray(row: Row) -> Stray:
-    (cluster_id, kind, name, zone, claim_id, seen_at, tried_at, problem) = row
+    (cluster_id, kind, name, zone, claim_id, seen_at, tried_at, problem, *cost) = row
     return Stray(
         cluster_id=ClusterId(cluster_id),
         kind=kind,
@@ -101,4 +112,6 @@ def _stray(row: Row) -> Stray:
         seen_at=moment(seen_at),
         tried_at=moment_or_none(tried_at),
         problem=problem,
+        hourly_millionths=cost[0],
+        currency=cost[1],
     )

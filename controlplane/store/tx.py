@@ -9,6 +9,7 @@ from controlplane.store.audits import Audits
 from controlplane.store.budgets import Budgets
 from controlplane.store.claims import Claims, Launches, Orphans
 from controlplane.store.clusters import Clusters
+from controlplane.store.copied_objects import CopiedObjects
 from controlplane.store.copies import Copies
 from controlplane.store.costs import Costs
 from controlplane.store.counts import Counts
@@ -17,6 +18,7 @@ from controlplane.store.events import Events
 from controlplane.store.executions import Executions
 from controlplane.store.heirs import Heirs
 from controlplane.store.idempotency import Idempotency
+from controlplane.store.inputs import Inputs
 from controlplane.store.jobs import Jobs
 from controlplane.store.leases import Leases
 from controlplane.store.links import Link
@@ -147,6 +149,14 @@ class Tx:
     @property
     def copies(self) -> Copies:
         return Copies(self._link)
+
+    @property
+    def copied_objects(self) -> CopiedObjects:
+        return CopiedObjects(self._link)
+
+    @property
+    def inputs(self) -> Inputs:
+        return Inputs(self._link)
 
     @property
     def object_stores(self) -> ObjectStores:

@@ -9,8 +9,10 @@ from controlplane.domain.attempts import Attempt
 from controlplane.domain.ids import AskId, AttemptId, ClassId, JobId, ProjectId, QueueId, SecretId, TokenId
 from controlplane.domain.jobs import Ask, Job, JobKind, JobState
 from controlplane.domain.queues import Queue as QuotaQueue
+from controlplane.domain.twins import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
     """A job with all that a page about it shows."""
@@ -122,6 +124,7 @@ class QueuedRows:
     """One sample of each class."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkItem:
     """Something to look at, claimed."""
@@ -175,6 +178,7 @@ class Remembered:
     body: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankRow:
     """How far one rank's records have come."""

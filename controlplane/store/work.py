@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Final
 
-from sqlalchemy import bindparam, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_update
 
 from controlplane.domain.errors import StaleWrite
 from controlplane.store.links import Link
-from controlplane.store.rows import micros, moment
+from controlplane.store.rows import Row, micros, moment
 from controlplane.store.schema import WORK
-from controlplane.store.statements import Params, Statement, bound, is_in, listed
+from controlplane.store.statements import Params, Statement, bound, fixed, is_in, listed
 from controlplane.store.views import WorkItem
 
 _C: Final = WORK.c
@@ -84,19 +85,16 @@ _FREE: Final = Statement(
     ),
     table=WORK,
 )
-_NEXT_FREE: Final = (
-    select(_C.due_at)
-    .where(_C.noun == bindparam("noun"), _C.holder.is_(None))
-    .order_by(_C.due_at)
-    .limit(bound("one"))
-)
-_NEXT_EXPIRY: Final = (
-    select(_C.until)
-    .where(_C.noun == bindparam("noun"), _C.holder.is_not(None))
-    .order_by(_C.until)
-    .limit(bound("one"))
-)
-_NEXT: Final = Statement(select(_NEXT_FREE.scalar_subquery(), _NEXT_EXPIRY.scalar_subquery()))
+
+
+def _next(noun: ColumnElement[str]) -> tuple[ScalarSelect[int], ScalarSelect[int]]:
+    """When something of it that nobody is at is due, and when a claim on some of it runs out."""
+    free = select(_C.due_at).where(_C.noun == noun, _C.holder.is_(None)).order_by(_C.due_at)
+    claimed = select(_C.until).where(_C.noun == noun, _C.holder.is_not(None)).order_by(_C.until)
+    return free.limit(bound("one")).scalar_subquery(), claimed.limit(bound("one")).scalar_subquery()
+
+
+_NEXT: Final = Statement(select(*_next(bindparam("noun"))))
 
 
 class Work:
@@ -169,8 +167,13 @@ class Work:
     def next_due(self, noun: str) -> datetime | None:
         """When there will be something to claim, if nobody pokes before."""
         row = self._link.row(_NEXT, {"noun": noun, "one": 1}) or ()
-        moments = [moment(each) for each in row if each is not None]
-        return min(moments, default=None)
+        return _first(row)
+
+    def dues(self, nouns: tuple[str, ...]) -> dict[str, datetime]:
+        """As `next_due`, of those among them that have something to claim, or will."""
+        row = self._link.row(_next_of(nouns), {"one": 1}) or ()
+        found = {noun: _first(row[2 * place : 2 * place + 2]) for place, noun in enumerate(nouns)}
+        return {noun: at for noun, at in found.items() if at is not None}
 
     def _claims(self, items: Sequence[WorkItem]) -> dict[str, tuple[int, int | None]]:
         """Token and pending poke of those that are claimed; they stay so until the commit."""
@@ -178,6 +181,16 @@ class Work:
             return {}
         params = {"noun": items[0].noun, "ids": listed(item.id for item in items)}
         return {id_: (token, poked_for) for id_, token, poked_for in self._link.rows(_CLAIMS, params)}
+
+
+@cache
+def _next_of(nouns: tuple[str, ...]) -> Statement:
+    """All in one row."""
+    return Statement(select(*(each for noun in nouns for each in _next(fixed(noun)))))
+
+
+def _first(row: Row) -> datetime | None:
+    return min((moment(each) for each in row if each is not None), default=None)
 
 
 def _claim_params(item: WorkItem) -> dict[str, object]:

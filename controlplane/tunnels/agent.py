@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from controlplane.tunnels.frames import Broken
+from controlplane.tunnels.targets import Target, is_covered, place_of
 from controlplane.tunnels.tunnel import Accept, Stream, Tunnel, join
 
 PATH: Final = "/v1/agents/connect"
@@ -34,8 +35,8 @@ class AgentOptions:
     token_file: Path
     """Written again whenever the control plane hands over a new token."""
 
-    targets: tuple[str, ...]
-    """`host:port` each; nothing else is connected to."""
+    targets: tuple[Target, ...]
+    """Nothing else is connected to."""
 
     ca_file: Path | None = None
     """Certificates that alone vouch for the control plane; None: those of the system."""
@@ -98,15 +99,19 @@ class _Wire:
         return message if isinstance(message, bytes) else message.encode()
 
 
-def connector(targets: Sequence[str]) -> Accept:
+def connector(targets: Sequence[Target]) -> Accept:
     async def connected(target: str, stream: Stream) -> None:
-        if target not in targets:
+        try:
+            host, port = place_of(target)
+        except ValueError as problem:
+            await stream.close(str(problem))
+            return
+        if not is_covered(targets, host, port):
             await stream.close(f"the agent does not connect to {target}")
             return
-        host, _, port = target.rpartition(":")
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+                reader, writer = await asyncio.open_connection(host, port)
         except OSError as problem:
             await stream.close(f"{target}: {type(problem).__name__}")
             return

@@ -9,7 +9,7 @@ WINDOW_BYTES: Final = 256 * 1024
 """What may be under way on one stream, in each direction."""
 
 MOST_PAYLOAD_BYTES: Final = 64 * 1024
-MOST_STREAMS: Final = 128
+MOST_STREAMS: Final = 512
 _HEAD: Final = struct.Struct("!BI")
 _NUMBER: Final = struct.Struct("!I")
 

@@ -15,6 +15,9 @@ from controlplane.tunnels.tunnel import Tunnel, Wire, join
 MOST_HEAD_BYTES: Final = 32 * 1024
 HEAD_SECONDS: Final = 10.0
 END_OF_HEAD: Final = b"\r\n\r\n"
+REFUSAL: Final = "x-crossdock-tunnel"
+"""A header of the proxy's own answers: who asked for a page by plain http could take them for the page."""
+
 PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -86,7 +89,9 @@ class Hub:
                 head = await reader.readuntil(END_OF_HEAD)
             await self._pass_on(head, reader, writer)
         except Refused as refusal:
-            writer.write(f"HTTP/1.1 {refusal}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            writer.write(
+                f"HTTP/1.1 {refusal}\r\n{REFUSAL}: refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+            )
         except (OSError, EOFError, asyncio.LimitOverrunError):
             pass
         finally:

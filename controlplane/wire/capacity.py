@@ -161,6 +161,11 @@ class LeftoverDocument(Answer):
         default=None,
         description="Why, in the provider's words. Set: it is in quarantine until a person has removed it.",
     )
+    currency: str | None = None
+    cost_per_hour: Decimal | None = Field(
+        default=None, description="From a dated table; none = nothing, or nobody knows."
+    )
+    cost: Decimal | None = Field(default=None, description="Since it was first listed.")
 
 
 class OfferDocument(Answer):

@@ -1,6 +1,7 @@
 """Job specs: what a user may ask for. Stored verbatim with the schema's version."""
 
 import re
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
@@ -11,6 +12,7 @@ SCHEMA_VERSION = 1
 """Written beside every stored spec."""
 
 MAX_TASKS = 4096
+MAX_ROLES = 8
 MAX_WORKING_DIR_BYTES = 256 * 1024**2
 MAX_ENVIRONMENT_BYTES = 64 * 1024
 
@@ -19,12 +21,14 @@ _SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(B|[KMGT]B|[KMGT]iB)?$")
 _POWER = {"K": 1, "M": 2, "G": 3, "T": 4}
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _OBJECT_URI = re.compile(r"(file://|(s3|oss)://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/[^\0]*")
+MAX_INPUTS = 64
 _RESERVED_ENVIRONMENT = ("CROSSDOCK_", "RAY_")
 
 INFORMATIVE_FIELDS = ("labels",)
 """Stored and shown; no decision uses them yet, and `explain` says so."""
 
 Quantity = Annotated[float, Field(ge=0, le=1_000_000)]
+InputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Label = Annotated[str, Field(max_length=256)]
 
 
@@ -122,6 +126,13 @@ class Retry(Request):
     )
 
 
+class TopologySlice(Request):
+    """Consecutive tasks that stay together."""
+
+    level: Name = Field(description="Level of which one domain holds the whole slice.")
+    tasks: int = Field(ge=1, le=MAX_TASKS, description="How many tasks one slice has.")
+
+
 class TopologyRequest(Request):
     """Where the tasks of a gang should be in relation to each other."""
 
@@ -129,6 +140,26 @@ class TopologyRequest(Request):
     required: bool = Field(
         default=True, description="False: as close together as possible, where one domain does not hold them."
     )
+    balanced: bool = Field(
+        default=False,
+        description="Where one domain does not hold them: as many in each of the fewest domains that are enough.",
+    )
+    slices: list[TopologySlice] = Field(
+        default_factory=list,
+        max_length=4,
+        description="Parts that stay together whatever becomes of the whole, the outermost first.",
+    )
+
+    @model_validator(mode="after")
+    def _slices_nest(self) -> Self:
+        for outer, inner in pairwise(self.slices):
+            if outer.tasks % inner.tasks:
+                raise ValueError(
+                    f"a slice of {outer.tasks} tasks is not made of whole slices of {inner.tasks}"
+                )
+        if self.balanced and self.required:
+            raise ValueError("balanced is for tasks in several domains: set required to false")
+        return self
 
 
 class Toleration(Request):
@@ -136,6 +167,20 @@ class Toleration(Request):
 
     key: Annotated[str, Field(min_length=1, max_length=253)]
     value: Annotated[str, Field(max_length=253)] = Field(default="*", description="`*` meets any value.")
+
+
+class Role(Request):
+    """Tasks of one gang that need the same."""
+
+    name: Name = Field(description="Given to its tasks as CROSSDOCK_ROLE.")
+    tasks: int = Field(default=1, ge=1, le=MAX_TASKS, description="How many tasks it has.")
+    resources: Resources = Field(default_factory=Resources, description="Needs of one of them.")
+    flavors: list[Name] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Kinds of capacity that it may use, in the order in which they are tried; empty = the job's. "
+        "All its tasks sit on one of them.",
+    )
 
 
 class JobSpec(Request):
@@ -173,6 +218,12 @@ class JobSpec(Request):
         description="Starts with as few as this when there is no room for `tasks`; none = all or nothing.",
     )
     resources: Resources = Field(default_factory=Resources, description="Needs of one task.")
+    roles: list[Role] = Field(
+        default_factory=list,
+        max_length=MAX_ROLES,
+        description="Parts of the gang that need different things, in the order of their ranks; instead of `tasks` and "
+        "`resources`. `min_tasks` counts all tasks, and only the last role may have fewer.",
+    )
     topology: TopologyRequest | None = Field(
         default=None, description="How close together the tasks must be."
     )
@@ -207,6 +258,13 @@ class JobSpec(Request):
         description="Where results go: `file:///...`, `s3://...` or `oss://...`; given to the code as "
         "CROSSDOCK_OUTPUTS_URI.",
     )
+    inputs: dict[InputName, Annotated[str, Field(max_length=2048)]] = Field(
+        default_factory=dict,
+        max_length=MAX_INPUTS,
+        description="What it reads, by name: `s3://...`, `oss://...` or `file:///...`; one that ends with `/` is all "
+        "below it. Given to the code as CROSSDOCK_INPUT_<NAME>; where a store is registered near the cluster, it is "
+        "copied there first, and the variable names the copy.",
+    )
     depends_on: list[Annotated[str, Field(min_length=1, max_length=63)]] = Field(
         default_factory=list,
         max_length=256,
@@ -214,6 +272,17 @@ class JobSpec(Request):
     )
     labels: dict[Name, Label] = Field(
         default_factory=dict, max_length=64, description="Free text for people and filters."
+    )
+    surplus: bool = Field(
+        default=False,
+        description="Nice to have: placed after all other work, and the first to make room for it.",
+    )
+    restart_seconds: int | None = Field(
+        default=None,
+        ge=0,
+        le=86_400,
+        description="What a new start costs beside lost work (loading, compiling); none = a minute. "
+        "Weighs in when it is asked to make room, grow or move.",
     )
     estimated_runtime_seconds: float | None = Field(
         default=None, gt=0, le=31_536_000, description="How long it should run, as far as its user knows."
@@ -236,6 +305,16 @@ class JobSpec(Request):
     def _environment_is_sane(cls, value: dict[str, str]) -> dict[str, str]:
         return sane_environment(value)
 
+    @field_validator("inputs")
+    @classmethod
+    def _inputs_are_uris(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, uri in value.items():
+            if not _OBJECT_URI.fullmatch(uri):
+                raise ValueError(
+                    f"{name} must be like s3://bucket/corpus/, oss://bucket/a.csv or file:///shared/a"
+                )
+        return value
+
     @field_validator("checkpoint_uri", "outputs_uri")
     @classmethod
     def _uri(cls, value: str | None) -> str | None:
@@ -244,10 +323,36 @@ class JobSpec(Request):
         return value
 
     @model_validator(mode="after")
-    def _fewest_tasks_are_not_more(self) -> Self:
-        if self.min_tasks is not None and self.min_tasks > self.tasks:
-            raise ValueError(f"min_tasks is {self.min_tasks}, more than tasks, which is {self.tasks}")
+    def _roles_are_the_gang(self) -> Self:
+        if not self.roles:
+            return self
+        if self.tasks not in (1, self.gang_size) or self.resources != Resources():
+            raise ValueError(
+                "roles say how many tasks there are and what they need: no tasks, no resources beside"
+            )
+        names = [role.name for role in self.roles]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two roles are called {twice[0]!r}")
+        if self.gang_size > MAX_TASKS:
+            raise ValueError(f"roles have {self.gang_size} tasks in all, the limit is {MAX_TASKS}")
+        fixed = self.gang_size - self.roles[-1].tasks
+        if self.min_tasks is not None and self.min_tasks <= fixed:
+            raise ValueError(
+                f"min_tasks is {self.min_tasks}; only the last role {names[-1]!r} may have fewer tasks, "
+                f"and needs one beside the {fixed} of the others"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _fewest_tasks_are_not_more(self) -> Self:
+        if self.min_tasks is not None and self.min_tasks > self.gang_size:
+            raise ValueError(f"min_tasks is {self.min_tasks}, more than tasks, which is {self.gang_size}")
+        return self
+
+    @property
+    def gang_size(self) -> int:
+        """Tasks of all roles."""
+        return sum(role.tasks for role in self.roles) if self.roles else self.tasks
 
     @property
     def is_function(self) -> bool:

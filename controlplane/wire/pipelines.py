@@ -201,8 +201,8 @@ class StepDocument(Answer):
     outputs: list[ArtifactFound]
 
 
-class ExecutionDocument(Answer):
-    """A pipeline at work."""
+class ExecutionHead(Answer):
+    """What is said of an execution wherever one is told of."""
 
     id: str
     project: str
@@ -216,10 +216,22 @@ class ExecutionDocument(Answer):
     schedule: str | None = Field(default=None, description="Id of the schedule that made it.")
     tick: datetime | None = None
     reason: str | None = None
+    version: int = Field(description="Rises with every change of the execution itself; also the ETag.")
+
+
+class ExecutionSummary(ExecutionHead):
+    """A pipeline at work, in a list: without its steps and its spec."""
+
+    steps: int
+    done: int = Field(description="Of the steps: succeeded, or cached.")
+
+
+class ExecutionDocument(ExecutionHead):
+    """A pipeline at work."""
+
     outputs_uri: str
     steps: list[StepDocument]
     spec: dict[str, Any] = Field(description="As it was submitted.")  # JSON values
-    version: int = Field(description="Rises with every change of the execution itself; also the ETag.")
 
 
 class ScheduleCreate(Request):

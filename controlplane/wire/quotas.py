@@ -65,6 +65,12 @@ class QuotaSet(Request):
     aging_seconds: int | None = Field(
         default=None, gt=0, description="Waiting so long raises a job by one priority; none = never."
     )
+    band: int = Field(
+        default=0,
+        ge=-100,
+        le=100,
+        description="Work of a higher band goes before that of all lower ones, whatever their shares.",
+    )
     stopped: bool = Field(default=False, description="Nothing more is started; what runs runs on.")
 
 
@@ -107,6 +113,7 @@ class QuotaDocument(Answer):
     preemption: Preemption
     burst_after_seconds: int | None = None
     aging_seconds: int | None = None
+    band: int = 0
     stopped: bool
     share: float = Field(description="What it has borrowed, of all there is to borrow, by its weight.")
     version: int

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from controlplane.domain.ids import ClusterId
-from schedulers.base import Dropped, NodeView, Opened, ReasonCode, Role
+from schedulers.base import AskClass, Bound, Dropped, NodeView, Opened, ReasonCode, Role
 from schedulers.fair.facts import Facts, carries, flavor_order, lets_in, tolerates
 from schedulers.fair.reasons import Reason, room_for
 from schedulers.fair.world import World
@@ -59,15 +59,20 @@ def residency(world: World, facts: Facts) -> Reason | None:
     ready = [cluster for cluster in world.fleet.clusters if cluster.blocked is None]
     if any(lets_in(cluster, its) for cluster in ready):
         return None
-    rules = {"providers": its.providers, "regions": its.regions, "clusters": its.clusters}
-    allowed = "; ".join(f"{noun} {', '.join(names)}" for noun, names in rules.items() if names)
-    said = f"may run on {allowed}" if allowed else f"is of trust domain {its.trust_domain!r}"
+    allowed = [f"may run on {_named(its)}"] if _named(its) else []
+    allowed += [f"reads {each.owner}, which may be on {_named(each)}" for each in its.bounds]
+    said = allowed or [f"is of trust domain {its.trust_domain!r}"]
     return Reason(
         code=ReasonCode.RESIDENCY,
-        sentence=f"{said}; none of the {len(ready)} ready clusters is allowed",
+        sentence=f"{'; '.join(said)}; none of the {len(ready)} ready clusters is allowed",
         remedy="a cluster that is allowed must become ready, or the rule be widened",
         change=Dropped(constraint="residency"),
     )
+
+
+def _named(rule: AskClass | Bound) -> str:
+    parts = {"providers": rule.providers, "regions": rule.regions, "clusters": rule.clusters}
+    return "; ".join(f"{noun} {', '.join(names)}" for noun, names in parts.items() if names)
 
 
 def no_nodes(world: World, facts: Facts) -> Reason | None:

@@ -199,7 +199,13 @@ class Books:
                 if _by_id(new.queues) != _by_id(base.queues):
                     self.is_news, self._standing = True, None
             case MarketChanged():
-                new = replace(base, offers=delta.offers, claims=delta.claims, budgets=delta.budgets)
+                new = replace(
+                    base,
+                    offers=delta.offers,
+                    claims=delta.claims,
+                    budgets=delta.budgets,
+                    is_uniform=delta.is_uniform,
+                )
                 self.is_news = self.is_news or new != base
             case MemoryChanged():
                 new = replace(base, memory=delta.memory)

@@ -85,32 +85,40 @@ class Market:
         for cluster in self.world.fleet.clusters:
             if cluster.blocked is not None or not lets_in(cluster, facts.ask_class):
                 continue
-            found = self._deals(cluster.id, facts, problems)
-            if found is None:
-                continue
-            deals, request = found
-            cost = sum(deal.cost for deal in deals) + self._egress(cluster.region, facts, deals)
-            if (limit := self._limit(facts.queue, cost, deals[0].offer.currency)) is not None:
-                problems.append(ReasonCode.OVER_BUDGET)
-                limits.append(limit)
-            elif best is None or deals[0].worth_of(cost) < best[2][0].worth_of(best[0]):
-                best = (cost, cluster.id, deals, request)
+            for offers in self._assortments(cluster.id):
+                found = self._deals(offers, facts, problems)
+                if found is None:
+                    continue
+                deals, request = found
+                cost = sum(deal.cost for deal in deals) + self._egress(cluster.region, facts, deals)
+                if (limit := self._limit(facts.queue, cost, deals[0].offer.currency)) is not None:
+                    problems.append(ReasonCode.OVER_BUDGET)
+                    limits.append(limit)
+                elif best is None or deals[0].worth_of(cost) < best[2][0].worth_of(best[0]):
+                    best = (cost, cluster.id, deals, request)
         if best is not None:
             return self._order(ask_id, facts, best)
         return _refusal(facts, problems, limits)
 
+    def _assortments(self, cluster_id: ClusterId) -> list[list[Offer]]:
+        """Offers of which roles may be served together: all of a cluster, or each alone."""
+        base = self.world.books.base
+        every = [offer for offer in base.offers if offer.cluster_id == cluster_id]
+        return [[offer] for offer in every] if base.is_uniform else [every]
+
     def _deals(
-        self, cluster_id: ClusterId, facts: Facts, problems: list[ReasonCode]
+        self, offers: Sequence[Offer], facts: Facts, problems: list[ReasonCode]
     ) -> tuple[list[_Deal], Request] | None:
-        """The cheapest for each role that its queue's quota lets in, all in one cluster."""
+        """Of these offers the cheapest for each role that its queue's quota lets in."""
         deals: list[_Deal] = []
         total: Request = {}
         for role, tasks in zip(facts.roles, facts.sizes(facts.slack), strict=True):
             options = []
-            for offer in self.world.books.base.offers:
-                if offer.cluster_id != cluster_id or not self._suits(offer, role, facts):
+            for offer in offers:
+                if not self._suits(offer, role, facts):
                     continue
-                deal = self._deal(offer, role, facts, tasks)
+                taken = sum(deal.machines for deal in deals if deal.offer.id == offer.id)
+                deal = self._deal(offer, role, facts, tasks, taken)
                 if deal is None:
                     problems.append(ReasonCode.SOLD_OUT)
                 elif self._fits_quota(facts, total, offer, role, tasks):
@@ -140,10 +148,11 @@ class Market:
             and (near or alone)
         )
 
-    def _deal(self, offer: Offer, role: RoleFacts, facts: Facts, tasks: int) -> _Deal | None:
+    def _deal(self, offer: Offer, role: RoleFacts, facts: Facts, tasks: int, taken: int) -> _Deal | None:
+        """`taken`: machines of the offer for its other roles."""
         machines = -(-tasks // _per_machine(offer, role))
         left = offer.machines_left
-        sold_out = left is not None and machines > left - self.taken.get(offer.id, 0)
+        sold_out = left is not None and machines > left - taken - self.taken.get(offer.id, 0)
         if not self.world.clock.is_past(offer.cool_until) or sold_out:
             return None
         seconds = (facts.ask_class.runtime_seconds or DEFAULT_RUNTIME) + offer.boot_seconds

@@ -1,10 +1,11 @@
 """Decides: one pass over all who wait, in order, each seated, given somebody's seats, or told why not.
 
 1. Promises are kept: heirs get the seats that their victims have left, and asks the machines that were bought for them;
-   what lost tasks or sits on nodes that are not healthy is mended.
+   what lost tasks is mended.
 2. Everybody else has a turn, in the order of `order`: seated in what is free; else given the seats of victims; else
    promised a start, so that nothing behind it takes the room; else machines are bought.
-3. What nobody could use goes to elastic asks that run with fewer tasks than they could.
+3. What nobody could use goes to tasks on nodes that are not healthy, then to elastic asks that run with fewer tasks
+   than they could.
 4. Idle machines go back, and every class that waits is told why.
 """
 
@@ -21,7 +22,7 @@ from schedulers.fair.explaining import explain
 from schedulers.fair.facts import Facts
 from schedulers.fair.growing import grow
 from schedulers.fair.hopes import Hopes
-from schedulers.fair.mending import mend
+from schedulers.fair.mending import mend, moves
 from schedulers.fair.order import Head, Tournament
 from schedulers.fair.preempting import Court
 from schedulers.fair.reserving import Calendar
@@ -70,8 +71,8 @@ class _Draft:
         defers = {**told, **{id_: _with_way_out(told.get(id_), defer) for id_, defer in self.waiting.items()}}
         taken = [seat for place in self.places for seat in place.seats]
         taken += [seat for growth in self.grows for seat in growth.seats]
-        moves = [*self.moves, *(move for preempt in self.preempts for move in preempt.moves)]
-        nodes = [seat.node_id for seat in taken] + [move.node_id for move in moves]
+        moving = [*self.moves, *(move for preempt in self.preempts for move in preempt.moves)]
+        nodes = [seat.node_id for seat in taken] + [move.node_id for move in moving]
         used = frozenset(world.fleet.number[node_id] for node_id in nodes)
         return Plan(
             version=self.version,
@@ -84,6 +85,7 @@ class _Draft:
             releases=tuple(releases(world, used)),
             reserves=world.reserved,
             past_uses=world.past_uses,
+            lapsed=tuple(world.lapsed),
             defers=tuple(defers[id_] for id_ in sorted(defers)),
         )
 
@@ -102,7 +104,9 @@ def decide(books: Books, *, version: int, now: int) -> Decision:
     _mend(draft)
     _hand_out_machines(draft)
     _take_turns(draft)
-    draft.grows.extend(grow(world, draft.touched))
+    draft.moves.extend(moves(world, draft.touched))
+    moved = frozenset(move.ask_id for move in draft.moves)
+    draft.grows.extend(grow(world, draft.touched | moved))
     plan = draft.plan()
     return Decision(plan, world.clock.wakes_at)
 
@@ -130,7 +134,6 @@ def _mend(draft: _Draft) -> None:
     mended = mend(draft.world)
     draft.grows.extend(mended.grows)
     draft.shrinks.extend(mended.shrinks)
-    draft.moves.extend(mended.moves)
     for ask_id in sorted(mended.asks):
         draft.court.leave_alone(draft.world.standing.holdings[ask_id])
     draft.touched |= mended.asks

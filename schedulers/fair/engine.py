@@ -37,4 +37,4 @@ class FairEngine:
 def _is_quiet(plan: Plan) -> bool:
     """Reasons and reservations move nothing."""
     moves = (plan.places, plan.grows, plan.shrinks, plan.moves, plan.preempts, plan.provisions, plan.releases)
-    return not any(moves) and not plan.past_uses
+    return not any(moves) and not plan.past_uses and not plan.lapsed

@@ -55,29 +55,31 @@ class Facts:
     """Its queue's number in the ledger."""
 
     roles: tuple[RoleFacts, ...]
+    band: int
+    """Of its queue and its class together."""
+
     runs_for: int
     """Microseconds; NEVER if nobody knows."""
 
+    slack: int
+    """Tasks that it can do without."""
+
+    _sizes: dict[int, tuple[int, ...]] = field(default_factory=dict, compare=False)
     _options: dict[tuple[int, ...], tuple["Option", ...]] = field(default_factory=dict, compare=False)
 
     @property
     def id(self) -> ClassId:
         return self.ask_class.id
 
-    @property
-    def slack(self) -> int:
-        """Tasks that it can do without."""
-        return sum(each.role.tasks - each.role.tasks_min for each in self.roles)
-
     def sizes(self, without: int) -> tuple[int, ...]:
         """Tasks per role if so many of the dispensable ones are left out, in proportion; Kueue's partial admission."""
-        slack = self.slack
-        if not without or not slack:
-            return tuple(each.role.tasks for each in self.roles)
-        return tuple(
-            each.role.tasks - (each.role.tasks - each.role.tasks_min) * without // slack
-            for each in self.roles
-        )
+        known = self._sizes.get(without)
+        if known is None:
+            known = self._sizes[without] = tuple(
+                each.role.tasks - (each.role.tasks - each.role.tasks_min) * without // max(1, self.slack)
+                for each in self.roles
+            )
+        return known
 
     def combinations(self) -> Iterator[tuple[int, ...]]:
         """For each role the place of a flavor in its `masks`; the first role's flavor changes last."""
@@ -150,7 +152,9 @@ def facts_of(ask_class: AskClass, fleet: Fleet, ledger: Ledger, clock: Clock) ->
             )
         )
         first_rank += role.tasks
-    return Facts(ask_class, queue, tuple(roles), runs_for)
+    slack = sum(each.role.tasks - each.role.tasks_min for each in roles)
+    band = ledger.queues[queue].band + ask_class.band
+    return Facts(ask_class, queue, tuple(roles), band, runs_for, slack)
 
 
 def _ends_too_late(runs_for: int, closes_at: int, clock: Clock) -> bool:

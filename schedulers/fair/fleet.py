@@ -39,6 +39,10 @@ class _Counted:
     """How far the log of bookings was read."""
 
 
+_Span = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+"""Node numbers by their domain, and where each domain begins among them; those that are in none come first."""
+
+
 @dataclass(slots=True)
 class Fleet:
     nodes: tuple[NodeView, ...]
@@ -76,6 +80,9 @@ class Fleet:
 
     answers: dict[tuple[object, ...], tuple[int, bool]] = field(default_factory=dict)
     """What was asked about this room, with the stamp of that time."""
+
+    _spans: dict[str, _Span] = field(default_factory=dict)
+    """Of levels by whose domains something was added up."""
 
     _stamps: int = 0
     _log: list[int] = field(default_factory=list)
@@ -162,10 +169,13 @@ class Fleet:
         self._turn()
 
     def withhold(self, amounts: Columns) -> None:
-        """Takes so much off what is free, node by node, for good."""
+        """Takes so much off what is free, node by node, for good; less than nothing gives back.
+
+        What is given back may have been counted on for later already.
+        """
         self.free -= amounts
         for horizon in self.horizons:
-            horizon.slack -= amounts
+            horizon.slack -= np.maximum(0, amounts)
         self._log.extend(np.flatnonzero(amounts.any(axis=1)).tolist())
         self._turn()
 
@@ -186,6 +196,18 @@ class Fleet:
             room = np.minimum(room, horizon.slack if rows is None else horizon.slack[rows])
         return room
 
+    def summed(self, units: Columns, level: str) -> Columns:
+        """Of a number for each node, the sum in each domain of the level. Not to be written to."""
+        if level == NODE:
+            return units
+        if level not in self._spans:
+            ids = self.levels[level]
+            order = np.argsort(ids, kind="stable")
+            begins = np.searchsorted(ids[order], np.arange(len(self.domain_names[level])))
+            self._spans[level] = order, begins
+        order, begins = self._spans[level]
+        return np.add.reduceat(units[order], begins) if len(begins) else np.zeros(0, np.int64)
+
     def domain(self, level: str, node: int) -> str:
         """The node's domain of the level, for people."""
         return self.domain_names[level][int(self.levels[level][node])]
@@ -193,20 +215,21 @@ class Fleet:
 
 def times(room: Columns, need: Need, gpus: int) -> Columns:
     """How many tasks fit side by side into each row; `gpus` is the column of milli-GPUs, -1 if there is none."""
-    counts = np.full(len(room), NEVER, np.int64)
+    counts: Columns | None = None
     for column, amount in need:
         if column < 0:
             return np.zeros(len(room), np.int64)
         free = room[:, column]
-        counts = np.minimum(counts, _gpu_times(free, amount) if column == gpus else free // amount)
-    return np.maximum(counts, 0)
+        fits = _gpu_times(free, amount) if column == gpus else free // amount
+        counts = fits if counts is None else np.minimum(counts, fits)
+    return np.full(len(room), NEVER, np.int64) if counts is None else np.maximum(counts, 0)
 
 
 def _gpu_times(free: Columns, amount: int) -> Columns:
     """A task of less than a whole GPU shares one with others and never spans two; a larger one takes whole ones."""
-    whole, rest = free // MILLI, free % MILLI
+    whole = free // MILLI
     if amount < MILLI:
-        return whole * (MILLI // amount) + rest // amount
+        return whole * (MILLI // amount) + (free - whole * MILLI) // amount
     return whole // -(-amount // MILLI)
 
 

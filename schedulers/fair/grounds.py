@@ -81,9 +81,7 @@ class Grounds:
             return (
                 Ground.RECLAIM if allowed and (self.is_guaranteed or self.never_lost_to(candidate)) else None
             )
-        if candidate.holding.facts.ask_class.band > self.heir.facts.ask_class.band or not self.never_lost_to(
-            candidate
-        ):
+        if candidate.holding.facts.band > self.heir.facts.band or not self.never_lost_to(candidate):
             return None
         if rules.borrow_below is not None:
             its = candidate.holding.ask.priority

@@ -25,8 +25,14 @@ def grow(world: World, touched: frozenset[AskId]) -> Iterator[Grow]:
 
     `touched` are those who are told to stop by this plan anyway.
     """
+    sick = sick_nodes(world)
     short = [world.holdings[id_] for id_ in world.standing.short if id_ in world.holdings]
-    elastic = [holding for holding in short if holding.ask.id not in touched and is_open(world, holding)]
+    elastic = [
+        holding
+        for holding in short
+        # Nobody starts again on a node that takes nothing new.
+        if holding.ask.id not in touched and is_open(world, holding) and not sits_on(sick, holding)
+    ]
     for holding in sorted(elastic, key=turn):
         if not may_start_again(holding, world.clock):
             continue
@@ -39,13 +45,24 @@ def grow(world: World, touched: frozenset[AskId]) -> Iterator[Grow]:
 
 def turn(holding: Holding) -> tuple[int, int, int, AskId]:
     ask = holding.ask
-    return (-holding.facts.ask_class.band, -ask.priority, ask.admitted_at, ask.id)
+    return (-holding.facts.band, -ask.priority, ask.admitted_at, ask.id)
 
 
 def may_start_again(holding: Holding, clock: Clock) -> bool:
     """Its protected time is over, and it was not (re)started in this epoch."""
     ask = holding.ask
     return clock.is_past(ask.protected_until) and ask.admitted_at < clock.epoch()
+
+
+def sick_nodes(world: World) -> Mask:
+    """Of all nodes, those that are not healthy."""
+    sick = [number for number, kind in enumerate(world.fleet.kinds) if not kind.healthy]
+    return np.isin(world.fleet.kind_of, sick)
+
+
+def sits_on(nodes: Mask, holding: Holding) -> bool:
+    """Any of it."""
+    return any(seat.node >= 0 and nodes[seat.node] for seat in holding.seats)
 
 
 def is_open(world: World, holding: Holding) -> bool:

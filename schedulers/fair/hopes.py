@@ -9,7 +9,7 @@ from controlplane.domain.quotas import Share
 from schedulers.fair.facts import Facts
 from schedulers.fair.grounds import Judge
 from schedulers.fair.ledger import Ledger, Request
-from schedulers.fair.victims import Heir, Newcomer
+from schedulers.fair.victims import Heir
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,8 @@ class Hopes:
             return True
         if stakes.weakest is None or not _beats(mine, stakes.weakest, ties=ties):
             return False
-        band, own = heir.facts.ask_class.band, self.ledger.subtree[queue]
-        return any(
-            stakes.with_newcomer(Newcomer(heir.ask_id, band, heir.priority, heir.submitted, request), own)
-            for request in _requests(heir.facts, self.ledger)
-        )
+        own = self.ledger.subtree[queue]
+        return any(stakes.with_newcomer(heir, request, own) for request in _requests(heir.facts, self.ledger))
 
     def _has_elsewhere(self, queue: int, request: Request) -> bool:
         """Level by level up the tree: whether some sibling of its own side has more than it owns, and may lose it."""

@@ -134,10 +134,12 @@ class Ledger:
             return UNLIMITED
         root = way[-1]
         free = self.subtree[root][cell] - self.used[root][cell]
-        for at in reversed(way[:-1]):
+        for at in way[-2::-1]:
             kept, used = self.kept[at][cell], self.used[at][cell]
-            reach = (self.subtree[at][cell] - kept) - max(0, used - kept) + self.borrowing[at][cell]
-            free = max(0, kept - used) + min(free, reach)
+            reach = self.subtree[at][cell] - max(used, kept) + self.borrowing[at][cell]
+            free = min(free, reach)
+            if used < kept:
+                free += kept - used
         return free
 
     def fits(self, node: int, request: Request) -> bool:
@@ -207,12 +209,14 @@ class Ledger:
         steps, part = [], request
         for at in self.paths[node]:
             steps.append((at, part))
-            kept, used = self.kept[at], self.used[at]
-            part = {
-                cell: amount - max(0, kept[cell] - used[cell])
-                for cell, amount in part.items()
-                if amount > max(0, kept[cell] - used[cell])
-            }
+            kept, used, rest = self.kept[at], self.used[at], {}
+            for cell, amount in part.items():
+                free = kept[cell] - used[cell]
+                if amount > free > 0:
+                    rest[cell] = amount - free
+                elif amount > 0 >= free:
+                    rest[cell] = amount
+            part = rest
         return steps
 
     def add(self, node: int, request: Request) -> None:
@@ -239,8 +243,9 @@ class Ledger:
 
     def _change(self, node: int, cell: int, amount: int) -> None:
         used, own = self.used[node][cell], self.subtree[node][cell]
-        self.used[node][cell] = used + amount
-        self.borrowed[node][self.resource_of[cell]] += max(0, used + amount - own) - max(0, used - own)
+        now = self.used[node][cell] = used + amount
+        if now > own or used > own:
+            self.borrowed[node][self.resource_of[cell]] += max(now, own) - max(used, own)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """Mending: gangs that lost tasks get them back or let go of the rest, and tasks leave nodes that are not healthy.
 
-Both come before anybody else has a turn: a gang below its least size has the first claim on a replacement, and a move
-takes the place of seats that its queue is counted for already.
+A gang below its least size has the first claim on a replacement, before anybody else has a turn. A move comes after all
+turns: its task goes on where it is, so nobody waits longer, or is sent away, for the seat that it goes to. Only who can
+go on where it stopped is moved: a cordon ends nobody's work.
 """
 
 from collections.abc import Iterator
@@ -11,8 +12,17 @@ import numpy as np
 
 from controlplane.domain.ids import AskId
 from schedulers.base import Grow, Move, Shrink
-from schedulers.fair.fleet import Mask
-from schedulers.fair.growing import book_more, give_back, is_open, may_start_again, near, placements, turn
+from schedulers.fair.growing import (
+    book_more,
+    give_back,
+    is_open,
+    may_start_again,
+    near,
+    placements,
+    sick_nodes,
+    sits_on,
+    turn,
+)
 from schedulers.fair.holdings import Held, Holding
 from schedulers.fair.packing import pick
 from schedulers.fair.world import World
@@ -22,11 +32,10 @@ from schedulers.fair.world import World
 class Mended:
     grows: list[Grow] = field(default_factory=list)
     shrinks: list[Shrink] = field(default_factory=list)
-    moves: list[Move] = field(default_factory=list)
 
     @property
     def asks(self) -> frozenset[AskId]:
-        rows: list[Grow | Shrink | Move] = [*self.grows, *self.shrinks, *self.moves]
+        rows: list[Grow | Shrink] = [*self.grows, *self.shrinks]
         return frozenset(each.ask_id for each in rows)
 
 
@@ -44,9 +53,13 @@ def mend(world: World) -> Mended:
             world.let_go(holding)
         else:
             made.grows.append(Grow(ask_id=holding.ask.id, seats=placements(world, added)))
-    for holding in sorted(_on_sick_nodes(world, made.asks), key=turn):
-        made.moves.extend(_moves(world, holding))
     return made
+
+
+def moves(world: World, touched: frozenset[AskId]) -> Iterator[Move]:
+    """Off nodes that are not healthy; books the new seats. `touched` are those who stop by this plan anyway."""
+    for holding in sorted(_on_sick_nodes(world, touched), key=turn):
+        yield from _moves(world, holding)
 
 
 def _is_broken(holding: Holding, added: tuple[Held, ...] = ()) -> bool:
@@ -62,25 +75,25 @@ def _all_of(holding: Holding) -> Shrink:
     return Shrink(ask_id=holding.ask.id, ranks=tuple(sorted(seat.rank for seat in holding.seats)))
 
 
-def _sick(world: World) -> Mask:
-    sick = [number for number, kind in enumerate(world.fleet.kinds) if not kind.healthy]
-    return np.isin(world.fleet.kind_of, sick)
-
-
 def _on_sick_nodes(world: World, touched: frozenset[AskId]) -> Iterator[Holding]:
-    sick = _sick(world)
+    sick = sick_nodes(world)
     if not sick.any():
         return
     for ask_id, holding in world.holdings.items():
-        is_ill = any(seat.node >= 0 and sick[seat.node] for seat in holding.seats)
+        is_ill = sits_on(sick, holding) and _goes_on(holding)
         may_move = is_ill and ask_id not in touched and is_open(world, holding)
         if may_move and may_start_again(holding, world.clock):
             yield holding
 
 
+def _goes_on(holding: Holding) -> bool:
+    """After a new start: it has saved something, or said that it may be resized."""
+    return holding.ask.checkpoint_at is not None or holding.facts.slack > 0
+
+
 def _moves(world: World, holding: Holding) -> Iterator[Move]:
     """All of its tasks leave nodes that are not healthy, or none of them."""
-    sick, end = _sick(world), world.floor.end(holding.facts)
+    sick, end = sick_nodes(world), world.floor.end(holding.facts)
     moved: list[Held] = []
     for seat in holding.seats:
         if seat.node < 0 or not sick[seat.node]:

@@ -1,10 +1,10 @@
 """The order: whose turn it is next, decided anew after every placing.
 
 Within a queue: tier, band, priority (raised by age), urgency of the deadline, then who came first. Between the members
-of a cohort, on every level up to the fleet: tier and band of what each would send next, then who stays within what it
-owns, then the smaller share with that work added (of equal ones the smaller share a level below, as in Slurm's Fair
-Tree), then priority, then who came first. Kueue's fair_sharing_iterator.go,
-with whole queues instead of one head per cycle.
+of a cohort, on every level up to the fleet: tier and band of what each would send next (what is pinned and would borrow
+is like any other), then who stays within what it owns, then the smaller share with that work added (of equal ones the
+smaller share a level below, as in Slurm's Fair Tree), then priority, then who came first. Kueue's
+fair_sharing_iterator.go, with whole queues instead of one head per cycle.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -44,11 +44,11 @@ class Line:
     def turn(self, at: int, ledger: Ledger, epoch: int) -> Turn:
         """Of the ask at this place of the line."""
         submitted, ask_id = self.asks[at]
-        its = self.facts.ask_class
+        tier, band = TIERS[self.facts.ask_class.tier], self.facts.band
         aging = ledger.queues[self.facts.queue].aging_seconds
         raised = (epoch - submitted) // (aging * SECOND) if aging else 0
         urgency = _urgency(self.facts, epoch)
-        return (TIERS[its.tier], -its.band, -(self.priority + max(0, raised)), urgency, submitted, ask_id)
+        return (tier, -band, -(self.priority + max(0, raised)), urgency, submitted, ask_id)
 
     def without(self, gone: Collection[AskId]) -> "Line":
         return replace(self, asks=[ask for ask in self.asks if ask[1] not in gone])
@@ -150,7 +150,8 @@ class Tournament:
             share, borrows = self._root_share(node, line), False
         else:
             share, borrows = ledger.share(node, line.request), ledger.borrows(node, line.request)
-        return (turn[0], turn[1], borrows, (share, *below), -line.priority, turn[4], turn[5])
+        tier = max(turn[0], TIERS[Tier.NORMAL]) if borrows else turn[0]
+        return (tier, turn[1], borrows, (share, *below), -line.priority, turn[4], turn[5])
 
     def _root_share(self, root: int, line: Line) -> Share:
         """Of trees that share nothing but the fleet: all that they use of it, by weight."""

@@ -38,6 +38,9 @@ class Moment:
     known: dict[tuple[object, ...], Seats | None] = field(default_factory=dict)
     """Seats of the shapes that were looked for."""
 
+    beside: list[tuple[tuple[int, ...], "Moment"]] = field(default_factory=list)
+    """Of the last time that something was taken off: what it was, and what that left."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Stay:

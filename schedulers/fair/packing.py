@@ -64,15 +64,18 @@ def _pack_at(
     slices = _slices(fleet, topology)
     if slices is None:
         return None
-    rooms = [room(fleet, part, topology if part is parts[-1] else None, level, end) for part in parts]
-    enough = np.ones(len(fleet.domain_names[level]), np.bool_)
-    for part, have in zip(parts, rooms, strict=True):
-        enough &= have >= _whole(part.tasks, slices if part is parts[-1] else ())
-    candidates = np.flatnonzero(enough)
-    tightest_first = candidates[np.argsort(rooms[-1][candidates], kind="stable")]
-    for domain in tightest_first.tolist():
+    counts = [np.where(part.nodes, fleet.counts(part.need, end), 0) for part in parts]
+    have = _sums(fleet, counts[-1], slices, level)
+    enough = have >= _whole(parts[-1].tasks, slices)
+    for part, each in zip(parts[:-1], counts[:-1], strict=True):
+        enough &= fleet.summed(each, level) >= part.tasks
+    candidates = enough.nonzero()[0]
+    if not len(candidates):
+        return None
+    way = _Way.of(fleet, topology, level, slices)
+    for domain in candidates[have[candidates].argsort(kind="stable")].tolist():
         inside = fleet.levels[level] == domain
-        seats = _fill_all(fleet, parts, _Way.of(fleet, topology, level, slices), inside, end)
+        seats = _fill_all(fleet, parts, way, inside, end)
         if seats is not None:
             return seats
     return None
@@ -216,6 +219,8 @@ def _sums(fleet: Fleet, counts: Columns, slices: Sequence[Slice] | None, level: 
     """Tasks per domain of the level; what does not fill a slice within the slice's own domain does not count."""
     if slices is None:
         return np.zeros(len(fleet.domain_names[level]), np.int64)
+    if not slices:
+        return fleet.summed(counts, level)
     units, at = counts, np.arange(len(counts))
     depth = fleet.level_names.index
     for each in reversed(slices):

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import numpy as np
-
 from controlplane.domain.ids import AskId
 from schedulers.base import Reservation
 from schedulers.fair.clock import SECOND
 from schedulers.fair.facts import Facts
 from schedulers.fair.fleet import NEVER, Columns
+from schedulers.fair.holdings import columns_of
 from schedulers.fair.ledger import Request
 from schedulers.fair.outlook import MOST_MOMENTS, WINDOW, Moment, Outlook, seat_at
 from schedulers.fair.seating import Seating
@@ -32,21 +31,31 @@ PATIENCE: Final = 600 * SECOND
 """How long an ask has waited before seats are kept for it on a guess."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    reservation: Reservation
+    facts: Facts
+    request: Request
+    nodes: Columns
+    amounts: Columns
+    """What it takes of each of the nodes."""
+
+
 @dataclass(slots=True)
 class Calendar:
     """What is promised for later in one plan."""
 
     world: World
     outlook: Outlook
-    entries: list[tuple[Reservation, Facts, Request]] = field(default_factory=list)
+    entries: list[_Entry] = field(default_factory=list)
     spare: list[tuple[int, int, dict[int, int]]] = field(default_factory=list)
     """(moment, queue, what it leaves of each cell): of quota that is promised."""
+
+    searches: int = 0
 
     @classmethod
     def of(cls, world: World) -> "Calendar":
         return cls(world, Outlook(world))
-
-    searches: int = 0
 
     @property
     def is_full(self) -> bool:
@@ -54,7 +63,7 @@ class Calendar:
 
     @property
     def reservations(self) -> tuple[Reservation, ...]:
-        return tuple(sorted((entry for entry, _, _ in self.entries), key=lambda entry: entry.ask_id))
+        return tuple(sorted((each.reservation for each in self.entries), key=lambda entry: entry.ask_id))
 
     def allows(self, seating: Seating) -> bool:
         """Whether the quota that is promised is left alone, as far as this one borrows or is of the same queue."""
@@ -111,7 +120,7 @@ class Calendar:
 
     def _with_ends(self, moments: Sequence[Moment]) -> list[Moment]:
         """And the ends of what was promised to others: their seats are free again then, and nothing else is new."""
-        ends = sorted({entry.ends_at for entry, _, _ in self.entries})
+        ends = sorted({each.reservation.ends_at for each in self.entries})
         if not moments:
             return []
         beside = [
@@ -124,20 +133,29 @@ class Calendar:
     def _beside(self, moment: Moment, facts: Facts) -> Moment:
         """Without what others were promised for the same time."""
         end = NEVER if facts.runs_for == NEVER else moment.moment + facts.runs_for
-        others = [
-            (entry, its, request)
-            for entry, its, request in self.entries
-            if entry.starts_at < end and moment.moment < entry.ends_at
-        ]
+        others = tuple(
+            place
+            for place, each in enumerate(self.entries)
+            if each.reservation.starts_at < end and moment.moment < each.reservation.ends_at
+        )
+        found = self._without(moment, others)
+        return found if found.moment == moment.moment else replace(found, moment=moment.moment)
+
+    def _without(self, moment: Moment, others: tuple[int, ...]) -> Moment:
+        """Without what the entries at these places take: mostly one more than the last time."""
         if not others:
             return moment
-        taken, ledger = np.zeros_like(moment.freed), moment.ledger.fork()
-        for entry, its, request in others:
-            _take(taken, self.world, entry, its)
-            ledger.add(its.queue, request)
-        return replace(
-            moment, ledger=ledger, fleet=moment.fleet.with_room(moment.fleet.free - taken), known={}
-        )
+        done, found = moment.beside[0] if moment.beside else ((), moment)
+        if done != others:
+            if others[: len(done)] != done:
+                done, found = (), moment
+            room, ledger = found.fleet.free.copy(), found.ledger.fork()
+            for entry in (self.entries[place] for place in others[len(done) :]):
+                room[entry.nodes] -= entry.amounts
+                ledger.add(entry.facts.queue, entry.request)
+            found = replace(moment, ledger=ledger, fleet=moment.fleet.with_room(room), known={})
+            moment.beside[:] = [(others, found)]
+        return found
 
     def _enter(self, ask_id: AskId, seating: Seating, beside: Moment) -> None:
         world, facts, moment = self.world, seating.facts, beside.moment
@@ -150,26 +168,23 @@ class Calendar:
             starts_at=moment,
             ends_at=end,
         )
-        taken = np.zeros_like(world.fleet.free)
-        for each, its in [*((known, its) for known, its, _ in self.entries), (entry, facts)]:
-            if each.starts_at <= moment < each.ends_at:
-                _take(taken, world, each, its)
-        world.fleet.reserve(moment, world.fleet.free + beside.freed - taken)
+        seats = [
+            (node, role.need)
+            for role, nodes in zip(facts.roles, seating.seats, strict=True)
+            for node in nodes
+        ]
+        self.entries.append(_Entry(entry, facts, seating.request, *columns_of(seats, world.fleet)))
+        slack = world.fleet.free + beside.freed
+        for each in self.entries:
+            if each.reservation.starts_at <= moment < each.reservation.ends_at:
+                slack[each.nodes] -= each.amounts
+        world.fleet.reserve(moment, slack)
         spare = {
             cell: beside.ledger.available(facts.queue, cell) - amount
             for cell, amount in seating.request.items()
         }
         self.spare.append((moment, facts.queue, spare))
-        self.entries.append((entry, facts, seating.request))
 
 
 def _when(moment: Moment) -> int:
     return moment.moment
-
-
-def _take(taken: Columns, world: World, entry: Reservation, facts: Facts) -> None:
-    for rank, node_id in entry.seats:
-        role = facts.role_of(rank)
-        for column, amount in role.need if role is not None else ():
-            if column >= 0:
-                taken[world.fleet.number[node_id], column] += amount

@@ -167,7 +167,7 @@ def _most(fleet: Fleet, part: Part) -> tuple[int, str]:
 
 
 def _more_nodes(world: World, role: Role, part: Part, where: str, facts: Facts) -> Change:
-    """One more empty node for each task that has no place: as many as could ever be needed."""
+    """One more empty node, beside one that is there, for each task: as many as could ever be needed."""
     level = world.fleet.levels[CLUSTER]
     firsts = (np.flatnonzero(part.nodes & (level == index))[0] for index in np.unique(level[part.nodes]))
     like = next(
@@ -182,4 +182,5 @@ def _more_nodes(world: World, role: Role, part: Part, where: str, facts: Facts) 
         amounts=role.amounts,
         accelerator=role.accelerator,
         flavor=like.flavor,
+        domains=like.domains,
     )

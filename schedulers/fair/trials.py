@@ -18,7 +18,7 @@ from schedulers.fair.holdings import end_of
 from schedulers.fair.ledger import Ledger, Request
 from schedulers.fair.lineup import Lineup
 from schedulers.fair.packing import Part, Seats, pack, room_of, start_levels
-from schedulers.fair.victims import Candidate, Heir, Newcomer
+from schedulers.fair.victims import Candidate, Heir
 
 MOST_DOMAINS: Final = 8
 """Of one level that are tried for one ask, those with the most room first."""
@@ -44,6 +44,9 @@ class Trial:
     request: Request
     parts: list[Part]
     grounds: Grounds
+    fleet: Fleet
+    """As it will be when all have gone that were told to before, in this plan or an earlier one."""
+
     inside: Mask
     """The nodes that the heir may use in the present attempt."""
 
@@ -54,17 +57,12 @@ class Trial:
 
     @classmethod
     def of(cls, court: Judge, heir: Heir, request: Request, parts: list[Part]) -> "Trial":
-        band = heir.facts.ask_class.band
-        newcomer = Newcomer(heir.ask_id, band, heir.priority, heir.submitted, request)
-        everywhere = np.ones(len(court.world.fleet.nodes), np.bool_)
-        own = court.world.ledger.subtree[heir.facts.queue]
-        guaranteed = court.stakes(heir.facts.queue).with_newcomer(newcomer, own)
+        world = court.world
+        everywhere = np.ones(len(world.fleet.nodes), np.bool_)
+        own = world.ledger.subtree[heir.facts.queue]
+        guaranteed = court.stakes(heir.facts.queue).with_newcomer(heir, request, own)
         grounds = Grounds(court, heir, request, guaranteed)
-        return cls(court, heir, request, parts, grounds, everywhere)
-
-    @property
-    def fleet(self) -> Fleet:
-        return self.court.world.fleet
+        return cls(court, heir, request, parts, grounds, world.with_what_leaves() or world.fleet, everywhere)
 
     @property
     def ledger(self) -> Ledger:
@@ -169,8 +167,9 @@ class Trial:
     def _room_if_all_went(self) -> Columns:
         room = self.fleet.free.copy()
         for group in self.groups.values():
+            whole = frozenset(each.ask_id for each in group if not each.is_part)
             for candidate in group:
-                if candidate.is_part and any(not each.is_part for each in group):
+                if candidate.is_part and candidate.ask_id in whole:
                     continue
                 for seat in candidate.seats:
                     for column, amount in seat.role.need:

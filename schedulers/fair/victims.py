@@ -2,9 +2,9 @@
 
 Two rules keep preemption from going round in circles, on any tree, with any number of amounts and flavors:
 
-- Guaranteed work (what fits into its queue's own nominal quota, higher priorities first, then who came first) gives way
-  only to guaranteed work, and only to work of its own queue with a higher priority (or, where newer equals give way, of
-  the same priority that was submitted earlier).
+- Guaranteed work (what fits into its queue's own nominal quota: what is pinned, then higher priorities, then who came
+  first) gives way only to guaranteed work, and only to work of its own queue with a higher priority (or, where newer
+  equals give way, of the same priority that was submitted earlier). Pinned work that is guaranteed gives way to nobody.
 - Everybody else gives way only to those who never had to give way to them: the verdicts of the past, taken together
   with the new one, never form a circle.
 
@@ -14,7 +14,7 @@ lower ones. Both can rise only so often. docs/adr/0005 has the reasons and the p
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -29,7 +29,7 @@ from schedulers.fair.ledger import Ledger, Request
 from schedulers.fair.order import TIERS
 
 Rank = tuple[int, int, int, int, int, AskId, int]
-"""Who goes first among the candidates of one queue: surplus, low band, low priority, little loss, new, id, rank."""
+"""Who goes first among the candidates of one queue: by tier, low band, low priority, little loss, new, id, rank."""
 
 LAST: Final = 2**62
 
@@ -59,12 +59,18 @@ class Candidate:
         """Within its queue; a surplus task gives way to everything that is not surplus, and to nothing else."""
         if self.is_part:
             return (TIERS[Tier.SURPLUS], -LAST, -LAST)
-        its = self.holding.facts.ask_class
-        return (TIERS[its.tier], -its.band, -self.holding.ask.priority)
+        its = self.holding.facts
+        return (TIERS[its.ask_class.tier], -its.band, -self.holding.ask.priority)
 
     @property
     def stake(self) -> "Stake":
         return (self.ask_id, self.seats[0].rank if self.is_part else CORE)
+
+    def is_kept(self, guaranteed: Collection["Stake"], *, owns_all: bool) -> bool:
+        """Pinned, and nothing that its queue would have to give back. `owns_all`: no limits are set in its tree."""
+        if self.is_part or self.holding.facts.ask_class.tier is not Tier.PINNED:
+            return False
+        return owns_all or not self.request or self.stake in guaranteed
 
 
 Standing = tuple[int, int, int]
@@ -82,7 +88,7 @@ class Stakes:
     """Sorted."""
 
     guaranteed: frozenset["Stake"]
-    """What fits into the queue's own quota: highest band and priority first, then who was admitted first.
+    """What fits into the queue's own quota: pinned first, then highest band and priority, then who was admitted first.
 
     Where newer equals give way it is who was submitted first. Surplus tasks come after all asks. What does not fit is
     passed over, and smaller work behind it may still fit.
@@ -105,16 +111,18 @@ class Stakes:
     @classmethod
     def of(cls, queue: int, holdings: Iterable[Holding], fleet: Fleet, ledger: Ledger, clock: Clock) -> Self:
         """Of all holdings of one queue. Moments that matter are asked of a clock of its own."""
-        its_clock, candidates, rows = Clock(clock.now), list[Candidate](), list[StakeRow]()
+        its_clock, free, rows = Clock(clock.now), list[Candidate](), list[StakeRow]()
         by_turn = goes_by_turn(ledger.queues[queue])
         for holding in holdings:
             priced = [(seat, seat_request(fleet, ledger, queue, seat)) for seat in spare_seats(holding)]
             rows.extend(_rows(holding, priced, by_turn=by_turn))
             if may_ever_go(holding, its_clock):
-                candidates.extend(_candidates(holding, priced, its_clock))
+                free.extend(_candidates(holding, priced, its_clock))
         rows.sort(key=lambda row: row[:2])
-        candidates.sort(key=lambda candidate: candidate.rank)
         guaranteed = frozenset(_within(rows, ledger.subtree[queue]))
+        owns_all = not ledger.limited[queue]
+        candidates = [each for each in free if not each.is_kept(guaranteed, owns_all=owns_all)]
+        candidates.sort(key=lambda candidate: candidate.rank)
         loose = [each.standing for each in candidates if each.stake not in guaranteed]
         return cls(
             tuple(candidates),
@@ -126,11 +134,15 @@ class Stakes:
             by_turn,
         )
 
-    def with_newcomer(self, newcomer: "Newcomer", own: Sequence[int]) -> bool:
+    def with_newcomer(self, heir: "Heir", request: Request, own: Sequence[int]) -> bool:
         """Whether it would be guaranteed as well: it stands behind those of its own priority, or has its turn there."""
-        age = newcomer.submitted if self.by_turn else LAST
-        key = (0, -newcomer.band, -newcomer.priority, age, 0)
-        row: StakeRow = (key, (newcomer.ask_id, CORE), newcomer.request)
+        age = heir.submitted if self.by_turn else LAST
+        its = heir.facts
+        row: StakeRow = (
+            (_core_place(its.ask_class.tier), -its.band, -heir.priority, age, 0),
+            (heir.ask_id, CORE),
+            request,
+        )
         before = bisect_left(self.rows, row[:2], key=lambda each: each[:2])
         return row[1] in list(_within([*self.rows[:before], row], own))
 
@@ -141,8 +153,7 @@ def goes_by_turn(queue: Queue) -> bool:
 
 
 def may_ever_go(holding: Holding, clock: Clock) -> bool:
-    pinned = holding.facts.ask_class.tier is Tier.PINNED
-    return bool(holding.seats) and not pinned and clock.is_past(holding.ask.protected_until)
+    return bool(holding.seats) and clock.is_past(holding.ask.protected_until)
 
 
 def _candidates(
@@ -153,8 +164,8 @@ def _candidates(
         rank = (*_going(holding, 0), 0, *_age(holding), place)
         yield Candidate(holding=holding, seats=(seat,), request=request, is_part=True, rank=rank)
     loss = lost_seconds(holding, clock.minute())
-    surplus = 0 if holding.facts.ask_class.tier is Tier.SURPLUS else 1
-    rank = (*_going(holding, surplus), loss, *_age(holding), LAST)
+    owed = TIERS[Tier.SURPLUS] - TIERS[holding.facts.ask_class.tier]
+    rank = (*_going(holding, owed), loss, *_age(holding), LAST)
     yield Candidate(holding=holding, seats=holding.seats, request=holding.request, is_part=False, rank=rank)
 
 
@@ -173,7 +184,7 @@ def lost_seconds(holding: Holding, now: int) -> int:
 
 
 def _going(holding: Holding, tier: int) -> tuple[int, int, int]:
-    return tier, holding.facts.ask_class.band, holding.ask.priority
+    return tier, holding.facts.band, holding.ask.priority
 
 
 def _age(holding: Holding) -> tuple[int, AskId]:
@@ -199,14 +210,16 @@ class Heir:
 
     @property
     def standing(self) -> Standing:
-        its = self.facts.ask_class
-        return (TIERS[its.tier], -its.band, -self.priority)
+        its = self.facts
+        return (TIERS[its.ask_class.tier], -its.band, -self.priority)
 
 
 Stake = tuple[AskId, int]
 """An ask without its surplus (-1), or one surplus task of it by rank."""
 
 CORE: Final = -1
+SPARE_PLACE: Final = 2
+"""When own quota is given out: after what is pinned (0) and everybody's fewest tasks (1)."""
 
 
 StakeRow = tuple[tuple[int, int, int, int, int], Stake, Request]
@@ -220,8 +233,13 @@ def _rows(holding: Holding, priced: Sequence[tuple[Held, Request]], *, by_turn: 
     for place, (seat, part) in enumerate(priced):
         for cell, amount in part.items():
             core[cell] -= amount
-        yield (1, -band, -priority, age, -place), (ask_id, seat.rank), part
-    yield (0, -band, -priority, age, 0), (ask_id, CORE), core
+        yield (SPARE_PLACE, -band, -priority, age, -place), (ask_id, seat.rank), part
+    place = _core_place(holding.facts.ask_class.tier)
+    yield (place, -band, -priority, age, 0), (ask_id, CORE), core
+
+
+def _core_place(tier: Tier) -> int:
+    return 0 if tier is Tier.PINNED else 1
 
 
 def _within(rows: Iterable[StakeRow], own: Sequence[int]) -> Iterator[Stake]:
@@ -231,15 +249,6 @@ def _within(rows: Iterable[StakeRow], own: Sequence[int]) -> Iterator[Stake]:
             yield stake
             for cell, amount in request.items():
                 used[cell] = used.get(cell, 0) + amount
-
-
-@dataclass(frozen=True, slots=True)
-class Newcomer:
-    ask_id: AskId
-    band: int
-    priority: int
-    submitted: int
-    request: Request
 
 
 @dataclass(slots=True)

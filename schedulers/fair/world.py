@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from controlplane.domain.ids import AskId, ClassId, NodeId
+from controlplane.domain.ids import AskId, ClassId
 from schedulers.base import Nomination, PastUse, Reservation
 from schedulers.fair.books import Books
 from schedulers.fair.clock import Clock
@@ -54,6 +54,9 @@ class World:
 
     past_uses: tuple[PastUse, ...] = ()
     """What is to be remembered of the epochs before this one, if it is not yet."""
+
+    lapsed: list[AskId] = field(default_factory=list)
+    """Who was promised seats that it cannot have any more."""
 
     reserved: tuple[Reservation, ...] = ()
     """What the plan promises for later; known once everybody had a turn."""
@@ -125,10 +128,10 @@ class World:
         freed = np.zeros_like(self.fleet.free)
         for seat in holding.seats:
             add_need(freed, seat.node, seat.role)
-        self.leaving = self.leaving + freed
+        self._pass_on(np.zeros_like(freed), freed)
 
     def inherit(self, seating: Seating, leaving: Sequence[Held], moved: Sequence[Held] = ()) -> None:
-        """Books seats of which a part is covered by what others leave: only the rest comes off what is free.
+        """Promises seats of which a part is covered by what leaves, now or for others: the rest is kept free.
 
         `moved` is what those who leave are to have afterwards.
         """
@@ -140,8 +143,7 @@ class World:
                 add_need(needed, node, role)
         for seat in moved:
             add_need(needed, seat.node, seat.role)
-        self.fleet.withhold(np.maximum(0, needed - freed))
-        self.promised, self.leaving = self.promised + needed, self.leaving + freed
+        self._pass_on(needed, freed)
         self.ledger.add(seating.facts.queue, seating.request)
 
     def hand_over(self, seats: Sequence[tuple[int, RoleFacts]]) -> None:
@@ -153,9 +155,18 @@ class World:
         taken = np.zeros_like(self.fleet.free)
         for node, role in seats:
             add_need(taken, node, role)
-        kept = np.maximum(0, self.promised - self.leaving)
-        self.promised = self.promised - taken
-        self.fleet.withhold(taken + np.maximum(0, self.promised - self.leaving) - kept)
+        self.fleet.withhold(taken)
+        self._pass_on(-taken, np.zeros_like(taken))
+
+    def _pass_on(self, needed: Columns, freed: Columns) -> None:
+        """So much more is promised, and so much more leaves: what is kept free for heirs follows."""
+        kept = self._kept_for_heirs()
+        self.promised, self.leaving = self.promised + needed, self.leaving + freed
+        self.fleet.withhold(self._kept_for_heirs() - kept)
+
+    def _kept_for_heirs(self) -> Columns:
+        kept: Columns = np.maximum(0, self.promised - self.leaving)
+        return kept
 
     def with_what_leaves(self) -> Fleet | None:
         """As it will be when all have gone that were told to and their heirs sit there; None: nothing is left over."""
@@ -169,7 +180,10 @@ class World:
             return
         for nomination in sorted(nominations, key=lambda each: each.ask_id):
             class_id = self.class_of(nomination.ask_id) or self._stopping(nomination.ask_id)
-            if class_id is None or not self._stands(nomination, facts := self.facts(class_id)):
+            if class_id is None:
+                continue
+            if not self._stands(nomination, facts := self.facts(class_id)):
+                self.lapsed.append(nomination.ask_id)
                 continue
             request = Request()
             for rank, node_id in nomination.seats:
@@ -180,7 +194,7 @@ class World:
                     add_to(request, self.ledger.request(facts.queue, flavor, role.amounts, 1))
             self.ledger.add(facts.queue, request)
             self.promises[nomination.ask_id] = Promise(nomination, facts, request)
-        self.fleet.withhold(np.maximum(0, self.promised - self.leaving))
+        self.fleet.withhold(self._kept_for_heirs())
 
     def _keep_claims(self) -> None:
         """Nobody else sits down on machines while those wait for whom they were bought."""
@@ -230,11 +244,18 @@ class World:
         """It has not lapsed, and its nodes still take this work."""
         if self.clock.is_past(nomination.until) or not nomination.seats:
             return False
-        return all(self._suits(facts, rank, node_id) for rank, node_id in nomination.seats)
+        seats = [
+            (facts.role_of(rank), self.fleet.number.get(node_id, -1)) for rank, node_id in nomination.seats
+        ]
+        flavors = {
+            (role.role.name, self.fleet.nodes[node].flavor) for role, node in seats if role and node >= 0
+        }
+        has_one_each = len(flavors) == len({name for name, _ in flavors})  # a node may have got another one
+        return has_one_each and all(_suits(role, node) for role, node in seats)
 
-    def _suits(self, facts: Facts, rank: int, node_id: NodeId) -> bool:
-        role, node = facts.role_of(rank), self.fleet.number.get(node_id, -1)
-        return role is not None and node >= 0 and any(bool(mask[node]) for _, mask in role.masks)
+
+def _suits(role: RoleFacts | None, node: int) -> bool:
+    return role is not None and node >= 0 and any(bool(mask[node]) for _, mask in role.masks)
 
 
 def holds(room: Columns, seats: Sequence[tuple[int, RoleFacts]]) -> bool:

@@ -135,13 +135,13 @@ class Picture:
 
 
 class PolicyLaws:
-    """Inherit and override `policy`."""
+    """Inherit and override `policy`. How many histories each law sees is up to the profile of Hypothesis."""
 
     def policy(self) -> Policy:
         raise NotImplementedError
 
     @given(histories())
-    @settings(max_examples=150, deadline=None, suppress_health_check=INHERITED)
+    @settings(deadline=None, suppress_health_check=INHERITED)
     def test_the_engine_and_the_plain_plan_agree_on_any_history(self, history: list[list[Delta]]) -> None:
         policy, picture = self.policy(), Picture()
         engine = policy.start(picture.snapshot())
@@ -151,7 +151,7 @@ class PolicyLaws:
             assert engine.plan(version=0, now=EPOCH) == policy.plan(picture.snapshot())
 
     @given(histories(), st.integers(0, 4))
-    @settings(max_examples=100, deadline=None, suppress_health_check=INHERITED)
+    @settings(deadline=None, suppress_health_check=INHERITED)
     def test_an_engine_that_starts_late_has_missed_nothing(
         self, history: list[list[Delta]], late: int
     ) -> None:
@@ -163,13 +163,13 @@ class PolicyLaws:
             assert engine.plan(version=0, now=EPOCH) == policy.plan(picture.snapshot())
 
     @given(histories())
-    @settings(max_examples=100, deadline=None, suppress_health_check=INHERITED)
+    @settings(deadline=None, suppress_health_check=INHERITED)
     def test_the_order_of_rows_changes_nothing(self, history: list[list[Delta]]) -> None:
         picture = _all(history)
         assert self.policy().plan(picture.snapshot()) == self.policy().plan(picture.snapshot(backwards=True))
 
     @given(histories())
-    @settings(max_examples=100, deadline=None, suppress_health_check=INHERITED)
+    @settings(deadline=None, suppress_health_check=INHERITED)
     def test_a_plan_books_no_node_over_what_is_free(self, history: list[list[Delta]]) -> None:
         picture = _all(history)
         free = {node.id: node.free for node in picture.capacity.nodes}
@@ -180,7 +180,7 @@ class PolicyLaws:
                 free[seat.node_id] = free[seat.node_id].minus(ask_class.amounts)
 
     @given(histories())
-    @settings(max_examples=100, deadline=None, suppress_health_check=INHERITED)
+    @settings(deadline=None, suppress_health_check=INHERITED)
     def test_gangs_are_seated_whole_in_one_open_cluster_on_nodes_that_match(
         self, history: list[list[Delta]]
     ) -> None:
@@ -195,7 +195,7 @@ class PolicyLaws:
             assert all(wanted.accelerator in (None, homes[seat.node_id].accelerator) for seat in place.seats)
 
     @given(histories())
-    @settings(max_examples=100, deadline=None, suppress_health_check=INHERITED)
+    @settings(deadline=None, suppress_health_check=INHERITED)
     def test_every_ask_that_may_go_is_placed_or_its_class_says_why_not(
         self, history: list[list[Delta]]
     ) -> None:
@@ -207,7 +207,7 @@ class PolicyLaws:
                 assert ask.ask_class.id in explained
 
     @given(histories())
-    @settings(max_examples=100, deadline=None, suppress_health_check=INHERITED)
+    @settings(deadline=None, suppress_health_check=INHERITED)
     def test_nothing_is_placed_before_its_back_off_is_over(self, history: list[list[Delta]]) -> None:
         picture = _all(history)
         placed = _placed(self.policy().plan(picture.snapshot()))

@@ -11,6 +11,7 @@ from controlplane.domain.queues import Appetite, Cell, PreemptionRules, Queue, Q
 from schedulers.base import (
     AskClass,
     AskQueued,
+    Bound,
     Budget,
     ClaimView,
     ClusterView,
@@ -124,6 +125,7 @@ def queue_of(row: Json, flavors: Sequence[str]) -> Queue:
         preemption=rules,
         burst_after_seconds=row.get("burst_after_seconds"),
         aging_seconds=row.get("aging_seconds"),
+        band=row.get("band", 0),
         stopped=row.get("stopped", False),
     )
 
@@ -147,11 +149,17 @@ def class_of(row: Json) -> AskClass:
         providers=tuple(row.get("providers", ())),
         regions=tuple(row.get("regions", ())),
         clusters=tuple(map(ClusterId, row.get("clusters", ()))),
+        bounds=tuple(_bound(each) for each in row.get("bounds", ())),
         data=tuple(Data(region=each["region"], gib=each["gib"]) for each in row.get("data", ())),
         runtime_seconds=row.get("runtime"),
         deadline=moment(row["deadline"]) if "deadline" in row else None,
         restart_seconds=row.get("restart_seconds", 60),
     )
+
+
+def _bound(row: Json) -> Bound:
+    parts = {noun: tuple(row.get(noun, ())) for noun in ("providers", "regions", "clusters")}
+    return Bound(owner=row["owner"], **parts)
 
 
 def _flavored(row: Json, tasks: int) -> tuple[Role, ...]:

@@ -160,6 +160,7 @@ TROUBLES: Final[Mapping[str, Callable[[Json], Json]]] = {
     "stopped": _stopped,
     "accelerator": _asking(accelerator="h100"),
     "region": _asking(regions=["mars"]),
+    "bound": _asking(bounds=[{"owner": "what lies in store 'raw'", "regions": ["mars"]}]),
     "flavor": _asking(flavors=["gold"]),
     "unknown level": _asking(topology={"level": "block", "mode": "required"}),
     "one rack": _asking(topology={"level": "rack", "mode": "required"}, tasks=9, min=9),

@@ -236,6 +236,10 @@ def test_all_that_carries_our_tag_and_hangs_on_nothing_is_listed(scene: Scene) -
         LeftoverKind.SECURITY_GROUP,
     ]
     assert {(each.claim_id, each.created_at) for each in found} == {("claim-9", START)}
+    costs = [
+        None if each.hourly is None else (str(each.hourly.amount), each.hourly.currency) for each in found
+    ]
+    assert costs == [("0.02", "CNY"), (str(Decimal(100) / 730), "CNY"), None, None]
     for each in found:
         scene.adapter.remove(scene.cluster, each, deadline=DEADLINE)
     assert scene.adapter.leftovers(scene.cluster, deadline=DEADLINE) == ()

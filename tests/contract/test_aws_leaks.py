@@ -117,11 +117,11 @@ def site_of(aws: Aws, fate: Fate) -> Site:
     )
 
 
-def live(seed: int, folder: Path) -> tuple[int, int]:
+def live(seed: int, folder: Path, template: Path) -> tuple[int, int]:
     """How many machines were sold, and how often a replica died."""
     fate = Fate(chance=random.Random(seed))
     with account() as aws:
-        world = opened(site_of(aws, fate), folder, fate)
+        world = opened(site_of(aws, fate), folder, fate, template=template)
         try:
             world.live()
             world.judge()
@@ -130,19 +130,21 @@ def live(seed: int, folder: Path) -> tuple[int, int]:
         return len(aws.cloud.bill), world.replicas - 1
 
 
-def test_nothing_is_bought_twice_and_nothing_stays(tmp_path: Path) -> None:
-    sold, _ = live(101, tmp_path)
+def test_nothing_is_bought_twice_and_nothing_stays(tmp_path: Path, sqlite_template: Path) -> None:
+    sold, _ = live(101, tmp_path, sqlite_template)
     assert sold > 0
 
 
 @pytest.mark.verify
 @pytest.mark.timeout(3000)
-def test_nothing_is_bought_twice_and_nothing_stays_on_fifty_more_seeds(tmp_path: Path) -> None:
+def test_nothing_is_bought_twice_and_nothing_stays_on_fifty_more_seeds(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
     sold = crashes = 0
     for seed in range(100, 150):
         folder = tmp_path / str(seed)
         folder.mkdir()
-        machines, deaths = live(seed, folder)
+        machines, deaths = live(seed, folder, sqlite_template)
         sold += machines
         crashes += deaths
     assert sold > 200

@@ -232,7 +232,10 @@ def test_everything_is_tagged_as_it_is_made(aws: Aws, adapter: AwsAdapter, order
         (LeftoverKind.SPOT_REQUEST, "clm_1"),
         (LeftoverKind.SECURITY_GROUP, None),
     }
-    assert {each.zone for each in found if each.kind is LeftoverKind.DISK} == {ZONES[0]}
+    disks = [each for each in found if each.kind is LeftoverKind.DISK]
+    assert {each.zone for each in disks} == {ZONES[0]}
+    assert all(each.hourly is not None and each.hourly.amount > 0 for each in disks)
+    assert all(each.hourly is None for each in found if each not in disks)
 
 
 def test_a_gang_with_efa_gets_a_group_of_its_own_that_goes_when_it_is_empty(

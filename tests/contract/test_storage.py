@@ -17,7 +17,13 @@ from controlplane.storage.oss import OssStore
 from controlplane.storage.oss_server import OssServer
 from controlplane.storage.s3 import S3Store
 from controlplane.storage.s3_server import S3Server
-from controlplane.storage.testing import BlobsContract, ObjectsContract, ObjectStoreContract, pattern
+from controlplane.storage.testing import (
+    BlobsContract,
+    ObjectsContract,
+    ObjectStoreContract,
+    pattern,
+    put_part,
+)
 from controlplane.storage.zstd import ZstdBlobs
 
 CREDENTIALS: Final = Credentials(access_key_id="AK", secret="SK")
@@ -81,6 +87,19 @@ class TestFakeStore(ObjectStoreContract):
             store.replace("key", io.BytesIO(b"third"), if_match=etag)
 
 
+class Outrun(S3Store):
+    """Once it has looked for an object, a rival stores one there."""
+
+    rival: bytes | None = None
+
+    def exists(self, key: str) -> bool:
+        found = super().exists(key)
+        if self.rival is not None:
+            self.put(key, io.BytesIO(self.rival))
+            self.rival = None
+        return found
+
+
 class TestS3Store(ObjectStoreContract):
     """boto3 against our strict server, as AWS: with checksums of the whole."""
 
@@ -88,9 +107,9 @@ class TestS3Store(ObjectStoreContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def served(cls, folder: Path) -> Iterator[S3Store]:
+    def served(cls, folder: Path) -> Iterator[Outrun]:
         with S3Server(folder, credentials=CREDENTIALS, buckets=[BUCKET]) as server:
-            store = S3Store(
+            store = Outrun(
                 Place(
                     bucket=BUCKET,
                     region="us-east-1",
@@ -103,7 +122,7 @@ class TestS3Store(ObjectStoreContract):
             store.close()
 
     @pytest.fixture
-    def store(self, served: S3Store) -> ObjectStore:
+    def store(self, served: Outrun) -> ObjectStore:
         return emptied(served)
 
     def test_replacing_needs_the_etag_that_is_there(self, store: ObjectStore) -> None:
@@ -113,6 +132,17 @@ class TestS3Store(ObjectStoreContract):
         replaces.replace("key", io.BytesIO(b"second"), if_match=etag)
         with pytest.raises(Conflict):
             replaces.replace("key", io.BytesIO(b"third"), if_match=etag)
+
+    def test_what_appears_between_the_look_and_the_completion_is_not_replaced(
+        self, store: ObjectStore, served: Outrun
+    ) -> None:
+        upload_id = store.begin_parts("whole")
+        receipt = put_part(store, upload_id, 1, b"mine")
+        served.rival = b"somebody else's"
+        with pytest.raises(Conflict):
+            store.complete_parts("whole", upload_id, [receipt], if_absent=True)
+        with store.get("whole") as data:
+            assert data.read() == b"somebody else's"
 
 
 class TestS3StoreWithoutChecksums(TestS3Store):

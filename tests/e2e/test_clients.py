@@ -1,8 +1,6 @@
 """SDK and command line against the real API."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,8 @@ import pytest
 from controlplane.domain.ids import AttemptId
 from controlplane.sdk import Client, Conflict, Forbidden, Invalid, JobSpec, NotFound, Unauthenticated
 from tests.e2e.dashboard_stage import Stage, plant, running_stage, write_log
+from tests.forked import ran
+from tests.server import COMMAND, COMMAND_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -151,12 +151,6 @@ def test_the_command_finds_the_server_that_was_set_up_here(stage: Stage, jobs: d
 
 def _crossdock(stage: Stage, *words: str) -> tuple[int, str]:
     environment = {"CROSSDOCK_HOME": str(stage.server.settings.home), "PATH": "/usr/bin:/bin"}
-    result = subprocess.run(
-        [sys.executable, "-m", "controlplane.cli.main", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = ran(COMMAND, words, environment=environment, within_seconds=COMMAND_SECONDS)
     assert result.returncode in {0, 1}, result.stderr
     return result.returncode, result.stdout

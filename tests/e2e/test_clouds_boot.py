@@ -7,16 +7,12 @@ from typing import Final
 import pytest
 
 from controlplane.sdk import Client, Job, JobSpec
-from tests.hypervisor.buying import Buyer, buyer
+from tests.hypervisor.buying import QUIET_SECONDS, buyer
 
 pytestmark = [pytest.mark.verify, pytest.mark.timeout(1500)]
 
 BOOT_SECONDS: Final = 600.0
 """From a job that waits to its end: several Rays start on a busy machine."""
-
-QUIET_SECONDS: Final = 120.0
-SWEEPS_SECONDS: Final = 320.0
-"""Longer than the pause between two looks for what was left behind."""
 
 TRAINING: Final = """
     import os, torch
@@ -57,7 +53,7 @@ def test_a_gang_trains_on_machines_that_were_bought_for_it_and_nothing_of_them_s
 
         account = site.accounts[kind]
         site.until(lambda: account.machines() == [], QUIET_SECONDS, "idle machines must go")
-        leave(site, client, kind)
+        site.leave(client)
 
 
 def submit(client: Client, folder: Path) -> Job:
@@ -70,21 +66,3 @@ def submit(client: Client, folder: Path) -> Job:
         "resources": {"cpus": 0.5, "gpus": 1},
     }
     return client.jobs.submit(JobSpec.model_validate(spec), working_dir=folder)
-
-
-def leave(site: Buyer, client: Client, name: str) -> None:
-    """The cluster is detached, and in the end nothing is there that was made for it."""
-    cluster, account = client.clusters.get(name).id, site.accounts[name]
-    (claim,) = client.claims.list()
-    site.clock.skip(SWEEPS_SECONDS + 60)
-    site.until(lambda: client.claims.get(claim.id).state == "gone", QUIET_SECONDS, "the claim must be gone")
-    client.clusters.drain(name)
-    client.clusters.detach(name)
-
-    def is_swept() -> bool:
-        site.clock.skip(SWEEPS_SECONDS)
-        return account.left(cluster) == []
-
-    site.until(is_swept, QUIET_SECONDS, "what was made for the cluster must be swept")
-    assert account.machines() == []
-    assert site.hall.hypervisor.addresses == {}

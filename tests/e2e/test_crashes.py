@@ -21,15 +21,18 @@ OUTAGE_SECONDS = 7.0
 COUNTING = 'python -c "import time\nfor i in range({count}): print(i, flush=True); time.sleep(0.1)"'
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def proxy(ray_cluster: Endpoint) -> Iterator[RayProxy]:
     with RayProxy(ray_cluster.url) as between:
         yield between
 
 
-@pytest.fixture
-def server(ray_cluster: Endpoint, proxy: RayProxy, tmp_path: Path) -> Iterator[RunningServer]:
-    with running_server(tmp_path / "home", lease_seconds=20.0) as running:
+@pytest.fixture(scope="module")
+def server(
+    ray_cluster: Endpoint, proxy: RayProxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """One for all: each test leaves it running and its cluster ready."""
+    with running_server(tmp_path_factory.mktemp("home"), lease_seconds=20.0) as running:
         attach(running, ray_cluster, url=proxy.url)
         yield running
 

@@ -3,10 +3,9 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import httpx
@@ -16,7 +15,8 @@ from controlplane.admin.server import environment_of
 from controlplane.domain.clusters import Endpoint
 from controlplane.sdk import Client, Job, JobSpec
 from tests.e2e.test_first_light import attach
-from tests.server import RunningServer, eventually, running_server
+from tests.forked import ran
+from tests.server import COMMAND, RunningServer, eventually, running_server
 from tests.store.planting import raw
 
 SECONDS = 90.0
@@ -31,13 +31,18 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 
 def doctor(server: RunningServer, *options: str) -> tuple[int, list[dict[str, Any]]]:
     """Exit code, and its documents, which are JSON."""
-    command = [sys.executable, "-m", "controlplane.cli.main", "doctor", "--json", *options]
-    environment = os.environ | environment_of(server.settings)
-    ended = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=DOCTOR_SECONDS
-    )
+    ended = crossdock_doctor(server, "--json", *options)
     assert not ended.stderr, ended.stderr
     return ended.returncode, [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def crossdock_doctor(server: RunningServer, *options: str) -> CompletedProcess[str]:
+    return ran(
+        COMMAND,
+        ("doctor", *options),
+        environment=os.environ | environment_of(server.settings),
+        within_seconds=DOCTOR_SECONDS,
+    )
 
 
 def found(server: RunningServer, *options: str) -> set[tuple[str, str]]:
@@ -78,14 +83,7 @@ def test_books_that_were_changed_by_hand_are_found_beside_the_server_and_after_i
     assert found(server, "--repair") == beside
     assert found(server) == wrong  # the counts are right again; the rest is not ours to decide
     operate(server, "DROP TABLE feed_floor")
-    ended = subprocess.run(
-        [sys.executable, "-m", "controlplane.cli.main", "doctor"],
-        env=os.environ | environment_of(server.settings),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DOCTOR_SECONDS,
-    )
+    ended = crossdock_doctor(server)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith(
         "could not look: the database refused a statement: no such table: feed_floor"

@@ -21,7 +21,10 @@ FAILS_UNTIL_RESUMED = (
 def test_a_killed_ray_head_evicts_the_attempt_and_the_next_one_succeeds_on_a_new_cluster(
     tmp_path: Path,
 ) -> None:
-    with running_server(tmp_path / "home", local_cluster=True) as server, server.client() as client:
+    with (
+        running_server(tmp_path / "home", is_fresh=True, local_cluster=True) as server,
+        server.client() as client,
+    ):
         embedded = embedded_cluster(server.settings, client)
         try:
             lose_the_head(server, client, embedded)

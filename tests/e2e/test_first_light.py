@@ -1,6 +1,9 @@
 """First light: jobs through SDK, API, SQL, plan, Ray and back, on a real Ray cluster with two nodes."""
 
+import hashlib
+import io
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from textwrap import dedent
 
@@ -8,6 +11,10 @@ import pytest
 
 from controlplane.domain.clusters import Endpoint
 from controlplane.sdk import Client, Invalid, JobSpec, Resources
+from controlplane.storage.base import Credentials, Place
+from controlplane.storage.s3 import S3Store
+from controlplane.storage.s3_server import S3Server
+from controlplane.storage.testing import pattern
 from tests.server import RunningServer, eventually, running_server
 
 GANG_SECONDS = 90.0
@@ -150,3 +157,49 @@ def test_a_job_that_waits_says_for_what_and_goes_on_when_it_can(client: Client) 
 def test_a_gang_that_no_cluster_could_ever_hold_is_refused(client: Client) -> None:
     with pytest.raises(Invalid, match="lab"):
         client.jobs.submit(JobSpec(name="huge", entrypoint="true", tasks=5, resources=Resources(gpus=1.0)))
+
+
+READING = """
+    import hashlib, os
+    from pathlib import Path
+    uri = os.environ["CROSSDOCK_INPUT_CORPUS"]
+    folder = Path(uri.removeprefix("file://"))
+    digest = hashlib.sha256()
+    for each in sorted(folder.rglob("*")):
+        if each.is_file():
+            digest.update(each.relative_to(folder).as_posix().encode() + each.read_bytes())
+    print(uri, digest.hexdigest())
+"""
+
+
+def test_an_input_is_brought_near_once_and_read_there_by_all_ranks_of_two_jobs(
+    client: Client, tmp_path: Path
+) -> None:
+    far_folder, near = tmp_path / "far", tmp_path / "near"
+    far_folder.mkdir()
+    near.mkdir()
+    keys = Credentials(access_key_id="AKFAR", secret="far-secret")
+    corpus = {"a": b"first", "b/c": pattern(3_000_000)}
+    code = folder(tmp_path / "code", READING)
+    with S3Server(far_folder, credentials=keys, buckets=["far"]) as far:
+        place = Place(bucket="far", region="us-east-1", endpoint=far.url, credentials=keys)
+        with closing(S3Store(place)) as store:
+            for name, data in corpus.items():
+                store.put(f"corpus/{name}", io.BytesIO(data))
+        client.stores.add(
+            "far", "s3://far", endpoint=far.url, access_key_id=keys.access_key_id, secret=keys.secret
+        )
+        client.stores.add("near", near.as_uri(), near=["lab"])
+        said = []
+        for name in ("first", "second"):
+            job = client.jobs.submit(gang(name, inputs={"corpus": "s3://far/corpus/"}), working_dir=code)
+            job.wait(timeout_seconds=GANG_SECONDS, check=True)
+            said += list(job.logs())
+        copies = list(client.data.list())
+        for store_name in ("far", "near"):
+            client.stores.remove(store_name)
+    (copy,) = copies
+    assert (copy.state, copy.source, copy.size_bytes) == ("done", "s3://far/corpus/", 3_000_005)
+    assert copy.target.startswith(f"{near.as_uri()}/crossdock-inputs/")
+    whole = hashlib.sha256(b"".join(name.encode() + data for name, data in sorted(corpus.items())))
+    assert said == [f"{copy.target} {whole.hexdigest()}"] * 4

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cloud_adapters.base import ClusterRef, Endpoint, PluginError, Transient
+from cloud_adapters.base import ClusterRef, Endpoint, Lends, PluginError, Transient
 from cloud_adapters.local.adapter import LocalAdapter
 from cloud_adapters.local.commands import HEAD
 from cloud_adapters.local.processes import Process, descendants, is_alive, kill, read
@@ -62,6 +62,11 @@ class TestHosts(HostsContract):
     def fresh(self, small: LocalCluster) -> ClusterRef:
         return small.ref
 
+    # A boot takes its time, and `test_of_two_callers` below sees the same of the one that it has.
+    @pytest.mark.verify
+    def test_a_cluster_boots_once_and_ends_for_good(self, adapter: Lends, fresh: ClusterRef) -> None:
+        super().test_a_cluster_boots_once_and_ends_for_good(adapter, fresh)
+
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[LocalCluster]:
@@ -80,19 +85,32 @@ def test_of_two_callers_one_is_killed_and_one_cluster_starts(small: LocalCluster
     url = patient.communicate()[0].decode().strip()
     assert (url, small.life.tag) == (small.life.url, kept)
     # A new adapter, as after a restart of the server, finds it.
-    assert LocalAdapter().boot(small.ref, deadline=1).url == url
+    found = LocalAdapter().boot(small.ref, deadline=1)
+    first = small.adapter.inventory(small.at(found), deadline=5)
+    assert (found, bool(first.machines)) == (small.boot(), True)
+    assert (found.url, small.adapter.inventory(small.at(found), deadline=5).session) == (url, first.session)
     held = everything(small)
-    small.adapter.shut_down(small.ref, deadline=GONE_SECONDS)
+    for _ in range(2):
+        small.adapter.shut_down(small.ref, deadline=GONE_SECONDS)
     assert_gone(held)
+    with pytest.raises(Transient):
+        small.adapter.inventory(small.at(found), deadline=5)
     assert sorted(file.name for file in small.place.directory.iterdir()) == ["keeper.log", "lock"]
 
 
-def test_a_lost_node_comes_back_and_a_lost_head_or_keeper_takes_everything_along(tmp_path: Path) -> None:
-    """One test and not three, since a real boot takes its time."""
+def test_a_lost_node_comes_back_and_a_lost_keeper_takes_everything_along(tmp_path: Path) -> None:
+    """One test and not two, since a real boot takes its time."""
     with running_cluster(tmp_path / "lab", nodes=1) as cluster:
-        lose_a_node(cluster, cluster.boot())
-        again = lose_the_head(cluster, cluster.boot())
-        lose_the_keeper(cluster, again)
+        endpoint = cluster.boot()
+        lose_a_node(cluster, endpoint)
+        lose_the_keeper(cluster, endpoint)
+
+
+# The head that is killed in `test_embedded.py` is lost to a server, which boots another.
+@pytest.mark.verify
+def test_a_lost_head_takes_everything_along_and_the_next_boot_begins_another_session(tmp_path: Path) -> None:
+    with running_cluster(tmp_path / "lab", nodes=1) as cluster:
+        lose_the_head(cluster, cluster.boot())
 
 
 def lose_a_node(cluster: LocalCluster, endpoint: Endpoint) -> None:
@@ -102,7 +120,7 @@ def lose_a_node(cluster: LocalCluster, endpoint: Endpoint) -> None:
     assert cluster.adapter.inventory(cluster.at(endpoint), deadline=5).session == before.session
 
 
-def lose_the_head(cluster: LocalCluster, endpoint: Endpoint) -> Endpoint:
+def lose_the_head(cluster: LocalCluster, endpoint: Endpoint) -> None:
     """The session ends with it; the next boot begins another one, under another token."""
     before = cluster.adapter.inventory(cluster.at(endpoint), deadline=5)
     held = everything(cluster)
@@ -113,7 +131,6 @@ def lose_the_head(cluster: LocalCluster, endpoint: Endpoint) -> Endpoint:
     again = cluster.boot()
     assert cluster.adapter.inventory(cluster.at(again), deadline=5).session != before.session
     assert again.token != endpoint.token
-    return again
 
 
 def lose_the_keeper(cluster: LocalCluster, endpoint: Endpoint) -> None:

@@ -99,15 +99,15 @@ def test_resumed_by_another_number_of_ranks_it_agrees_up_to_rounding(alone: Atte
     arguments = (*TEXT, *SGD, "--epochs=2", "--checkpoint-steps=5")
     with Attempt.gang(tmp_path / "two", 2, arguments) as two:
         assert two.ended() == 0, two.log
-    fifth = two.records("checkpoint")[0]
-    assert fifth["step"] == 5
+    fourth, fifth = two.records("checkpoint")[:2]
+    assert (fourth["step"], fifth["step"]) == (STEPS_PER_EPOCH, 5)  # each epoch ends with one as well
     with Attempt.gang(tmp_path / "one", 1, arguments, resume_from=fifth["uri"]) as one:
         assert one.ended() == 0, one.log
     assert two.losses()[:5] + one.losses() == pytest.approx(alone.losses(), abs=ROUNDING)
 
 
 def test_a_transformer_comes_near_the_entropy_of_its_text_and_never_below(trained: Trained) -> None:
-    learned = trained("entropy", 1, "--epochs=12", "--batch-examples=64", "--micro-batches=1")
+    learned = trained("entropy", 1, "--epochs=30", "--batch-examples=64", "--micro-batches=1")
     entropy = GRAMMAR.nats_per_character()
     assert entropy * 0.98 < learned.facts["held_out_loss"] < entropy * 1.8
     assert not math.isnan(learned.losses()[-1])

@@ -1,94 +1,26 @@
 """Spot machines are taken back at one cloud, and the training goes on at the other from a checkpoint that followed."""
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import pytest
 
 from controlplane.sdk import Client, Job, JobSpec
-from controlplane.storage.base import Credentials
-from controlplane.storage.oss_server import OssServer
-from controlplane.storage.s3_server import S3Server
-from tests.hypervisor.buying import Buyer, buyer
-from tests.hypervisor.relays import Metadata
+from tests.hypervisor.two_clouds import TwoClouds, two_clouds
 
 pytestmark = [pytest.mark.verify, pytest.mark.timeout(2400)]
 
 BOOT_SECONDS: Final = 900.0
 TRAINING: Final = Path(__file__).with_name("digits_on_spot.py")
-ROLE: Final = "crossdock-machine"
-AWS: Final = Credentials(access_key_id="AKAWS", secret="aws-secret")
-ALIBABA: Final = Credentials(access_key_id="AKALI", secret="alibaba-secret")
 BAND: Final = 0.02
 """Two ranks add in another order than one does."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    site: Buyer
-    s3: S3Server
-    oss: OssServer
-
-    def lend_keys(self) -> None:
-        """The metadata of each machine has the keys of its role, as both clouds' machines do."""
-        for metadata in tuple(self.site.hall.metadata.values()):
-            metadata.values |= keys_for(metadata)
-
-
-def keys_for(metadata: Metadata) -> dict[str, str]:
-    known = AWS if metadata.cloud == "aws" else ALIBABA
-    said = {
-        "Code": "Success",
-        "AccessKeyId": known.access_key_id,
-        "Expiration": "2099-01-01T00:00:00Z",
-        "LastUpdated": "2026-01-01T00:00:00Z",
-    }
-    if metadata.cloud == "aws":
-        top = "iam/security-credentials/"
-        said |= {"SecretAccessKey": known.secret, "Token": "lent", "Type": "AWS-HMAC"}
-    else:
-        top = "ram/security-credentials/"
-        said |= {"AccessKeySecret": known.secret, "SecurityToken": "lent"}
-    return {top: ROLE, f"{top}{ROLE}": json.dumps(said)}
-
-
-@contextmanager
-def stage(folder: Path) -> Iterator[Stage]:
-    places = [folder / name for name in ("s3", "oss")]
-    for place in places:
-        place.mkdir()
-    with (
-        S3Server(places[0], credentials=AWS, buckets=["runs"]) as s3,
-        OssServer(places[1], credentials=ALIBABA, buckets=["runs-far"]) as oss,
-        buyer(folder / "home", "aws", "alibaba", reach=[port_of(s3.url), port_of(oss.url)]) as site,
-    ):
-        for name, uri, url, known in (
-            ("aws", "s3://runs", s3.url, AWS),
-            ("alibaba", "oss://runs-far/kept", oss.url, ALIBABA),
-        ):
-            added = site.server.crossdock(
-                *("stores", "add", name, uri, "--endpoint", url, "--near", name),
-                *("--access-key-id", known.access_key_id, "--secret-stdin"),
-                stdin=known.secret,
-            )
-            assert added.returncode == 0, added.stderr
-        yield Stage(site=site, s3=s3, oss=oss)
-
-
-def port_of(url: str) -> int:
-    return urlsplit(url).port or 80
-
-
 def test_training_on_spot_machines_goes_on_at_the_other_cloud_and_ends_as_good(tmp_path: Path) -> None:
-    with stage(tmp_path) as stands, stands.site.server.client() as client:
+    with two_clouds(tmp_path) as stands, stands.site.server.client() as client:
         site, aws = stands.site, stands.site.accounts["aws"]
         job = submit(stands, client, tmp_path / "code")
         saved(stands, job)
@@ -113,7 +45,7 @@ def test_training_on_spot_machines_goes_on_at_the_other_cloud_and_ends_as_good(t
         )
 
 
-def submit(stands: Stage, client: Client, folder: Path) -> Job:
+def submit(stands: TwoClouds, client: Client, folder: Path) -> Job:
     folder.mkdir()
     (folder / "main.py").write_text(TRAINING.read_text())
     spec = {
@@ -124,16 +56,12 @@ def submit(stands: Stage, client: Client, folder: Path) -> Job:
         "resources": {"cpus": 0.5, "gpus": 1},
         "grace_seconds": 60.0,
         "checkpoint_uri": "s3://runs/digits",
-        "environment": {
-            "AWS_ENDPOINT_URL_S3": stands.s3.url,
-            "OSS_ENDPOINT": stands.oss.url,
-            "OMP_NUM_THREADS": "1",
-        },
+        "environment": stands.environment() | {"OMP_NUM_THREADS": "1"},
     }
     return client.jobs.submit(JobSpec.model_validate(spec), working_dir=folder)
 
 
-def saved(stands: Stage, job: Job) -> None:
+def saved(stands: TwoClouds, job: Job) -> None:
     """Until the first checkpoint is safe."""
 
     def is_saved() -> bool:
@@ -144,7 +72,7 @@ def saved(stands: Stage, job: Job) -> None:
     stands.site.until(is_saved, BOOT_SECONDS, "the first attempt must save")
 
 
-def finished(stands: Stage, job: Job) -> bool:
+def finished(stands: TwoClouds, job: Job) -> bool:
     stands.lend_keys()
     return job.refresh().is_finished
 

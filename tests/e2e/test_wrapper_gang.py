@@ -40,7 +40,11 @@ signal.signal(signal.SIGTERM, save)
 names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "CROSSDOCK_NODE_IDS")
 print(json.dumps({"pid": os.getpid(), **{name: os.environ[name] for name in names}}), flush=True)
 if os.environ["RANK"] == os.environ.get("FAILING_RANK"):
+    while not os.path.exists(os.environ["READY"]):  # the other one's word that it would save
+        time.sleep(0.05)
     sys.exit(3)
+if "READY" in os.environ:
+    open(os.environ["READY"], "w").close()
 while True:
     time.sleep(0.05)
 """
@@ -216,9 +220,9 @@ def test_a_stop_of_the_ray_job_reaches_every_rank(
 
 
 def test_the_first_rank_that_fails_ends_the_gang(
-    drive: Callable[..., tuple[Attempt, int]], plane: Plane
+    drive: Callable[..., tuple[Attempt, int]], plane: Plane, tmp_path: Path
 ) -> None:
-    attempt, _ = drive(FAILING_RANK="1")
+    attempt, _ = drive(FAILING_RANK="1", READY=str(tmp_path / "ready"))
     attempt.until_ranks_ended(0, 1, -1)
     ended = plane.exit(-1)
     assert (ended["code"], ended["reason"], ended["final"], ended["ranks"]["1"]) == (3, "failed", True, 3)

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from controlplane.sdk import Client
 from tests.hypervisor import clouds, namespaces
 from tests.hypervisor.clouds import Account, Hall
 from tests.later import Clock
@@ -23,6 +24,10 @@ SETTINGS: Final[Mapping[str, float]] = {
     "unreachable_after_seconds": 60.0,
 }
 """Patient where a busy machine is slow, and short where the server only waits."""
+
+QUIET_SECONDS: Final = 120.0
+SWEEPS_SECONDS: Final = 320.0
+"""Longer than the pause between two looks for what was left behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +49,49 @@ class Buyer:
             log = self.server.log("loops")[-3000:]
             pytest.fail(f"{otherwise}\n{claims}\n{self.hall.story()}\n{log}")
 
+    def leave(self, client: Client) -> None:
+        """When no machine is left: detaches every cluster, until nothing is there that was made for it."""
+        clusters = {name: client.clusters.get(name).id for name in self.accounts}
+        self.clock.skip(SWEEPS_SECONDS + 60)
+        self.until(
+            lambda: all(each.state == "gone" for each in client.claims.list()),
+            QUIET_SECONDS,
+            "the claims must be gone",
+        )
+        for name in clusters:
+            client.clusters.drain(name)
+            client.clusters.detach(name)
+
+        def is_swept() -> bool:
+            self.clock.skip(SWEEPS_SECONDS)
+            return all(self.accounts[name].left(cluster) == [] for name, cluster in clusters.items())
+
+        self.until(is_swept, QUIET_SECONDS, "what was made for the clusters must be swept")
+        assert [each.machines() for each in self.accounts.values()] == [[] for _ in clusters]
+        self.until(
+            lambda: self.hall.hypervisor.addresses == {}, QUIET_SECONDS, "what ran on them must have ended"
+        )
+
 
 @contextmanager
-def buyer(home: Path, *kinds: str, reach: Sequence[int] = ()) -> Iterator[Buyer]:
-    """Work that waits longer than a second has machines bought for it. `reach`: ports that machines find, too."""
+def buyer(home: Path, *kinds: str, reach: Sequence[int] = (), **changes: object) -> Iterator[Buyer]:
+    """Work that waits longer than a second has machines bought for it.
+
+    `reach`: ports that machines find, too; `changes`: of the server's settings.
+    """
     require_part("namespaces", namespaces.is_available(), "needs root and Linux namespaces")
     for part in ("ray", "torch"):
         require_part(part, find_spec(part) is not None, "it is not installed")
     clock = Clock(home)
     with ExitStack() as stack:
         server = stack.enter_context(
-            running_server(home, program="tests.later", exchange_rates=AWS_IS_CHEAPER, **SETTINGS)
+            running_server(
+                home,
+                program="tests.later",
+                is_fresh=False,
+                exchange_rates=AWS_IS_CHEAPER,
+                **{**SETTINGS, **changes},
+            )
         )
         hall = stack.enter_context(clouds.standing(reach=[server.settings.port, *reach]))
         accounts: dict[str, Account] = {}
@@ -67,10 +104,15 @@ def buyer(home: Path, *kinds: str, reach: Sequence[int] = ()) -> Iterator[Buyer]
 
 
 def _register(server: RunningServer, account: Account) -> None:
-    """As docs/clusters.md says."""
+    """As docs/clusters.md says. On a busy machine the first look at the cloud may be in vain; more follow."""
     options = [f"--set={name}={value}" for name, value in account.settings().items()]
     added = server.crossdock(
         *("clusters", "add", account.kind, "--adapter", account.kind, "--secret-stdin", *options),
         stdin=account.secret,
     )
-    assert added.returncode == 0, added.stdout + added.stderr
+    with server.client() as client:
+        eventually(
+            lambda: client.clusters.get(account.kind).state == "ready",
+            QUIET_SECONDS,
+            added.stdout + added.stderr,
+        )

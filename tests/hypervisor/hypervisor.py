@@ -174,7 +174,7 @@ class Hypervisor:
             argv=tuple(argv),
             environment=_ray_environment() | dict(environment),
             scripts={"/usr/local/bin/ray": _PATIENT},
-            shared=tuple(shared),
+            shared=(*HIDDEN, *shared),
         )
 
     def guest(self, name: str) -> Guest:

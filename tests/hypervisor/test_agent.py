@@ -10,12 +10,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+import grpc
 import httpx
 import pytest
 
 from cloud_adapters import dialling
 from cloud_adapters.base import Endpoint, Route
 from controlplane.identity.agent_tokens import tunnel_password
+from controlplane.recipes.serving.inference_messages import SERVICE as INFERENCE
+from controlplane.recipes.serving.inference_messages import message
 from controlplane.sdk import JobSpec
 from tests.hypervisor import namespaces
 from tests.hypervisor.hypervisor import RAY, Guest, Hypervisor
@@ -31,6 +34,17 @@ SERVICE: Final = (
     "mkdir -p /srv/api; echo inside > /srv/api/here\n"
     "python3 -m http.server {port} --bind 127.0.0.1 --directory /srv &\n"
 )
+RAY_START: Final = (
+    "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=" + RAY_TOKEN + "\n"
+    "ray start --head --dashboard-host=127.0.0.1 --dashboard-port=8265 --disable-usage-stats"
+    " --node-ip-address=$(hostname -i) --include-dashboard=true || exit 9"
+)
+CODE: Final = """
+class Times:
+    def __call__(self, inputs):
+        return {"product": [value * 2 for value in inputs["x"]]}
+"""
+TENSOR: Final = {"inputs": [{"name": "x", "datatype": "INT64", "shape": [2], "data": [3, 4]}]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +84,17 @@ class Site:
 
 
 @contextmanager
-def far_site(home: Path, url: str, token: str | None = None) -> Iterator[Site]:
+def far_site(
+    home: Path, url: str, token: str | None = None, *, ports: tuple[int, int] = (0, 0)
+) -> Iterator[Site]:
+    """`ports`: of the gateway, for HTTP and gRPC; it is started by whoever wants it."""
     require_part("namespaces", namespaces.is_available(), "needs root and Linux namespaces")
-    with running_server(home, tunnel_port=free_port()) as server, server.client() as client:
+    with (
+        running_server(
+            home, tunnel_port=free_port(), gateway_port=ports[0], gateway_grpc_port=ports[1]
+        ) as server,
+        server.client() as client,
+    ):
         cluster = client.clusters.add("far", adapter="ray", url=url, token=token, settings={"via": "agent"})
         with Hypervisor(is_reachable=False, reach=(server.settings.port,)) as hypervisor:
             yield Site(server=server, hypervisor=hypervisor, cluster_id=cluster.id)
@@ -133,18 +155,66 @@ def test_an_agent_with_a_wrong_token_stays_outside(tmp_path: Path) -> None:
 
 def test_a_ray_cluster_that_nobody_can_dial_runs_a_job(tmp_path: Path) -> None:
     require_part("ray", find_spec("ray") is not None, "it is not installed")
-    start = (
-        "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=" + RAY_TOKEN + "\n"
-        "ray start --head --dashboard-host=127.0.0.1 --dashboard-port=8265 --disable-usage-stats"
-        " --node-ip-address=$(hostname -i) --include-dashboard=true || exit 9"
-    )
     with (
         far_site(tmp_path / "home", "http://127.0.0.1:8265", RAY_TOKEN) as site,
         site.server.client() as client,
     ):
-        guest = site.agent(site.token(), before=start, targets="--target 127.0.0.1:8265")
+        guest = site.agent(site.token(), before=RAY_START, targets="--target 127.0.0.1:8265")
         wait(lambda: client.clusters.get("far").state == "ready", 150, site, guest)
         job = client.jobs.submit(JobSpec(name="far-away", entrypoint="hostname; echo done"))
         ended = job.wait(timeout_seconds=150)
         assert ended.state == "succeeded", guest.console
         assert list(job.logs()) == ["site", "done"]
+
+
+def test_a_service_that_nobody_can_dial_answers_through_the_gateway(tmp_path: Path) -> None:
+    require_part("ray", find_spec("ray") is not None, "it is not installed")
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "times.py").write_text(CODE)
+    ports = free_port(), free_port()
+    with (
+        far_site(tmp_path / "home", "http://127.0.0.1:8265", RAY_TOKEN, ports=ports) as site,
+        site.server.client() as client,
+    ):
+        targets = f"--target 127.0.0.1:8265 --target {namespaces.SEGMENTS}:1024-65535"
+        guest = site.agent(site.token(), before=RAY_START, targets=targets)
+        wait(lambda: client.clusters.get("far").state == "ready", 150, site, guest)
+        site.server.start("gateway")
+        spec = {"name": "times", "import_path": "times:Times", "resources": {"cpus": 0.1}}
+        service = client.services.deploy(spec, working_dir=code)
+        wait(lambda: client.services.get(service.id).phase == "ready", 150, site, guest)
+        (replica,) = client.services.replicas(service.id)
+        assert replica.url is not None
+        assert replica.url.startswith(f"https://{guest.address}:")
+        with pytest.raises(httpx.TransportError):
+            httpx.get(replica.url, trust_env=False, verify=False, timeout=2)  # noqa: S501 - nobody is there
+
+        wait(lambda: asked(site).status_code == 200, 20, site, guest)
+        assert [asked(site).json()["outputs"][0]["data"] for _ in range(3)] == [[6, 8]] * 3
+        assert inferred(site) == [6, 8]
+
+
+def asked(site: Site) -> httpx.Response:
+    url = f"{site.server.settings.gateway_url}/default/times/v2/models/times/infer"
+    headers = {"Authorization": f"Bearer {site.server.admin_token}"}
+    return httpx.post(url, json=TENSOR, headers=headers, trust_env=False, timeout=30)
+
+
+def inferred(site: Site) -> list[int]:
+    """The same over gRPC."""
+    request = message("ModelInferRequest")(model_name="times", id="1")
+    request.inputs.add(name="x", datatype="INT64", shape=[2]).contents.int64_contents.extend([3, 4])
+    metadata = (
+        ("crossdock-service", "default/times"),
+        ("authorization", f"Bearer {site.server.admin_token}"),
+    )
+    address = f"127.0.0.1:{site.server.settings.gateway_grpc_port}"
+    with grpc.insecure_channel(address, (("grpc.enable_http_proxy", 0),)) as channel:
+        infer = channel.unary_unary(
+            f"/{INFERENCE}/ModelInfer",
+            request_serializer=message("ModelInferRequest").SerializeToString,
+            response_deserializer=message("ModelInferResponse").FromString,
+        )
+        answer = infer(request, metadata=metadata, timeout=30)
+    return list(answer.outputs[0].contents.int64_contents)

@@ -6,14 +6,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.hypervisor import namespaces
-from tests.hypervisor.hypervisor import Guest, Hypervisor
+from tests.hypervisor.hypervisor import HIDDEN, Guest, Hypervisor
 from tests.hypervisor.relays import Cloud, Metadata
 from tests.parts import require_part
 
@@ -60,7 +60,9 @@ def site() -> Iterator[tuple[Hypervisor, int]]:
 def test_a_pod_ends_with_its_commands_code_and_sees_only_itself(hypervisor: Hypervisor) -> None:
     pod = hypervisor.spawn("pod", ["sh", "-c", "hostname; ls /proc | grep -c '^[0-9]'; ls /tmp; exit 7"], {})
     code = pod.cell.wait(END_SECONDS)
-    assert (code, pod.console.split()) == (7, ["pod", "4"])  # the first process, the shell, ls and grep
+    checkout = [Path(path).parts[2] for path in HIDDEN]
+    # The first process, the shell, ls and grep.
+    assert (code, pod.console.split()) == (7, ["pod", "4", *checkout])
 
 
 def test_what_a_guest_writes_stays_in_it(hypervisor: Hypervisor) -> None:
@@ -173,6 +175,13 @@ def test_a_killed_guest_is_gone_at_once_with_all_that_it_started() -> None:
         assert ended.wait(END_SECONDS)
 
 
+def test_tests_that_start_machines_are_known_as_one_group_to_who_shares_them_out(
+    request: pytest.FixtureRequest,
+) -> None:
+    is_shared_out = getattr(request.config.option, "loadgroup", False)
+    assert request.node.nodeid.endswith("@machines") or not is_shared_out
+
+
 def test_nothing_is_left_when_whoever_made_the_guests_is_killed() -> None:
     require_part("namespaces", namespaces.is_available(), "needs root and Linux namespaces")
     script = (
@@ -190,5 +199,7 @@ def test_nothing_is_left_when_whoever_made_the_guests_is_killed() -> None:
             break
         time.sleep(0.01)  # poll
     assert not Path(f"/proc/{pid}").exists()
-    with Hypervisor() as next_one:  # takes the number that the killed run held, and what is left of it
-        assert next_one._segment.bridge == bridge
+    with ExitStack() as stack:  # all numbers up to the one that the killed run held, and what is left of it
+        taken = ""
+        while taken != bridge:
+            taken = stack.enter_context(Hypervisor())._segment.bridge

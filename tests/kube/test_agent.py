@@ -14,6 +14,7 @@ from cloud_adapters.kubernetes.adapter import KubernetesAdapter
 from cloud_adapters.kubernetes.kubeconfig import Permissions
 from controlplane.tunnels.agent import connector
 from controlplane.tunnels.hub import Hub
+from controlplane.tunnels.targets import Target
 from controlplane.tunnels.tunnel import Tunnel
 from tests.kube.ordering import cluster_of
 from tests.kube.stages import Stage
@@ -44,7 +45,7 @@ def agent_of(target: str) -> Iterator[Way]:
         loop, stop, door = asyncio.get_running_loop(), asyncio.Event(), await hub.listen(0)
         ways.append(Way(door.sockets[0].getsockname()[1]))
         ends.append(lambda: loop.call_soon_threadsafe(stop.set))
-        agent = asyncio.ensure_future(Tunnel(far, accept=connector([target])).run())
+        agent = asyncio.ensure_future(Tunnel(far, accept=connector([Target.parsed(target)])).run())
         serving = asyncio.ensure_future(hub.serve("c1", near, lambda _: ready.set()))
         await stop.wait()
         door.close()

@@ -294,6 +294,21 @@ def test_a_member_that_ended_is_told_and_replaced_only_by_an_operator(
     assert told(kubernetes_adapter, order)[1][1] is expected
 
 
+def test_without_an_operator_a_head_that_ended_takes_its_members_along(
+    kube: Stage, kubernetes_adapter: KubernetesAdapter
+) -> None:
+    order = order_of(kube, kuberay="no")
+    kubernetes_adapter.ensure(order, deadline=CALL_SECONDS)
+    kube.settle()
+    kube.claimed.exit_codes[members(kube)["head"]["metadata"]["name"]] = 137
+    kube.settle()
+    problem = "the head of its Ray cluster is gone: its container ended with 137: Error"
+    assert told(kubernetes_adapter, order) == [
+        ("n0", MachineState.STOPPING, problem),
+        ("n1", MachineState.STOPPING, problem),
+    ]
+
+
 def test_pods_of_a_node_that_is_gone_are_missed(
     kube: Stage, order: LaunchOrder, kubernetes_adapter: KubernetesAdapter
 ) -> None:

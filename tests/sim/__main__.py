@@ -6,11 +6,7 @@ import time
 
 from tests.sim.hunt import HEADING, hunt
 from tests.sim.minimise import page
-from tests.sim.plants import PLANTS
-from tests.sim.plants_clouds import CLOUD_PLANTS
-from tests.sim.plants_pipelines import PIPELINE_PLANTS
-from tests.sim.plants_scheduling import SCHEDULING_PLANTS
-from tests.sim.plants_services import SERVICE_PLANTS
+from tests.sim.plants_all import ALL_PLANTS
 from tests.sim.soak import soak
 from tests.sim.trials import run, run_many
 
@@ -76,7 +72,7 @@ def _replay(options: argparse.Namespace) -> int:
 def _plants(options: argparse.Namespace) -> int:
     chosen = [
         plant
-        for plant in (*PLANTS, *CLOUD_PLANTS, *SCHEDULING_PLANTS, *PIPELINE_PLANTS, *SERVICE_PLANTS)
+        for plant in ALL_PLANTS
         if not options.names or any(name in plant.name for name in options.names)
     ]
     missed = 0

@@ -4,7 +4,6 @@ Each site has a stream of its own, made from the seed and the site's name, so le
 is drawn anywhere else: that is what makes a failing seed small enough to read.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -15,9 +14,6 @@ T = TypeVar("T")
 
 HARMLESS: Final = frozenset({"others act before", "others act after"})
 """What goes on when faults have stopped: replicas meet each other in the middle of their work."""
-
-CALM_MEETINGS: Final = 4
-"""So many times as often: then nothing else repairs what such a meeting broke."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,6 +32,14 @@ class Strike:
         return f"{self.site} #{self.occasion}: {self.kind}"
 
 
+@dataclass(slots=True)
+class _Stream:
+    """What is drawn at one site."""
+
+    draw: Callable[[], float]
+    occasions: int = 0
+
+
 class Chance:
     def __init__(self, seed: int, *, only: frozenset[Strike] | None = None) -> None:
         """`only`: the faults that may strike; None: all that are drawn."""
@@ -44,18 +48,17 @@ class Chance:
         self.is_calm = False
         """True: no more faults."""
 
+        self.meetings = 1
+        """How many times as often replicas meet each other."""
+
         self._only = only
-        self._occasions: Counter[str] = Counter()
-        self._streams: dict[str, Callable[[], float]] = {}
+        self._streams: dict[str, _Stream] = {}
 
     def draw(self, site: str) -> float:
         """In [0, 1)."""
-        self._occasions[site] += 1
-        stream = self._streams.get(site)
-        if stream is None:
-            digest = blake2b(f"{self.seed}|{site}".encode(), digest_size=8).digest()
-            stream = self._streams[site] = Random(int.from_bytes(digest, "big")).random
-        return stream()
+        stream = self._streams.get(site) or self._open(site)
+        stream.occasions += 1
+        return stream.draw()
 
     def is_so(self, site: str, probability: float) -> bool:
         return self.draw(site) < probability
@@ -81,13 +84,20 @@ class Chance:
     def fault(self, site: str, probabilities: Mapping[str, float]) -> str | None:
         """Which fault strikes here and now; None: none."""
         point = self.draw(site)
+        if point >= self.meetings * sum(probabilities.values()):
+            return None  # nearly always
         for kind, probability in probabilities.items():
-            point -= probability * (CALM_MEETINGS if self.is_calm and kind in HARMLESS else 1)
+            point -= probability * (self.meetings if kind in HARMLESS else 1)
             if point < 0:
                 if self.is_calm and kind not in HARMLESS:
                     return None
-                return self._strike(Strike(site, self._occasions[site], kind))
+                return self._strike(Strike(site, self._streams[site].occasions, kind))
         return None
+
+    def _open(self, site: str) -> "_Stream":
+        digest = blake2b(f"{self.seed}|{site}".encode(), digest_size=8).digest()
+        stream = self._streams[site] = _Stream(Random(int.from_bytes(digest, "big")).random)
+        return stream
 
     def _strike(self, strike: Strike) -> str | None:
         if self._only is not None and strike not in self._only:

@@ -11,6 +11,7 @@ from controlplane.operations.idempotency import Replay
 from controlplane.operations.uploads import accept
 from controlplane.wire.servicespec import ServiceSpec
 from tests.sim.asking import ask, once
+from tests.sim.chance import Chance
 from tests.sim.replicas import ROOT, ApiReplica
 from tests.sim.usercode import BROKEN
 
@@ -35,6 +36,8 @@ WORDS: Final[dict[str, Callable[..., services.ServiceView]]] = {
 }
 MOST_SERVICES: Final = 2
 MOST_REPLICAS: Final = 3
+GANGS: Final = 0.25
+"""Of revisions."""
 
 
 class Deployers:
@@ -69,6 +72,10 @@ class Deployers:
             case _:
                 self._simply(kind, service_id, WORDS[kind])
 
+    def adopt(self, service_id: ServiceId, name: str, queue: str) -> None:
+        """They speak about one that they did not make, too."""
+        self._made[service_id] = self._fields(name, queue)
+
     def delete(self, service_id: ServiceId) -> None:
         self._simply("delete", service_id, services.delete)
 
@@ -76,13 +83,7 @@ class Deployers:
         self._deployed += 1
         name = f"service-{self._deployed}"
         queues = self._world.admins.choice.queues
-        fields: Fields = {
-            "name": name,
-            "queue": self._chance.pick("service's queue", queues or ("default",)),
-            "import_path": "main:Model",
-            "working_dir": self._code,
-            "grace_seconds": self._chance.pick("service's grace", (1.0, 5.0)),
-        }
+        fields = self._fields(name, self._chance.pick("service's queue", queues or ("default",)))
         spec = self._spec(fields)
         text = spec.model_dump_json(exclude_unset=True)
         key = once(name, lambda view: view.service.id)
@@ -105,30 +106,17 @@ class Deployers:
             lambda api, key: deployments.revise(api.context, ROOT, service_id, spec, text, once=key),
         )
 
+    def _fields(self, name: str, queue: str) -> Fields:
+        return {
+            "name": name,
+            "queue": queue,
+            "import_path": "main:Model",
+            "working_dir": self._code,
+            "grace_seconds": self._chance.pick("service's grace", (1.0, 5.0)),
+        }
+
     def _spec(self, fields: Fields) -> ServiceSpec:
-        chance = self._chance
-        least = chance.whole("min replicas", 0, 2)
-        return ServiceSpec.model_validate(
-            {
-                **fields,
-                "priority": chance.whole("service's priority", 0, 3),
-                "resources": {"cpus": chance.pick("service's cpus", (0.5, 1.0))},
-                "environment": {BROKEN: "1"} if chance.is_so("is broken", 0.15) else {},
-                "replicas": {
-                    "min": least,
-                    "max": chance.whole("max replicas", max(1, least), MOST_REPLICAS),
-                    "target_in_flight": chance.pick("target", (1.0, 2.0)),
-                    "stable_seconds": 10.0,
-                    "idle_seconds": 30.0,
-                },
-                "release": {
-                    "strategy": chance.pick("strategy", ("rolling", "canary")),
-                    "bake_seconds": chance.pick("bakes", (2.0, 15.0)),
-                    "min_requests": 5,
-                },
-                "ready_seconds": 60.0,
-            }
-        )
+        return ServiceSpec.model_validate(fields | release(self._chance))
 
     def _scale(self, service_id: ServiceId) -> None:
         least = self._chance.whole("new min", 0, 2)
@@ -152,3 +140,27 @@ class Deployers:
                 return  # it was done, and the answer was lost
 
         ask(self._world, "deployer", f"{kind} {service_id}", request)
+
+
+def release(chance: Chance) -> Fields:
+    """What may be another in each revision. Some replicas are gangs."""
+    least = chance.whole("min replicas", 0, 2)
+    return {
+        "priority": chance.whole("service's priority", 0, 3),
+        "resources": {"cpus": chance.pick("service's cpus", (0.5, 1.0))},
+        "tasks": 2 if chance.is_so("is a gang", GANGS) else 1,
+        "environment": {BROKEN: "1"} if chance.is_so("is broken", 0.15) else {},
+        "replicas": {
+            "min": least,
+            "max": chance.whole("max replicas", max(1, least), MOST_REPLICAS),
+            "target_in_flight": chance.pick("target", (1.0, 2.0)),
+            "stable_seconds": 10.0,
+            "idle_seconds": 30.0,
+        },
+        "release": {
+            "strategy": chance.pick("strategy", ("rolling", "canary")),
+            "bake_seconds": chance.pick("bakes", (2.0, 15.0)),
+            "min_requests": 5,
+        },
+        "ready_seconds": 60.0,
+    }

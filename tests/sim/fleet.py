@@ -41,6 +41,12 @@ class Fleet:
     def programs(self) -> tuple[Program, ...]:
         return tuple(self._programs.values())
 
+    @property
+    def is_forming(self) -> bool:
+        """Some machine is not a node of any Ray yet."""
+        programs = (self._programs.get(sold.name) for sold in self.cloud.machines)
+        return any(program is None or program.site is None for program in programs)
+
     def ordered(self, launch: LaunchOrder) -> None:
         """Its machines get this user data."""
         self._orders[launch.launch_id] = launch

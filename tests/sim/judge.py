@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 COMPARED_EVERY_STEPS: Final = 100
 MOST_EVENTS: Final = 100_000
+MOST_ARCHIVES: Final = 64
+"""More than one world makes."""
+
 IDLE_TALK: Final = ("memory.", "machine.", "offer", "leftover.")
 """What is told again and again, also when nothing is going on any more."""
 
@@ -163,11 +167,9 @@ class Judge:
     def _archived(self) -> set[str]:
         """Jobs that stand in the archive."""
         found: set[str] = set()
-        for key in self._world.objects.objects:
+        for key, data in self._world.objects.objects.items():
             if key.startswith("archive/jobs/"):
-                lines = gzip.decompress(self._world.objects.objects[key]).splitlines()
-                rows = [json.loads(line) for line in lines]
-                found |= {row["row"]["id"] for row in rows if row["table"] == "jobs"}
+                found |= _jobs_in(data)
         return found
 
     def _jobs(self, tx: Tx, job_ids: list[JobId]) -> None:
@@ -221,6 +223,12 @@ class Judge:
     def _raise(breaches: object) -> None:
         for breach in breaches:  # type: ignore[attr-defined]
             raise Violation(f"{breach.rule}: {breach.subject} {breach.sentence}")
+
+
+@lru_cache(maxsize=MOST_ARCHIVES)
+def _jobs_in(archive: bytes) -> frozenset[str]:
+    rows = [json.loads(line) for line in gzip.decompress(archive).splitlines()]
+    return frozenset(row["row"]["id"] for row in rows if row["table"] == "jobs")
 
 
 def _claims_of(events: Sequence[Event]) -> list[ClaimId]:

@@ -1,9 +1,15 @@
 """Mishaps: what breaks by itself, whoever acts at that moment. Each lasts for a while, or can be made good."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from controlplane.domain.claims import CapacityType
+from controlplane.domain.errors import PluginError
+from controlplane.domain.ids import LaunchId
+from controlplane.identity.launch_tokens import launch_token
+from controlplane.reconcilers.claims import ENSURE_SECONDS
 from tests.sim.cloud import ZONES
 from tests.sim.site import Site
 
@@ -154,6 +160,22 @@ def _lag(world: "World", _site: Site, _seconds: float) -> None:
         world.ground.builder.members.list_lag_seconds = lag
 
 
+def _buy_for_nobody(world: "World", _site: Site, _seconds: float) -> None:
+    """A process that was frozen in front of a call, or somebody's hand, buys for a claim that is gone."""
+    orders = world.judge.purchases.of_the_past
+    if not orders:
+        return
+    old = world.chance.pick("order of the past", orders)
+    launch_id = LaunchId(f"{old.launch_id}-again-{world.steps}")
+    token = launch_token(world.apis[0].context.server_key, launch_id)
+    boot = None if old.boot is None else replace(old.boot, token=token)
+    again = replace(old, launch_id=launch_id, machines=1, boot=boot)
+    if world.fleet is not None:
+        world.fleet.ordered(again)
+    with suppress(PluginError):
+        world.cloud.ensure(again, deadline=ENSURE_SECONDS)
+
+
 def _keep_disk(world: "World", _site: Site, _seconds: float) -> None:
     """What is left over cannot be removed for the time being."""
     world.cloud.stuck.update(world.cloud.left)
@@ -196,6 +218,7 @@ MISHAPS: Final[Mapping[str, tuple[float, Happens, Where]]] = {
     "gang sold in part": (0.004, _give_part, _attached),
     "lists lag": (0.01, _lag, _attached),
     "disks are kept": (0.004, _keep_disk, _attached),
+    "bought for nobody": (0.004, _buy_for_nobody, _attached),
 }
 """Probability per step, what happens, and at which site."""
 

@@ -12,6 +12,7 @@ from controlplane.operations.schedules import ScheduleName
 from controlplane.wire.data import StoreCreate
 from controlplane.wire.pipelines import PipelineSpec, ScheduleCreate
 from tests.sim.asking import ask, once
+from tests.sim.deployers import release
 from tests.sim.replicas import ROOT, ApiReplica
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ Fields = dict[str, Any]  # of a PipelineSpec
 
 WISHES: Final = {"submit": 4.0, "pause": 2.0, "resume": 2.0, "cancel": 1.0, "retry": 1.5, "schedule": 1.0}
 SCHEDULE: Final = ScheduleName(project="default", name="often")
+SERVICE: Final = "released"
+"""Of all pipelines that end with one."""
+
+RELEASES: Final = 0.4
+"""Of pipelines."""
+
 MOST_EXECUTIONS: Final = 6
 MADE: Final = {"made": {"path": "made"}}
 VERBS: Final[dict[str, Callable[..., executions.ExecutionReport]]] = {
@@ -43,6 +50,7 @@ class Planners:
         self._known: list[ExecutionId] = []
         self._scheduled = 0
         self._who = ROOT
+        self._service_queue: str | None = None
 
     def plant(self, context: Context) -> None:
         """A store for what steps make, and a token: executions go on with the rights of one that is known."""
@@ -74,6 +82,18 @@ class Planners:
             schedules.remove(api.context, self._who, SCHEDULE)
 
         ask(self._world, "planner", "unschedule", request)
+
+    @property
+    def name(self) -> str:
+        """As what is made for them calls its maker."""
+        return self._who.name
+
+    @property
+    def service_queue(self) -> str:
+        """Where their service was first asked for, and has to stay."""
+        if self._service_queue is None:
+            self._service_queue = self._queue()
+        return self._service_queue
 
     def _submit(self) -> None:
         spec = PipelineSpec.model_validate(self._pipeline())
@@ -123,7 +143,10 @@ class Planners:
         ask(self._world, "planner", f"{kind} schedule", request)
 
     def _pipeline(self) -> Fields:
-        """A chain whose second step may be tried again, with one beside it that reads nothing, and perhaps a last."""
+        """A chain whose second step may be tried again, with one beside it that reads nothing, and perhaps a last.
+
+        In some the model that was made is published at its end, and served.
+        """
         chance = self._chance
         first = self._step(
             "make", outputs=MADE, retries=1, backoff_seconds=chance.pick("again after", (0.5, 8.0))
@@ -136,6 +159,8 @@ class Planners:
         if chance.is_so("last step", 0.5):
             last = self._step("last", inputs={"used": "steps.use.outputs.made"})
             steps.append(last | {"after": [steps[-1]["name"]]})
+        if chance.is_so("releases", RELEASES):
+            steps += self._release()
         return {"name": "pipeline", "steps": steps}
 
     def _step(self, name: str, **fields: Any) -> Fields:  # noqa: ANN401 - fields of a step
@@ -147,6 +172,14 @@ class Planners:
             "queue": self._queue(),
         }
         return {"name": name, "job": job, **fields}
+
+    def _release(self) -> list[Fields]:
+        publish: Fields = {"model": "model", "artifacts": {"made": "steps.use.outputs.made"}}
+        if self._chance.is_so("for production", 0.3):
+            publish["stage"] = "production"
+        service = {"name": SERVICE, "queue": self.service_queue, "grace_seconds": 1.0} | release(self._chance)
+        deploy = {"version": "steps.publish.outputs.version", "service": service}
+        return [{"name": "publish", "publish": publish}, {"name": "deploy", "deploy": deploy}]
 
     def _queue(self) -> str:
         return self._chance.pick("step's queue", self._world.admins.choice.queues or ("default",))

@@ -139,12 +139,12 @@ PLANTS: Final = (
         edits=(
             Edit(
                 path="schedulers/priority.py",
-                old="self.free[each.node_id] = self.free[each.node_id].minus(ask_class.amounts)",
+                old="self.free[each.node_id] = self.free[each.node_id].minus(amounts)",
                 new="pass",
             ),
             Edit(
                 path=FLOORS,
-                old="            if not ask.amounts.fits_in(free.minus(self._promised(place.ask_id, node.id))):",
+                old="            if not amounts.fits_in(self._unpromised(place.ask_id, node.id, free)):",
                 new="            if False:",
             ),
         ),
@@ -179,9 +179,8 @@ PLANTS: Final = (
         edits=(
             Edit(
                 path="schedulers/seating.py",
-                old="    return ()\n\n\ndef carries",
-                new="    return tuple(Placement(rank=rank, node_id=each) for rank, each in enumerate(seats))\n\n\n"
-                "def carries",
+                old="        if len(found) < role.tasks:\n            return ()\n",
+                new="",
             ),
             Edit(
                 path=FLOORS,
@@ -190,6 +189,12 @@ PLANTS: Final = (
             ),
         ),
         seen_in="kai-scheduler #500, kuberay #4066, yunikorn #234",
+    ),
+    plant(
+        "every task gets what the first role needs",
+        FLOORS,
+        "amounts=ask.amounts_of(each.rank),",
+        "amounts=ask.amounts,",
     ),
     plant(
         "seats released before the attempt ended",

@@ -64,6 +64,7 @@ CLOUD_PLANTS: Final = (
         "    if view.head is not None and view.head not in _names(alive):\n",
         "    if view.head is not None and not _names(alive):\n",
         seen_in="kuberay #1141",
+        net=SITES,
     ),
     plant(
         "the head of a launch that was rolled back stays head",
@@ -102,6 +103,7 @@ CLOUD_PLANTS: Final = (
         LEFTOVERS,
         "    return rested and now - stray.seen_at >= grace",
         "    return rested",
+        net="tests/unit/reconcilers/test_leftovers.py",
     ),
     plant(
         "leftovers are removed though somebody uses them",
@@ -140,7 +142,7 @@ CLOUD_PLANTS: Final = (
             ),
             Edit(
                 path="schedulers/priority.py",
-                old="if cluster.blocked is not None or not cluster.admits(ask_class.trust_domain):",
+                old="if cluster.blocked is not None or not cluster.lets_in(ask_class):",
                 new="if cluster.blocked is not None:",
             ),
         ),

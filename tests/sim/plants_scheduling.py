@@ -33,8 +33,8 @@ SCHEDULING_PLANTS: Final[tuple[Plant, ...]] = (
         edits=(
             Edit(
                 path=FAIR + "packing.py",
-                old="        enough &= have >= _whole(part.tasks, slices if part is parts[-1] else ())\n",
-                new="        enough &= have >= 1\n",
+                old="    enough = have >= _whole(parts[-1].tasks, slices)\n",
+                new="    enough = have >= 1\n",
             ),
             Edit(
                 path=FAIR + "packing.py",
@@ -49,7 +49,7 @@ SCHEDULING_PLANTS: Final[tuple[Plant, ...]] = (
         "seats that are promised to an heir are free for all",
         FAIR + "world.py",
         "            self.promises[nomination.ask_id] = Promise(nomination, facts, request)\n"
-        "        self.fleet.withhold(np.maximum(0, self.promised - self.leaving))\n",
+        "        self.fleet.withhold(self._kept_for_heirs())\n",
         "            self.promises[nomination.ask_id] = Promise(nomination, facts, request)\n",
         seen_in="volcano #5805",
         net=HISTORIES,
@@ -65,10 +65,31 @@ SCHEDULING_PLANTS: Final[tuple[Plant, ...]] = (
     plant(
         "protected time is ignored",
         FAIR + "victims.py",
-        "not pinned and clock.is_past(holding.ask.protected_until)",
-        "not pinned",
+        "    return bool(holding.seats) and clock.is_past(holding.ask.protected_until)",
+        "    return bool(holding.seats)",
         seen_in="kueue #8522, KAI #136",
         net=HISTORIES,
+    ),
+    plant(
+        "more urgent work is guaranteed before what is pinned",
+        FAIR + "victims.py",
+        "    return 0 if tier is Tier.PINNED else 1\n",
+        "    return 1\n",
+        net="tests/unit/schedulers/fair/test_pins.py",
+    ),
+    plant(
+        "pinned work goes for more urgent pinned work",
+        FAIR + "victims.py",
+        "        return owns_all or not self.request or self.stake in guaranteed\n",
+        "        return False\n",
+        net="tests/unit/schedulers/fair/test_pins.py",
+    ),
+    plant(
+        "pinned work keeps what it borrows",
+        FAIR + "victims.py",
+        "        return owns_all or not self.request or self.stake in guaranteed\n",
+        "        return True\n",
+        net=CASES,
     ),
     plant(
         "an order taken from a set",

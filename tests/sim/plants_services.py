@@ -65,9 +65,16 @@ SERVICE_PLANTS: Final[tuple[Plant, ...]] = (
         net="tests/unit/reconcilers/test_services.py",
     ),
     plant(
+        "surplus replicas ask to be kept like the fewest",
+        "controlplane/operations/replicas.py",
+        "is_lasting=not new.is_surplus",
+        "is_lasting=True",
+        net="tests/unit/api/test_services.py",
+    ),
+    plant(
         "what a dead gateway had under way counts on",
         "controlplane/domain/autoscaling.py",
-        " if now - load.until <= FRESH}",
+        " if is_of_now(load, now)}",
         "}",
         net="tests/unit/domain/test_autoscaling.py",
     ),
@@ -77,5 +84,29 @@ SERVICE_PLANTS: Final[tuple[Plant, ...]] = (
         "next_at=view.following_tick, last_at",
         "next_at=view.newest_tick, last_at",
         net="tests/unit/runtime/test_schedules.py",
+    ),
+    plant(
+        "a step's deployment is done once it is asked for",
+        "controlplane/operations/step_deployments.py",
+        "        case RevisionState.PENDING | RevisionState.DEPLOYING:\n            return False\n",
+        "        case RevisionState.PENDING | RevisionState.DEPLOYING:\n            return True\n",
+    ),
+    plant(
+        "each look at a step's deployment makes another revision",
+        "controlplane/operations/step_deployments.py",
+        "        deployments.revise(context, principal, service.id, spec, spec_json, revision_id=made)\n",
+        "        deployments.revise(context, principal, service.id, spec, spec_json)\n",
+    ),
+    plant(
+        "what is published is not compared with what was made",
+        "controlplane/operations/step_publications.py",
+        "uri=each.uri, sha256=each.sha256, size_bytes=each.size_bytes)",
+        "uri=each.uri)",
+    ),
+    plant(
+        "a replica is one task, however many its revision asks for",
+        "controlplane/operations/deployments.py",
+        "        tasks=spec.tasks,\n",
+        "",
     ),
 )

@@ -43,6 +43,9 @@ PLANNING_WRITES: Final = {**WRITES, "others act before": 0.25}
 JUDGING_WRITES: Final = {**WRITES, "others act before": 0.1}
 """And so may what an attempt is judged by."""
 
+ARTIFACTS: Final = {"replaced": 0.03}
+"""Somebody else writes where a step has written."""
+
 RERUNS: Final = {"run twice": 0.01}
 BEFORE_COMMITS: Final = {"not committed": 0.004, "crash before commit": 0.002}
 AFTER_COMMITS: Final = {"answer of commit lost": 0.004, "crash after commit": 0.003}
@@ -99,7 +102,11 @@ class Way:
         self._strike_before(kind, "write")
 
     def runs_twice(self) -> bool:
-        return self._fault("rerun", RERUNS) is not None
+        return self.finds("rerun", RERUNS)
+
+    def finds(self, what: str, probabilities: dict[str, float]) -> bool:
+        """Whether the world is not as it was left."""
+        return self._fault(what, probabilities) is not None
 
     def before_commit(self) -> None:
         kind = self._fault("commit", BEFORE_COMMITS)
@@ -217,6 +224,8 @@ class SimArtifacts:
         self._way = way
 
     def head(self, key: str) -> ObjectInfo:
+        if self._way.finds("artifact", ARTIFACTS) and self._world.artifacts.exists(key):
+            self._world.artifacts.put(key, io.BytesIO(b"another"))
         return self._way.look("head", lambda: self._world.artifacts.head(key))
 
     def read(self, key: str, offset: int, length: int, *, if_match: str | None = None) -> BinaryIO:

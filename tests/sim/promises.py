@@ -2,14 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import Attempt, AttemptState, Outcome
 from controlplane.domain.events import Event
-from controlplane.domain.ids import AskId, JobId, NodeId, QueueId
+from controlplane.domain.ids import JobId, NodeId, QueueId
 from controlplane.domain.jobs import Ask, JobState
 from controlplane.domain.queues import Cell
 from controlplane.domain.quotas import QuotaTree
@@ -84,19 +84,32 @@ class Promises:
 
     @staticmethod
     def _seats(tx: Tx, standing: Sequence[tuple[Nomination, Ask]]) -> None:
-        """What is held on a node, and what is promised there beyond what its victims leave, fits into it."""
+        """Who stays on a node fits into it together with those to whom seats are promised there.
+
+        Who was told to stop does not stay, for whomever it goes: until it has gone its seats are booked, and no heir
+        is placed on them.
+        """
         if not standing:
             return
-        booked, present = tx.nodes.booked(None), {node.id: node for node in tx.nodes.present(None)}
-        leaving: dict[tuple[NodeId, AskId], Amounts] = {}
-        for node_id, heir, amounts in tx.heirs.inherited():
-            leaving[node_id, heir] = leaving.get((node_id, heir), Amounts()).plus(amounts)
-        for node_id, kept in _kept(standing, leaving).items():
-            needed = booked.get(node_id, Amounts()).plus(kept)
-            node = present.get(node_id)
-            if node is not None and not needed.fits_in(node.allocatable):
-                heirs = [ask.id for nomination, ask in standing if node_id in dict(nomination.seats).values()]
-                raise Violation(f"node {node_id} is booked twice: {needed} with what is kept for {heirs}")
+        kept = _sums(
+            (node_id, ask.amounts) for nomination, ask in standing for _, node_id in nomination.seats
+        )
+        staying = [each.id for each in tx.attempts.live() if each.state is not AttemptState.STOPPING]
+        held = _sums(
+            (seat.node_id, seat.amounts) for seats in tx.attempts.seats_of(staying).values() for seat in seats
+        )
+        for node in tx.nodes.present(None):
+            needed = held.get(node.id, Amounts()).plus(kept.get(node.id, Amounts()))
+            if node.id in kept and not needed.fits_in(node.allocatable):
+                heirs = [ask.id for nomination, ask in standing if node.id in dict(nomination.seats).values()]
+                raise Violation(f"node {node.id} is booked twice: {needed} with what is kept for {heirs}")
+
+
+def _sums(parts: Iterable[tuple[NodeId, Amounts]]) -> dict[NodeId, Amounts]:
+    found: dict[NodeId, Amounts] = {}
+    for node_id, amounts in parts:
+        found[node_id] = found.get(node_id, Amounts()).plus(amounts)
+    return found
 
 
 def _standing(tx: Tx) -> Iterator[tuple[Nomination, Ask]]:
@@ -110,22 +123,6 @@ def _standing(tx: Tx) -> Iterator[tuple[Nomination, Ask]]:
         ask = asks[each.ask_id]
         if jobs[ask.job_id].state is JobState.QUEUED:
             yield each, ask
-
-
-def _kept(
-    standing: Sequence[tuple[Nomination, Ask]], leaving: Mapping[tuple[NodeId, AskId], Amounts]
-) -> dict[NodeId, Amounts]:
-    """Beyond what the heir's own victims still hold there."""
-    promised: dict[tuple[NodeId, AskId], Amounts] = {}
-    for nomination, ask in standing:
-        for _, node_id in nomination.seats:
-            key = node_id, ask.id
-            promised[key] = promised.get(key, Amounts()).plus(ask.amounts)
-    kept: dict[NodeId, Amounts] = {}
-    for (node_id, heir), amounts in promised.items():
-        rest = amounts.minus(leaving.get((node_id, heir), Amounts()))
-        kept[node_id] = kept.get(node_id, Amounts()).plus(rest)
-    return kept
 
 
 def _over(tx: Tx, standing: Sequence[tuple[Nomination, Ask]]) -> Over:

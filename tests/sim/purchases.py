@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cloud_adapters.base import CLAIM_LABEL, LaunchOrder
 from cloud_adapters.fake_cloud import FakeCloud, Sold
 from controlplane.domain.claims import Claim, ClaimState, LaunchOutcome
 from controlplane.domain.events import Event
-from controlplane.domain.ids import ClaimId, ClusterId
+from controlplane.domain.ids import AttemptId, ClaimId, ClusterId
 from controlplane.operations.context import Context
 from controlplane.store import Tx
 from controlplane.wire.machines import CheckInRequest
@@ -28,6 +28,21 @@ class Purchases:
     def __init__(self, world: "World", context: Context) -> None:
         self._world = world
         self._context = context
+        self._orders: dict[str, LaunchOrder] = {}
+        """Of machines, by launch."""
+
+        self._states: dict[str, str] = {}
+        """Of claims, as the feed has told so far."""
+
+    @property
+    def of_the_past(self) -> tuple[LaunchOrder, ...]:
+        """Orders of claims that are gone."""
+        gone = {
+            claim_id
+            for claim_id in {each.claim_id for each in self._orders.values()}
+            if self._is_gone(claim_id)
+        }
+        return tuple(each for each in self._orders.values() if each.claim_id in gone)
 
     @property
     def count(self) -> int:
@@ -41,6 +56,8 @@ class Purchases:
             known = any(each.id == launch.launch_id for each in tx.launches.of_claim(claim_id))
         if not known:
             raise Violation(f"launch {launch.launch_id} was ordered before it was written down")
+        if not launch.shares:
+            self._orders[launch.launch_id] = launch
 
     def released(self, cloud: FakeCloud, claim_id: str, members: Sequence[str]) -> None:
         """Somebody is about to end machines: real clouds end what they are told to."""
@@ -79,9 +96,10 @@ class Purchases:
             )
 
     def look(self, tx: Tx, events: Sequence[Event]) -> None:
+        self._were_ready(tx, events)
         for event in events:
             if event.kind == "claim.gone":
-                self._nothing_left(tx, ClaimId(event.subject))
+                self._nothing_left(tx, ClaimId(event.subject), gone_at=event.at)
             elif event.kind == "launch.resolved" and event.data["outcome"] == LaunchOutcome.GRANTED:
                 self._is_whole(event.subject, int(str(event.data["machines"])))
             elif event.kind == "claim.requested":
@@ -100,6 +118,10 @@ class Purchases:
             raise Violation(f"machines are left over from claims that are gone: {leaked}")
         for claim_id, claim in live.items():
             self._as_wanted(claim, counts[claim_id])
+            if claim.shares and not tx.attempts.live_of_claim(claim_id):
+                raise Violation(
+                    f"claim {claim_id} was built for an attempt that is over, and stands for ever"
+                )
         self._sites(tx, live)
         self._swept(tx, live)
 
@@ -153,6 +175,22 @@ class Purchases:
             if claim is not None and claim.state is ClaimState.READY and sold.stopping_at is None:
                 raise Violation(f"machine {sold.name} ended by itself though claim {claim.id} is ready")
 
+    def _were_ready(self, tx: Tx, events: Sequence[Event]) -> None:
+        """Claims that attempts were placed on, unless made for them. Here one writes after the other."""
+        placed = [AttemptId(event.subject) for event in events if event.kind == "attempt.placed"]
+        claims = {
+            each.id: each.claim_id for each in tx.attempts.many(placed).values() if each.claim_id is not None
+        }
+        made_for = {each.id for each in tx.claims.many(sorted(set(claims.values()))) if each.shares}
+        for event in events:
+            if event.kind.startswith("claim.") and "from" in event.data:
+                self._states[event.subject] = event.kind.removeprefix("claim.")
+            claim_id = claims.get(AttemptId(event.subject)) if event.kind == "attempt.placed" else None
+            if claim_id is None or claim_id in made_for:
+                continue
+            if (state := self._states.get(claim_id)) != ClaimState.READY:
+                raise Violation(f"attempt {event.subject} was placed on claim {claim_id}, which was {state}")
+
     def _bought_once(self) -> None:
         """A launch buys what it ordered, once, in one zone."""
         bought: dict[str, list[Sold]] = {}
@@ -178,15 +216,18 @@ class Purchases:
         if offer is not None and offer.cool_until is not None and offer.cool_until > claim.created_at:
             raise Violation(f"claim {claim_id} was ordered while its offer cools until {offer.cool_until}")
 
-    def _nothing_left(self, tx: Tx, claim_id: ClaimId) -> None:
-        """What a frozen process buys at the last moment is an orphan; what was there before is a leak."""
+    def _nothing_left(self, tx: Tx, claim_id: ClaimId, *, gone_at: datetime) -> None:
+        """What a frozen process buys at the last moment is an orphan; what was there before is a leak.
+
+        The moment is that of the event: in calm hours the judge hears of it minutes later.
+        """
         now = self._world.timeline.now
         old = [
             sold.name
             for sold in self._sold
             if sold.claim_id == claim_id
             and sold.exists(now)
-            and (now - sold.started_at).total_seconds() > LAST_MOMENT_SECONDS
+            and (gone_at - sold.started_at).total_seconds() > LAST_MOMENT_SECONDS
         ]
         if old:
             raise Violation(f"claim {claim_id} is gone, and its machines {old} are there")
@@ -207,6 +248,10 @@ class Purchases:
     @property
     def _sold(self) -> Iterator[Sold]:
         return (sold for cloud in self._clouds for sold in cloud.bill)
+
+    def _is_gone(self, claim_id: str) -> bool:
+        claim = self._claim(claim_id)
+        return claim is not None and claim.state is ClaimState.GONE
 
     def _claim(self, claim_id: str) -> Claim | None:
         with self._context.store.read() as tx:

@@ -1,5 +1,6 @@
 """Replicas: what runs in each process of the control plane, driven by hand. Each may die at any door and come back."""
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
@@ -89,6 +90,7 @@ class LoopsReplica:
             holder=self.name,
         )
         self._loops.retention._pause = lambda _: None
+        self._loops.scheduling._policy_seconds = math.inf  # the clock on the wall decides nothing here
         self.is_up = True
 
     def turn(self, what: str) -> None:

@@ -16,7 +16,10 @@ from controlplane.domain.traffic import RevisionRoute, ServiceRoute
 from controlplane.operations.context import Context
 from controlplane.operations.executions import stored_spec
 from controlplane.operations.pipeline_specs import outputs_folder, parsed
+from controlplane.operations.service_specs import stored
 from controlplane.store import Tx
+from tests.sim.planners import Planners
+from tests.sim.released import Released
 from tests.sim.truth import Violation
 
 if TYPE_CHECKING:
@@ -31,9 +34,10 @@ BEGUN: Final = frozenset(
 class Served:
     """A part of the judge."""
 
-    def __init__(self, world: "World", context: Context) -> None:
+    def __init__(self, world: "World", context: Context, planners: Planners) -> None:
         self._world = world
         self._context = context
+        self._released = Released(planners)
         self._services: dict[ServiceId, int] = {}
         """With the most replicas that each was ever allowed."""
 
@@ -48,6 +52,7 @@ class Served:
         named |= {str(event.data["execution"]) for event in events if event.kind.startswith("step.")}
         for each in sorted(named):
             self._execution(tx, ExecutionId(each))
+        self._released.look(tx, events)
         self._count(events)
 
     def look_at_all(self, tx: Tx) -> None:
@@ -102,11 +107,14 @@ class Served:
         service = tx.services.get(service_id)
         if service is None:
             return
-        self._services[service_id] = most = max(self._services.get(service_id, 1), service.max_replicas)
+        revisions = tx.revisions.newest(service_id, None, MOST)
+        # What a revision asked for counts also where the next one asked for less before anybody looked.
+        asked = [stored(each.spec).replicas.max for each in revisions]
+        most = max(self._services.get(service_id, 1), service.max_replicas, *asked)
+        self._services[service_id] = most
         if service.deleted_at is not None:
             self._nobody_is_left(tx, service_id)
             return
-        revisions = tx.revisions.newest(service_id, None, MOST)
         self._shares(service, revisions)
         known = [each for each in tx.replicas.known(service_id, tx.now) if each.stays]
         for revision in revisions:
@@ -155,6 +163,9 @@ class Served:
                 raise Violation(
                     f"attempt {backend.attempt_id} is routed to and is {attempt and attempt.state}"
                 )
+            seats, tasks = len(tx.attempts.seats(attempt.id)), stored(revision.spec).tasks
+            if seats != tasks:
+                raise Violation(f"attempt {attempt.id} has {seats} seats, its revision asks for {tasks}")
             if job is None or job.cancel_requested_at is not None:
                 raise Violation(
                     f"attempt {backend.attempt_id} is routed to, and its replica was told to stop"
@@ -172,6 +183,7 @@ class Served:
             if step.state in BEGUN and not all(by_name[name].is_done for name in planned.needs):
                 raise Violation(f"step {step.id} is {step.state} before what it needs is done")
             self._step(execution, planned, step)
+        self._released.look_at_steps(tx, execution, pipeline, steps)
         if execution.is_over and not all(step.is_over for step in steps):
             raise Violation(f"execution {execution_id} is {execution.state} and has steps that are not over")
         if execution.state is ExecutionState.SUCCEEDED and not all(step.is_done for step in steps):

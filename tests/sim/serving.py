@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from controlplane.domain.events import Event
+from controlplane.domain.ids import ServiceId
 from controlplane.operations.context import Context
 from controlplane.store import Tx
 from tests.sim.archives import zip_of
 from tests.sim.deployers import Deployers
-from tests.sim.planners import Planners
+from tests.sim.planners import SERVICE, Planners
 from tests.sim.served import Served
 from tests.sim.visitors import Visitors
 
@@ -34,6 +35,9 @@ CALM_ACTORS: Final = ("service", "execution", "schedule", "visitor")
 FAREWELLS: Final = (5.0, 30.0, 90.0)
 """Seconds of calm until users delete their services, resume what they paused and end what goes by the clock."""
 
+AGAIN_SECONDS: Final = 600.0
+"""After which they look for services that their last pipelines have made since."""
+
 
 class Serving:
     def __init__(self, world: "World", context: Context) -> None:
@@ -43,7 +47,7 @@ class Serving:
         self.deployers = Deployers(world)
         self.planners = Planners(world)
         self.visitors = Visitors(world)
-        self.served = Served(world, context)
+        self.served = Served(world, context, self.planners)
 
     @property
     def calm_actors(self) -> tuple[str, ...]:
@@ -74,11 +78,16 @@ class Serving:
 
     def calm_down(self) -> None:
         if self.is_on:
+            self.visitors.calm_down()
             self._world.timeline.after(self._world.chance.pick("farewell", FAREWELLS), self._part)
 
     def look(self, tx: Tx, events: Sequence[Event]) -> None:
-        if self.is_on:
-            self.served.look(tx, events)
+        if not self.is_on:
+            return
+        self.served.look(tx, events)
+        for event in events:
+            if event.kind == "service.created" and event.data["service"] == SERVICE:
+                self.deployers.adopt(ServiceId(event.subject), SERVICE, self.planners.service_queue)
 
     def look_at_all(self, tx: Tx) -> None:
         if self.is_on:
@@ -91,10 +100,12 @@ class Serving:
     def _part(self) -> None:
         with self._context.store.read() as tx:
             services = tx.services.list(None, "", 100)
-            paused = [each for each in tx.executions.newest(None, None, 100) if each.paused_at is not None]
+            going_on = [each for each in tx.executions.newest(None, None, 100) if not each.is_over]
         for service in services:
             self.deployers.delete(service.id)
-        for execution in paused:
-            if not execution.is_over:
+        for execution in going_on:
+            if execution.paused_at is not None:
                 self.planners.resume(execution.id)
         self.planners.unschedule()
+        if going_on:
+            self._world.timeline.after(AGAIN_SECONDS, self._part)

@@ -134,6 +134,7 @@ class Admins:
             when_can_preempt=chance.pick("preempts", tuple(Appetite)),
             preemption=rules,
             aging_seconds=chance.pick("aging", (None, None, 60)),
+            band=chance.pick("band", (0, 0, 0, 1)),
             stopped=stopped,
         )
         quotas.put(

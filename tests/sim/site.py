@@ -4,13 +4,14 @@ It answers the executor's and the adapter's calls truthfully; what goes wrong on
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
 from cloud_adapters.base import ClusterRef, Inventory, Machine
 from controlplane.domain.amounts import Amounts, total
 from controlplane.domain.clusters import Endpoint
+from controlplane.domain.copies import replace
 from controlplane.domain.errors import Transient
 from controlplane.domain.ids import AttemptId, JobId
 from controlplane.executors.base import Observation, Order, Phase

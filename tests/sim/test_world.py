@@ -18,7 +18,7 @@ VECTOR_UNITS = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX
 """Of numpy, to be left unused: results of the present machine's fastest code must not decide anything."""
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)  # on two cores that it shares with the other tests
 def test_two_hundred_seeds_break_no_promise() -> None:
     starts = bought = 0
     for result in run_many(range(1, SEEDS + 1), STEPS):
@@ -38,8 +38,7 @@ def test_seeds_that_failed_once_pass() -> None:
             assert result.violation is None, page(result)
 
 
-@pytest.mark.parametrize("unused", ["", VECTOR_UNITS])
-def test_a_seed_is_one_world_in_every_process(unused: str) -> None:
+def test_a_seed_is_one_world_in_every_process() -> None:
     command = [sys.executable, "-m", "tests.sim", "hashes", "7", "--steps", "150"]
     worlds = {
         subprocess.run(
@@ -49,7 +48,7 @@ def test_a_seed_is_one_world_in_every_process(unused: str) -> None:
             check=True,
             text=True,
         ).stdout
-        for hash_seed in ("0", "1", "4242")
+        for hash_seed, unused in (("0", ""), ("1", VECTOR_UNITS), ("4242", ""))
     }
     assert worlds == {f"{run(7, 150).trace_hash}\n"}
 

@@ -40,6 +40,9 @@ class Truth:
     announced: dict[AttemptId, str] = field(default_factory=dict)
     """Where replicas listen that said so, or tried to."""
 
+    gangs: dict[AttemptId, int] = field(default_factory=dict)
+    """Of replicas: how many ranks have to run for them to answer."""
+
     makers: dict[str, JobId] = field(default_factory=dict)
     """Which job wrote below a place for outputs."""
 
@@ -68,3 +71,7 @@ class Truth:
 
     def runs(self, attempt_id: AttemptId) -> bool:
         return any(each.attempt_id == attempt_id for each in self.running.values())
+
+    def answers(self, attempt_id: AttemptId) -> bool:
+        """Whether a replica does that listened: none of its ranks may be missing."""
+        return all((attempt_id, rank) in self.running for rank in range(self.gangs[attempt_id]))

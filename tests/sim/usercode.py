@@ -23,6 +23,9 @@ NOWHERE: Final = "192.0.2.9"
 """Of a member of a built Ray cluster: only it knows its address."""
 
 FIRST_PORT: Final = 20_000
+WAITS_FOR_OTHERS: Final = 2.0
+"""Seconds until the first rank looks again whether all others are there."""
+
 FORGETS: Final = 0.08
 """Of steps, those that end well and leave nothing."""
 
@@ -32,7 +35,7 @@ def is_replica(order: Order) -> bool:
 
 
 def serve(keeper: "Keeper") -> None:
-    """Says where it listens as soon as it can answer. It ends when it is stopped, or breaks."""
+    """The first rank says where it listens as soon as all can answer. It ends when it is stopped, or breaks."""
     chance, order = keeper.wrapper.site.chance, keeper.wrapper.order
     if BROKEN in order.environment:
         keeper.later(chance.between("breaks after", 0.5, 8.0), lambda: keeper.finish(1, "failed"))
@@ -62,9 +65,13 @@ def leave_outputs(order: Order, site: "Site") -> None:
 def _announce(keeper: "Keeper") -> None:
     if not keeper.is_alive or keeper.has_ended or keeper.is_stopping:
         return
+    order, truth = keeper.wrapper.order, keeper.wrapper.site.truth
+    truth.gangs[order.attempt_id] = len(order.seats)
+    if not truth.answers(order.attempt_id):
+        keeper.later(WAITS_FOR_OTHERS, lambda: _announce(keeper))
+        return
     keeper.seq += 1
-    order = keeper.wrapper.order
     host = order.environment.get("CROSSDOCK_REPLICA_HOST", NOWHERE)
-    announced = keeper.wrapper.site.truth.announced
+    announced = truth.announced
     announced[order.attempt_id] = url = f"https://{host}:{FIRST_PORT + len(announced)}"
     keeper.say({"seq": keeper.seq, "kind": "endpoint", "at": STAMP, "url": url, "ready": True})

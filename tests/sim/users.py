@@ -209,12 +209,23 @@ class Users:
         self._queue_up(fields)
         if fields["tasks"] > 1 and chance.is_so("is elastic", 0.4):
             fields["min_tasks"] = chance.whole("fewest", 1, fields["tasks"])
+        if fields["tasks"] > 1 and chance.is_so("has roles", 0.3):
+            self._split(fields)
         if chance.is_so("has estimate", 0.3):
             fields["estimated_runtime_seconds"] = chance.between("estimate", 5.0, 100.0)
         if choice.flavors and chance.is_so("is choosy", 0.1):
             fields["flavors"] = [chance.pick("flavor", choice.flavors)]
         if chance.is_so("saves", 0.4):
             fields["environment"] = {"SAVES": "1"}
+
+    def _split(self, fields: Fields) -> None:
+        """A head that needs no GPU, and the rest of the gang."""
+        tasks, rest = fields.pop("tasks"), {"name": "rest", "resources": fields.pop("resources")}
+        if self._world.admins.choice.flavors:
+            rest["flavors"] = [self._chance.pick("flavor of a role", self._world.admins.choice.flavors)]
+        fields["roles"] = [{"name": "head", "resources": {"cpus": 0.5}}, {**rest, "tasks": tasks - 1}]
+        if "min_tasks" in fields:
+            fields["min_tasks"] = max(2, fields["min_tasks"])
 
     def _queue_up(self, fields: Fields) -> None:
         """Another project has only the queue that every project has, which nobody limits."""

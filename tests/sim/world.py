@@ -56,6 +56,12 @@ CALM_STRIDE_SECONDS: Final = 2400.0
 CALM_STEP_SECONDS: Final = 600.0
 """While jobs have ended and claims and sites still change."""
 
+CALM_BOOT_SECONDS: Final = 60.0
+"""While machines boot, which has to be done long before the time for it is over."""
+
+CALM_MEETINGS: Final = 4
+"""So many times as often replicas meet then, until all is at rest: nothing else repairs what a meeting broke."""
+
 QUIET_SECONDS: Final = 360.0
 """Without an event; longer than anything that is under way keeps silent."""
 
@@ -147,6 +153,8 @@ class World:
     def _until_something_is_due(self) -> float:
         """While jobs are under way; afterwards hours pass in strides."""
         if self._is_quiet:
+            if self.fleet is not None and self.fleet.is_forming:
+                return CALM_BOOT_SECONDS
             return CALM_STEP_SECONDS if self._quiet_since is None else CALM_STRIDE_SECONDS
         longest = max(CALM_ROUND_SECONDS, (QUIET_GROWTH - 1) * self._quiet_seconds)
         due = self.timeline.next_in_seconds
@@ -166,17 +174,15 @@ class World:
         self.judge.look()  # the round may clear away what was told before it
         self._follow_the_clouds()
         self._calm_rounds += 1
+        self.chance.meetings = 1 if self._is_quiet else CALM_MEETINGS
         replica = self.loops[self._calm_rounds % len(self.loops)]
         # One sweep finds what was lost when replicas died. From then on nothing may depend on it any more.
         first = ("sweep",) if self._calm_rounds == 1 else ("leftover", "offer") if self._is_quiet else ()
         for what in (*first, *CALM_ACTORS, *self.serving.calm_actors):
-            if not self.serving.act(what):
+            if what == "scheduling":
+                self._schedule()
+            elif not self.serving.act(what):
                 self._turn(replica, what)
-        for (
-            other
-        ) in self.loops:  # a leader that is never asked loses its lease, and the next one knows everything
-            if other is not replica:
-                self._turn(other, "scheduling")
         self.judge.look()
         if self.judge.events > before:
             self._quiet_since, self._is_at_rest = None, False
@@ -185,6 +191,11 @@ class World:
         if self._quiet_seconds > QUIET_SECONDS and not self._is_at_rest:
             self._is_at_rest = True
             self.judge.look_at_who_waits()
+
+    def _schedule(self) -> None:
+        """In one order: who leads goes on, and at the end all that its engine ever made of the feed is judged."""
+        for replica in self.loops:
+            self._turn(replica, "scheduling")
 
     def tell(self, line: str) -> None:
         told = f"{self.steps:4d} {self.timeline.seconds:8.1f}  {line}"

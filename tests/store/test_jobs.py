@@ -7,9 +7,9 @@ import pytest
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import AttemptState
 from controlplane.domain.errors import NotFound
-from controlplane.domain.ids import AskId, ClassId, JobId, ProjectId, QueueId
-from controlplane.domain.jobs import JobKind, JobState, RetryPolicy
-from controlplane.store import JobFilter, JobPlace, Store, Tx
+from controlplane.domain.ids import AskId, AttemptId, ClassId, JobId, ProjectId, QueueId
+from controlplane.domain.jobs import JobKind, JobState, RetryPolicy, Traits
+from controlplane.store import CheckpointRow, JobFilter, JobPlace, Store, Tx
 from controlplane.store.rows import micros
 from tests import factories
 from tests.store.planting import add_job, plant
@@ -34,6 +34,7 @@ RICH_ASK = factories.ask(
     accelerator="a100-80g",
     class_id=ClassId("class-9"),
     not_before=factories.after(60),
+    traits=Traits(tolerations=(("team", "*"),), stores=("labels", "raw")),
 )
 EVERYTHING = JobFilter()
 
@@ -207,6 +208,36 @@ def test_unsettled_jobs_are_those_that_something_must_happen_to(planted: Store) 
         assert tx.jobs.unsettled() == ["job-1", "job-3", "job-9"]
 
 
+def test_jobs_that_may_read_objects_are_those_that_name_one_or_saved_one_and_are_not_over(
+    planted: Store,
+) -> None:
+    naming = '{"name":"x","inputs":{"corpus":"s3://raw/corpus"}}'
+    saved = CheckpointRow(
+        attempt_id=AttemptId("attempt-2"),
+        job_id=JobId("job-2"),
+        rank=0,
+        seq=1,
+        step=1,
+        uri="s3://raw/1",
+        sha256=None,
+        at=factories.NOON,
+    )
+
+    def unit(tx: Tx) -> None:
+        for number in (7, 8, 9):
+            job, ask = factories.job(number), factories.ask(number)
+            tx.jobs.add(job, ask, spec=naming, schema_version=1, labels={})
+        tx.jobs.save(factories.job(8).move(JobState.CANCELLED, at=factories.NOON))
+        tx.attempts.add(factories.attempt(2), [])
+        tx.records.add_checkpoint(saved)
+
+    planted.write(unit)
+
+    with planted.read() as tx:
+        assert tx.jobs.reading("", 9) == ["job-2", "job-7", "job-9"]
+        assert tx.jobs.reading("job-2", 1) == ["job-7"]
+
+
 def test_queued_asks_come_as_columns_with_a_sample_of_each_class(planted: Store) -> None:
     def unit(tx: Tx) -> None:
         tx.jobs.save(factories.job(1).move(JobState.ACTIVE, at=factories.NOON))
@@ -250,3 +281,10 @@ def test_an_ask_is_deferred_and_let_go_again(planted: Store) -> None:
     planted.write(lambda tx: tx.asks.defer_until(AskId("ask-1"), None))
     with planted.read() as tx:
         assert tx.asks.get(AskId("ask-1")) == factories.ask(1)
+
+
+def test_an_ask_that_reads_from_elsewhere_is_of_another_class(planted: Store) -> None:
+    changed = factories.ask(1, class_id=ClassId("class-x"), traits=Traits(stores=("raw",)))
+    planted.write(lambda tx: tx.asks.reclass([changed]))
+    with planted.read() as tx:
+        assert tx.asks.get(AskId("ask-1")) == changed

@@ -68,6 +68,22 @@ def test_nobody_takes_what_another_still_holds(first: Store, second: Store, cloc
     assert take(second, "b") is None
 
 
+def test_a_look_says_whether_taking_it_would_be_in_vain(first: Store, second: Store, clock: Clock) -> None:
+    def is_in_vain(holder: str) -> bool:
+        with second.read() as tx:
+            return tx.leases.is_with_another(NAME, holder)
+
+    assert not is_in_vain("b")
+    lease = taken(first, "a")
+    assert (is_in_vain("a"), is_in_vain("b")) == (False, True)
+
+    clock.seconds = TTL_SECONDS
+    assert not is_in_vain("b")
+    clock.seconds = 0
+    first.write(lambda tx: tx.leases.release(lease))
+    assert not is_in_vain("b")
+
+
 def test_an_expired_lease_is_taken_over_with_the_next_token(
     first: Store, second: Store, clock: Clock
 ) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from contextlib import closing
-from sqlite3 import connect
+from sqlite3 import SQLITE_OK, connect
 from typing import Final
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from controlplane.store import (
     asks,
     attempts,
+    audits,
     events,
     executions,
     job_pages,
@@ -63,12 +64,15 @@ HOT: Final[dict[str, Statement]] = {
     "claims that are over": work._FINISH,
     "claims that stand": work._CLAIMS,
     "next due work": work._NEXT,
+    "next due work of all nouns": work._next_of(("attempt", "job")),
     "feed": events._after(of_projects=False, of_a_job=False),
     "story of a job": events._after(of_projects=False, of_a_job=True),
     "metrics of a job": records._metrics(is_continued=True),
     "log": records._READ_LOG,
     "end of a log": records._LOG_END,
     "nodes by ids": nodes._BY_IDS,
+    "nodes with a label": nodes._LABELLED,
+    "moves of jobs": audits._MOVES_OF_JOBS,
     "seats booked in a cluster": nodes._booked(of_a_cluster=True),
     "reason of a class": reasons._GET,
     "executions that wait for jobs": steps._WAITING_FOR,
@@ -76,6 +80,7 @@ HOT: Final[dict[str, Statement]] = {
     "kept outputs": steps._KEPT,
     "executions that nobody looks at": executions._UNWATCHED,
     "open executions of a schedule": executions._OPEN_OF_SCHEDULE,
+    "open executions of a project": executions._OPEN_OF_PROJECT,
     "executions of a project": executions._page(of_a_project=True, is_first=False),
     "schedule of a name": schedules._BY_NAME,
 }
@@ -90,6 +95,26 @@ def test_an_index_finds(sqlite_url: str, name: str) -> None:
         for step in plan(sqlite_url, HOT[name])
         if step.startswith("SCAN") and not any(small in step for small in SMALL)
     ] == []
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_no_value_has_a_statement_compiled_anew(sqlite_url: str, name: str) -> None:
+    text, constants = HOT[name].text("sqlite")
+    names = re.findall(r":(\w+)", text)
+    looked_up: list[object] = []
+
+    def look_up(*parts: object) -> int:
+        looked_up.append(parts)
+        return SQLITE_OK
+
+    with closing(connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        connection.set_authorizer(look_up)
+        connection.execute(text, dict.fromkeys(names, 1) | constants).fetchall()
+        assert looked_up
+        looked_up.clear()
+        connection.execute(text, dict.fromkeys(names, 2) | constants).fetchall()
+
+    assert looked_up == []
 
 
 @pytest.mark.parametrize(
@@ -115,7 +140,8 @@ def test_what_is_counted_for_every_step_is_read_in_an_index_alone(sqlite_url: st
 
 
 def test_executions_that_are_over_are_not_looked_at_for_those_that_are_open(sqlite_url: str) -> None:
-    assert "ix_executions_open" in plan(sqlite_url, HOT["open executions of a schedule"])[0]
+    assert "ix_executions_open_of_schedule" in plan(sqlite_url, HOT["open executions of a schedule"])[0]
+    assert "ix_executions_open_of_project" in plan(sqlite_url, HOT["open executions of a project"])[0]
 
 
 def plan(url: str, statement: Statement) -> list[str]:

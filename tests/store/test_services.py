@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from controlplane.domain.attempts import Outcome
 from controlplane.domain.errors import Conflict, IllegalTransition, StaleWrite
 from controlplane.domain.ids import RevisionId
+from controlplane.domain.invariants import Breach, Due, Rule
 from controlplane.domain.jobs import JobState
 from controlplane.domain.revisions import RevisionState
 from controlplane.domain.services import ALL_PPM, Announcement, KnownReplica, Replica
 from controlplane.domain.traffic import LATENCY_EDGES_MS, Load
+from controlplane.operations.doctor.books import look
 from controlplane.store import Store
 from tests import factories
 from tests.store.planting import plant, raw
@@ -139,6 +142,14 @@ def test_a_replica_is_ready_while_its_attempt_runs_and_says_so(kept: Store) -> N
     assert said == replace(announced(is_ready=False, seconds=6), ready_at=factories.after(5))
 
 
+def test_a_replica_that_was_evicted_waits_as_if_it_had_never_started(kept: Store) -> None:
+    with kept.read() as tx:
+        attempt = tx.attempts.get(factories.attempt(1).id)
+    assert attempt is not None
+    kept.write(lambda tx: tx.attempts.save(attempt.end(Outcome.EVICTED, at=factories.after(3))))
+    assert known(kept).started_at is None
+
+
 def test_only_ready_replicas_of_ready_revisions_may_be_asked(kept: Store) -> None:
     kept.write(lambda tx: tx.replicas.announce(announced(is_ready=True, seconds=5)))
     with kept.read() as tx:
@@ -158,6 +169,33 @@ def test_only_ready_replicas_of_ready_revisions_may_be_asked(kept: Store) -> Non
     kept.write(lambda tx: tx.jobs.save(job.request_cancel(at=factories.after(6))))
     with kept.read() as tx:
         assert tx.replicas.ready() == []
+
+
+def test_the_books_show_how_traffic_is_divided_and_which_replicas_nobody_has_a_use_for(
+    kept: Store, database_url: str
+) -> None:
+    assert [each.rule for each in services_found(kept)] == []
+    ready_revision(kept)
+    assert [each.rule for each in services_found(kept)] == []
+    with raw(database_url) as other:
+        other.execute("UPDATE revisions SET weight_ppm = 999999")
+    (short,) = services_found(kept)
+    assert (short.rule, short.due) == (Rule.SHARES_ADD_UP, Due(noun="service", id=SERVICE.id))
+    assert short.sentence == "999999 of 1000000 millionths go to its 1 ready revisions"
+    kept.write(lambda tx: tx.services.save(SERVICE.changed(deleted_at=factories.after(9))))
+    (lost,) = services_found(kept)
+    assert (lost.rule, lost.subject) == (Rule.REPLICA_OF_NOBODY, factories.job(1).id)
+    with kept.read() as tx:
+        job = tx.jobs.get(factories.job(1).id)
+    assert job is not None
+    kept.write(lambda tx: tx.jobs.save(job.request_cancel(at=factories.after(9))))
+    assert services_found(kept) == []
+
+
+def services_found(store: Store) -> list[Breach]:
+    """As `doctor` tells it."""
+    rules = (Rule.SHARES_ADD_UP, Rule.REPLICA_OF_NOBODY)
+    return [each for each in look(store).breaches if each.rule in rules]
 
 
 def test_loads_add_up_by_revision_once_each_and_are_pruned(kept: Store) -> None:

@@ -14,6 +14,7 @@ from controlplane.domain.clusters import CLUSTER
 from controlplane.domain.data_copies import COPY
 from controlplane.domain.errors import Conflict, IllegalTransition, StaleWrite
 from controlplane.domain.executions import EXECUTION, STEP
+from controlplane.domain.inputs import INPUT
 from controlplane.domain.jobs import JOB, JobState
 from controlplane.domain.leases import LEASE
 from controlplane.domain.lifecycles import Lifecycle
@@ -31,6 +32,7 @@ LIFECYCLES: Final[tuple[Lifecycle[Any], ...]] = (
     CLAIM,
     CLUSTER,
     COPY,
+    INPUT,
     LEASE,
     MODEL_VERSION,
     EXECUTION,
@@ -87,6 +89,11 @@ ILLEGAL: Final = {
     "a copy that leaves its end": "UPDATE copies SET came_from = state, state = 'done' WHERE id = 'copy-1'",
     "a copy at no pace": "UPDATE copies SET bytes_per_second = 0 WHERE id = 'copy-1'",
     "an object that is finished at no time": "UPDATE copy_objects SET etag = 'x' WHERE copy_id = 'copy-1'",
+    "an input that is there before it was looked at": (
+        "UPDATE inputs SET came_from = state, state = 'ready' WHERE id = 'input-1'"
+    ),
+    "an input that nobody copies": "UPDATE inputs SET came_from = state, state = 'copying' WHERE id = 'input-1'",
+    "an input that lies nowhere": "UPDATE inputs SET address = 'ab' WHERE id = 'input-1'",
     "a step that ends before it begins": (
         "UPDATE steps SET came_from = state, state = 'succeeded' WHERE id = 'execution-1.0'"
     ),
@@ -105,7 +112,8 @@ def test_the_database_refuses(planted: Store, database_url: str, statement: str)
         tx.claims.add(factories.claim(state=ClaimState.LAUNCHING))
         tx.launches.add(factories.launch())
         tx.copies.add(factories.copy())
-        tx.copies.add_object(factories.copied_object())
+        tx.copied_objects.add(factories.copied_object())
+        tx.inputs.add(factories.kept_input())
         tx.tokens.add(factories.token())
         tx.executions.add(factories.execution(), spec="{}", schema_version=1)
         tx.steps.add([factories.step()])

@@ -91,6 +91,18 @@ def test_a_poke_makes_it_due_sooner_but_never_later(store: Store, clock: Clock) 
     assert ids(claim(store)) == ["job-1"]
 
 
+def test_one_look_tells_what_is_due_of_all_nouns(store: Store) -> None:
+    poke(store, at=factories.after(10))
+    poke(store, "job-2", at=factories.after(20))
+    store.write(lambda tx: tx.work.poke("attempt", "attempt-1"))
+    store.write(lambda tx: tx.work.claim("attempt", "me", 1, TTL_SECONDS))
+
+    with store.read() as tx:
+        dues = tx.work.dues(("attempt", "claim", "job"))
+
+    assert dues == {"attempt": factories.after(TTL_SECONDS), "job": factories.after(10)}
+
+
 def test_what_is_settled_for_good_is_gone(store: Store) -> None:
     poke(store)
     (item,) = claim(store)

@@ -151,6 +151,7 @@ def test_a_breach_says_where_and_what() -> None:
     ]
 
 
+@pytest.mark.verify  # `make check` looks at the whole repository, too
 def test_the_whole_repository_keeps_the_house_rules() -> None:
     assert [str(breach) for breach in house_rules.all_breaches(REPOSITORY)] == []
 

@@ -110,7 +110,7 @@ function factsOf(job) {
     ["Project / queue", `${job.project} / ${job.queue}`],
     ["Kind", spec.launch === "driver" ? `${job.kind}, one driver` : job.kind],
     ["Priority", String(job.priority)],
-    ["Tasks", `${job.tasks} × ${needs(spec.resources)}`],
+    ["Tasks", tasksOf(job)],
     ["Submitted", el("time", { datetime: job.submitted_at }, moment(job.submitted_at))],
     ["Attempts", `${job.attempts}, of ${retry.max_attempts ?? 1} allowed`],
     ["Longest run", spec.max_runtime_seconds ? duration(spec.max_runtime_seconds) : null],
@@ -126,6 +126,12 @@ function factsOf(job) {
   ]
     .filter(([, value]) => value !== null)
     .map(([name, value, kind]) => el("div", { class: kind ?? null }, el("dt", {}, name), el("dd", {}, value)));
+}
+
+function tasksOf(job) {
+  const roles = job.spec.roles ?? [];
+  const inRoles = roles.map((role) => `${role.name} ${role.tasks ?? 1} × ${needs(role.resources)}`);
+  return inRoles.length ? inRoles.join("; ") : `${job.tasks} × ${needs(job.spec.resources)}`;
 }
 
 function needs(resources = {}) {

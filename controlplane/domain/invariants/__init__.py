@@ -10,6 +10,8 @@ from controlplane.domain.invariants.books import (
     ClaimFile,
     Dossier,
     Floor,
+    LostReplica,
+    ServiceShares,
     WaitingClass,
     is_kept_whole,
 )
@@ -24,6 +26,7 @@ from controlplane.domain.invariants.outside import (
     of_processes,
     of_silence,
 )
+from controlplane.domain.invariants.services import of_lost_replica, of_shares
 from controlplane.domain.invariants.upkeep import of_edges, of_unwatched, of_waiting, waits_since
 
 __all__ = [
@@ -34,8 +37,10 @@ __all__ = [
     "Dossier",
     "Due",
     "Floor",
+    "LostReplica",
     "Ran",
     "Rule",
+    "ServiceShares",
     "WaitingClass",
     "is_kept_whole",
     "of_claim",
@@ -44,10 +49,12 @@ __all__ = [
     "of_floor",
     "of_job",
     "of_leases",
+    "of_lost_replica",
     "of_machines",
     "of_nodes",
     "of_placings",
     "of_processes",
+    "of_shares",
     "of_silence",
     "of_unwatched",
     "of_waiting",

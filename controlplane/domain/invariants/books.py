@@ -9,8 +9,9 @@ from controlplane.domain.attempts import Attempt
 from controlplane.domain.claims import Claim, Launch
 from controlplane.domain.clusters import Cluster, Node
 from controlplane.domain.events import Event
-from controlplane.domain.ids import AttemptId, ClassId, ClusterId, NodeId
+from controlplane.domain.ids import AttemptId, ClassId, ClusterId, JobId, NodeId, ServiceId
 from controlplane.domain.jobs import Ask, Job
+from controlplane.domain.revisions import RevisionState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,32 @@ class WaitingClass:
 
     waits_since: datetime
     """Of those that may be placed, the longest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceShares:
+    """How the traffic of a service that is not deleted is divided among its revisions."""
+
+    service_id: ServiceId
+    ready: int
+    """Revisions that are."""
+
+    given_ppm: int
+    """To them."""
+
+    misled_ppm: int
+    """To others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostReplica:
+    """One that goes on, though nobody has any use for it."""
+
+    job_id: JobId
+    service_id: ServiceId
+    revision_state: RevisionState
+    is_deleted: bool
+    """The service."""
 
 
 def is_kept_whole(born_at: datetime, kept_since: datetime | None) -> bool:

@@ -56,6 +56,12 @@ class Rule(StrEnum):
     EDGES = "edges"
     """The table of legal moves is the one of the code."""
 
+    SHARES_ADD_UP = "shares_add_up"
+    """A service with a revision that is ready has given all of its traffic away, and to ready ones alone."""
+
+    REPLICA_OF_NOBODY = "replica_of_nobody"
+    """A replica whose revision is over, or whose service is deleted, is over or told to stop."""
+
     REFERENCES = "references"
     """What a row refers to is there."""
 

@@ -93,9 +93,11 @@ def _seats(dossier: Dossier, attempt: Attempt, ask: Ask | None) -> Iterator[Brea
         wanted = f"{ask.fewest} to {ask.tasks} tasks" if ask else "no ask"
         sentence = f"is {attempt.state} and {verb} the seats of ranks {ranks} for {wanted}"
         yield Breach(rule=Rule.SEATS_ARE_PLACEMENTS, subject=attempt.id, sentence=sentence)
-    if ask is not None and any(seat.amounts != ask.amounts for seat in seats):
-        sentence = f"has a seat of another size than its ask, {words(ask.amounts)}"
-        yield Breach(rule=Rule.SEATS_ARE_PLACEMENTS, subject=attempt.id, sentence=sentence)
+    for seat in seats:
+        if ask is not None and seat.amounts != ask.amounts_of(seat.rank):
+            sentence = f"has a seat of another size than its ask, {words(ask.amounts_of(seat.rank))}"
+            yield Breach(rule=Rule.SEATS_ARE_PLACEMENTS, subject=attempt.id, sentence=sentence)
+            return
 
 
 def _records(dossier: Dossier, attempt: Attempt, ask: Ask | None) -> Iterator[Breach]:

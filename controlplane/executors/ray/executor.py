@@ -149,11 +149,12 @@ def _stop_seconds(order: Order) -> int:
 
 
 def _seat(seat: OrderSeat, gpu_resource: str) -> dict[str, Any]:  # JSON object
-    return {
+    written = {
         "rank": seat.rank,
         "node_id": seat.node_name,
         "resources": ray_resources(seat.amounts, gpu_resource),
     }
+    return written if seat.role is None else written | {"role": seat.role}
 
 
 def _driver_place(order: Order) -> dict[str, Any]:  # JSON object of Ray's API

@@ -110,6 +110,13 @@ def user_environment(
     }
     if tasks > 1:
         ours |= {name: inherited.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")}
+    roles = [seat.get("role") for seat in order.seats]
+    if any(roles):
+        ours["CROSSDOCK_ROLES"] = json.dumps(roles)
+        if order.launch == "tasks":
+            ours["CROSSDOCK_ROLE"] = roles[rank]
+            ours["CROSSDOCK_ROLE_RANK"] = roles[:rank].count(roles[rank])
+            ours["CROSSDOCK_ROLE_SIZE"] = roles.count(roles[rank])
     names = {"PYTHONUNBUFFERED": "1", **inherited, **order.environment}
     names |= {name: str(value) for name, value in ours.items() if value is not None}
     if job_config := names.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from controlplane.domain import invariants
@@ -12,6 +13,7 @@ from controlplane.domain.clusters import CLUSTER
 from controlplane.domain.data_copies import COPY
 from controlplane.domain.executions import EXECUTION, STEP
 from controlplane.domain.ids import AttemptId, ClaimId, JobId
+from controlplane.domain.inputs import INPUT
 from controlplane.domain.invariants import Breach, Dossier, Due, Rule
 from controlplane.domain.jobs import JOB
 from controlplane.domain.leases import LEASE
@@ -24,7 +26,19 @@ from schedulers.base import ReasonCode
 
 PAGE: Final = 500
 CODES: Final = frozenset(str(code) for code in ReasonCode)
-LIFECYCLES: Final = (ATTEMPT, CLAIM, CLUSTER, COPY, JOB, LEASE, MODEL_VERSION, EXECUTION, REVISION, STEP)
+LIFECYCLES: Final = (
+    ATTEMPT,
+    CLAIM,
+    CLUSTER,
+    COPY,
+    EXECUTION,
+    INPUT,
+    JOB,
+    LEASE,
+    MODEL_VERSION,
+    REVISION,
+    STEP,
+)
 UNREADABLE: Final = (KeyError, TypeError, ValueError)
 """What making an object of a row raises that holds no value of ours."""
 
@@ -47,6 +61,7 @@ def look(store: Store) -> Books:
         _unwatched_attempts,
         _unwatched_claims,
         _unwatched_copies,
+        _unwatched_inputs,
         _unwatched_executions,
     )
     unwatched = (_pages(store, page)[0] for page in pages)
@@ -112,30 +127,39 @@ def _unwatched_jobs(tx: Tx, after: str) -> tuple[list[Breach], Sequence[str]]:
 
 def _unwatched_attempts(tx: Tx, after: str) -> tuple[list[Breach], Sequence[str]]:
     ids = tx.attempts.unwatched(after, PAGE)
-    rows = tx.attempts.many([AttemptId(each) for each in ids]).values()
-    dues = [(Due(noun="attempt", id=each.id), each.since) for each in rows]
-    return [found for due, since in dues for found in invariants.of_unwatched(due, since, now=tx.now)], ids
+    rows = tx.attempts.many([AttemptId(each) for each in ids])
+    return _of_unwatched(tx, "attempt", [(each.id, each.since) for each in rows.values()]), ids
 
 
 def _unwatched_claims(tx: Tx, after: str) -> tuple[list[Breach], Sequence[str]]:
     ids = tx.claims.unwatched(after, PAGE)
-    rows = [claim for claim in map(tx.claims.get, ids) if claim is not None]
-    dues = [(Due(noun="claim", id=each.id), each.since) for each in rows]
-    return [found for due, since in dues for found in invariants.of_unwatched(due, since, now=tx.now)], ids
+    return _of_unwatched(
+        tx, "claim", [(each, row.since) for each in ids if (row := tx.claims.get(each))]
+    ), ids
 
 
 def _unwatched_copies(tx: Tx, after: str) -> tuple[list[Breach], Sequence[str]]:
     ids = tx.copies.unwatched(after, PAGE)
-    rows = [copy for copy in map(tx.copies.get, ids) if copy is not None]
-    dues = [(Due(noun="copy", id=each.id), each.since) for each in rows]
-    return [found for due, since in dues for found in invariants.of_unwatched(due, since, now=tx.now)], ids
+    return _of_unwatched(tx, "copy", [(each, row.since) for each in ids if (row := tx.copies.get(each))]), ids
+
+
+def _unwatched_inputs(tx: Tx, after: str) -> tuple[list[Breach], Sequence[str]]:
+    ids = tx.inputs.unwatched(after, PAGE)
+    return _of_unwatched(
+        tx, "input", [(each, row.since) for each in ids if (row := tx.inputs.get(each))]
+    ), ids
 
 
 def _unwatched_executions(tx: Tx, after: str) -> tuple[list[Breach], Sequence[str]]:
     ids = tx.executions.unwatched(after, PAGE)
-    rows = [execution for execution in map(tx.executions.get, ids) if execution is not None]
-    dues = [(Due(noun="execution", id=each.id), each.since) for each in rows]
-    return [found for due, since in dues for found in invariants.of_unwatched(due, since, now=tx.now)], ids
+    rows = [(each, row.since) for each in ids if (row := tx.executions.get(each))]
+    return _of_unwatched(tx, "execution", rows), ids
+
+
+def _of_unwatched(tx: Tx, noun: str, rows: Iterable[tuple[str, datetime]]) -> list[Breach]:
+    """`rows`: ids, and since when each waits."""
+    dues = [(Due(noun=noun, id=id_), since) for id_, since in rows]
+    return [found for due, since in dues for found in invariants.of_unwatched(due, since, now=tx.now)]
 
 
 def _read(store: Store, name: str, part: Callable[[Tx], Iterable[Breach]]) -> Iterator[Breach]:
@@ -196,14 +220,23 @@ def _strays(tx: Tx) -> Iterator[Breach]:
         yield Breach(rule=Rule.LEFT_BEHIND, subject=stray.name, sentence=sentence)
 
 
+def _services(tx: Tx) -> Iterator[Breach]:
+    for shares in tx.audits.shares():
+        yield from invariants.of_shares(shares)
+    for lost in tx.audits.lost_replicas():
+        yield from invariants.of_lost_replica(lost)
+
+
 def _residency(tx: Tx) -> Iterator[Breach]:
     rules = tx.residencies.rules()
-    if not rules.projects:
+    if not rules.projects and not rules.data:
         return
     clusters = {cluster.id: cluster for cluster in tx.clusters.list()}
-    for attempt in tx.attempts.live():
-        cluster = clusters.get(attempt.cluster_id)
-        why = None if cluster is None else outside(rules, attempt.project_id, cluster)
+    live = tx.attempts.live()
+    asks = tx.asks.many([attempt.ask_id for attempt in live])
+    for attempt in live:
+        cluster, stores = clusters.get(attempt.cluster_id), asks[attempt.ask_id].traits.stores
+        why = None if cluster is None else outside(rules, attempt.project_id, cluster, stores=stores)
         if why is not None:
             yield Breach(rule=Rule.OUTSIDE_RESIDENCY, subject=attempt.id, sentence=why)
 
@@ -221,6 +254,7 @@ _PARTS: Final[Sequence[tuple[str, Callable[[Tx], Iterable[Breach]]]]] = (
     ("edges", lambda tx: invariants.of_edges(tx.audits.edges(), LIFECYCLES)),
     ("sites", _sites),
     ("leftovers", _strays),
+    ("services", _services),
     ("residency", _residency),
     ("references", _references),
 )

@@ -22,6 +22,7 @@ BY_REPAIR: Final[Mapping[Rule, str]] = {
     Rule.NODES_AS_LISTED: "--repair has the cluster loop take an inventory",
     Rule.MACHINE_OF_NOBODY: "--repair has the orphan loop list the cloud; it ends what nobody claims after a grace",
     Rule.SITE_OF_NOBODY: "--repair forgets it",
+    Rule.SHARES_ADD_UP: "--repair has the service loop divide the traffic anew",
     Rule.CLUSTER_WITHOUT_KEEPER: "--repair ends what is left of it; a running server then starts it anew",
 }
 BY_HAND: Final[Mapping[Rule, str]] = {
@@ -40,6 +41,7 @@ BY_HAND: Final[Mapping[Rule, str]] = {
     Rule.LOG_IS_WHOLE: "the output of that rank is lost in part; cancel and retry the job if it is needed",
     Rule.UNEXPLAINED_WAIT: "restart the server: its scheduler begins anew from the rows",
     Rule.EDGES: "stop the server and run `crossdock server init` of the version that made the database",
+    Rule.REPLICA_OF_NOBODY: "cancel it with `crossdock jobs cancel`",
     Rule.REFERENCES: TAMPERED,
     Rule.READABLE: TAMPERED,
     Rule.LEFT_BEHIND: "remove it with the provider's own tools; it is forgotten once it is no longer listed",

@@ -17,8 +17,8 @@ class Board:
         self._begun = False
         self._stopping = False
 
-    def post(self, record: Record) -> None:
-        self._records.append(record)
+    def post(self, *records: Record) -> None:
+        self._records.extend(records)
 
     def take(self) -> list[Record]:
         """What was posted since the last time, oldest first."""
@@ -30,7 +30,8 @@ class Board:
         self._stopping = True
         return self._begun
 
-    def begin_step(self) -> bool:
-        """Whether the step that begins is the last: asked to stop."""
+    def begin_step(self, *measured: Record) -> bool:
+        """Whether the step that begins is the last: asked to stop. Takes what was measured in those before."""
         self._begun = True
+        self._records.extend(measured)
         return self._stopping

@@ -1,13 +1,20 @@
 """Gangs: a replica of several tasks. Rank 0 answers requests and calls the others, each of which holds a part.
 
 Both ends prove that they know the replicas' key before anything is read (an HMAC challenge), since what follows is
-pickled.
+pickled. By `pickle` itself: what libraries teach the pickler of `multiprocessing` are ways between processes of one
+host, such as torch's shared memory, and ranks are on several.
 """
 
+import os
+import pickle
+import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Client, Connection, Listener
+from contextlib import suppress
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge
 from typing import Any, Final
 
 from .surroundings import Gang
@@ -16,6 +23,11 @@ from .surroundings import Gang
 
 PATIENCE_SECONDS: Final = 120.0
 RETRY_SECONDS: Final = 0.2
+INTRODUCTION_SECONDS: Final = 10.0
+"""Whoever has not shown by then that it is one of us is none."""
+
+MOST_STRANGERS: Final = 64
+"""Who may introduce themselves at a time; more are hung up on, and a rank among them dials again."""
 
 
 class PeerLost(Exception):
@@ -34,10 +46,11 @@ class Peer:
         """Raises what the other rank raised, or `PeerLost`."""
         with self._lock:
             try:
-                self._connection.send(value)
-                is_answer, said = self._connection.recv()
+                self._connection.send_bytes(pickle.dumps(value))
+                answer = self._connection.recv_bytes()
             except (OSError, EOFError) as problem:
                 raise PeerLost(f"rank {self.rank} is gone: {problem}") from problem
+        is_answer, said = pickle.loads(answer)  # noqa: S301 - of one who knows the key
         if is_answer:
             return said
         raise RuntimeError(f"rank {self.rank}: {said}")
@@ -51,28 +64,76 @@ def gather(gang: Gang, key: str) -> Sequence[Peer]:
     if gang.ranks == 1:
         return ()
     found: dict[int, Peer] = {}
-    with Listener((gang.host, gang.port), backlog=gang.ranks, authkey=key.encode()) as listener:
+    lobby = _Lobby(key)
+    with socket.create_server((gang.host, gang.port), backlog=gang.ranks + MOST_STRANGERS) as listener:
+        listener.settimeout(RETRY_SECONDS)
         while len(found) < gang.ranks - 1:
-            connection = listener.accept()
-            rank = int(connection.recv())
-            found[rank] = Peer(rank, connection)
+            with suppress(TimeoutError):
+                lobby.enter(listener.accept()[0])
+            for peer in lobby.known():
+                found[peer.rank] = peer
     return [found[rank] for rank in sorted(found)]
+
+
+class _Lobby:
+    """Where those who dialled show who they are, each in a thread: one who says nothing keeps nobody waiting."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key.encode()
+        self._places = threading.Semaphore(MOST_STRANGERS)
+        self._known: queue.SimpleQueue[Peer] = queue.SimpleQueue()
+
+    def enter(self, arrived: socket.socket) -> None:
+        if self._places.acquire(blocking=False):
+            threading.Thread(target=self._introduce, args=(arrived,), daemon=True).start()
+        else:
+            arrived.close()
+
+    def known(self) -> Sequence[Peer]:
+        """Those who became known since the last call."""
+        return [self._known.get() for _ in range(self._known.qsize())]
+
+    def _introduce(self, arrived: socket.socket) -> None:
+        connection = Connection(os.dup(arrived.fileno()))
+        # Both directions are shut, so that whatever the thread waits for ends.
+        limit = threading.Timer(INTRODUCTION_SECONDS, _hang_up, (arrived,))
+        limit.start()
+        try:
+            deliver_challenge(connection, self._key)
+            answer_challenge(connection, self._key)
+            self._known.put(Peer(int(connection.recv_bytes()), connection))
+        except (AuthenticationError, EOFError, OSError, ValueError):
+            connection.close()  # a stranger, or a rank that is gone again: it says nothing of those that come
+        finally:
+            limit.cancel()
+            limit.join()
+            arrived.close()
+            self._places.release()
+
+
+def _hang_up(arrived: socket.socket) -> None:
+    with suppress(OSError):
+        arrived.shutdown(socket.SHUT_RDWR)
 
 
 def follow(gang: Gang, key: str, stage: Callable[[Any], Any]) -> None:
     """On the other ranks: answers rank 0 until that goes away."""
     connection = _dialled(gang, key)
     with connection:
-        connection.send(gang.rank)
+        connection.send_bytes(str(gang.rank).encode())
         while True:
             try:
-                value = connection.recv()
+                asked = connection.recv_bytes()
             except (OSError, EOFError):
                 return
-            try:
-                connection.send((True, stage(value)))
-            except Exception as problem:  # noqa: BLE001 - whatever it is, rank 0 tells its caller
-                connection.send((False, f"{type(problem).__name__}: {problem}"))
+            connection.send_bytes(_answered(stage, asked))
+
+
+def _answered(stage: Callable[[Any], Any], asked: bytes) -> bytes:
+    try:
+        return pickle.dumps((True, stage(pickle.loads(asked))))  # noqa: S301 - of rank 0, which knows the key
+    except Exception as problem:  # noqa: BLE001 - whatever it is, rank 0 tells its caller
+        return pickle.dumps((False, f"{type(problem).__name__}: {problem}"))
 
 
 def _dialled(gang: Gang, key: str) -> Connection:

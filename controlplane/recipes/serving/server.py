@@ -22,6 +22,9 @@ from .tensors import BadRequest, Tensor, inputs_of
 
 DRAINING_HEADER: Final = "x-crossdock-draining"
 BUSY_HEADER: Final = "x-crossdock-busy"
+TAKEN_SECONDS: Final = 60.0
+"""Who takes nothing of a stream for so long is gone, with a gateway's whole host perhaps; its place is another's."""
+
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger(__name__)
@@ -146,18 +149,29 @@ async def streamed(request: web.Request, pieces: AsyncIterator[Any], *, last: st
     await response.prepare(request)
     try:
         async for piece in pieces:
-            await response.write(f"data: {json.dumps(piece)}\n\n".encode())
+            await _write(request, response, f"data: {json.dumps(piece)}\n\n")
     except ConnectionError:
         raise
     except Exception as problem:
         log.exception("stream broke off")
         said = json.dumps({"error": {"message": f"{type(problem).__name__}: {problem}"}})
-        await response.write(f"event: error\ndata: {said}\n\n".encode())
+        await _write(request, response, f"event: error\ndata: {said}\n\n")
     else:
         if last:
-            await response.write(f"data: {last}\n\n".encode())
+            await _write(request, response, f"data: {last}\n\n")
     await response.write_eof()
     return response
+
+
+async def _write(request: web.Request, response: web.StreamResponse, text: str) -> None:
+    """Raises `ConnectionError` for a reader that is gone, or as good as gone."""
+    try:
+        async with asyncio.timeout(TAKEN_SECONDS):
+            await response.write(text.encode())
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError(f"nothing was taken for {TAKEN_SECONDS:g} seconds") from None
 
 
 def _guarded(replica: Replica) -> Middleware:

@@ -14,6 +14,8 @@ class Artifact:
     name: str
     uri: str
     sha256: str
+    link: str | None = field(default=None, repr=False)
+    """Where it may be read without keys, for a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ def read(environment: Mapping[str, str], serving_json: str) -> Surroundings:
     """`serving_json` lies beside this program."""
     serving = json.loads(serving_json)
     model = serving.get("model") or {"artifacts": []}
+    links = json.loads(environment.get("CROSSDOCK_REPLICA_LINKS") or "{}")
     identity = environment.get("CROSSDOCK_REPLICA_IDENTITY")
     records = environment.get("CROSSDOCK_RECORDS")
     return Surroundings(
@@ -70,7 +73,8 @@ def read(environment: Mapping[str, str], serving_json: str) -> Surroundings:
         import_path=serving.get("import_path"),
         config=serving.get("config") or {},
         artifacts=tuple(
-            Artifact(name=each["name"], uri=each["uri"], sha256=each["sha256"]) for each in model["artifacts"]
+            Artifact(name=each["name"], uri=each["uri"], sha256=each["sha256"], link=links.get(each["uri"]))
+            for each in model["artifacts"]
         ),
         concurrency=serving["concurrency"],
         request_bytes=serving["request_bytes"],

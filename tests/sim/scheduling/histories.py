@@ -76,6 +76,13 @@ WEIGHTS: Final = {
 EVENTS: Final = 400
 """Of a history."""
 
+PLAIN: Final = range(1_000_000, 2_001_469)
+"""Histories without bands and without roles: some of them found something as they were."""
+
+LONG_FROM: Final = 2_000_001
+LONG: Final = 2000
+"""Of histories from that one on, which soaks have: to let all of it end takes as long as half a thousand events."""
+
 MOST_BETWEEN: Final = 24
 """Events between two plans."""
 
@@ -105,13 +112,31 @@ def draw(seed: int) -> History:
     queues = list(_queues(chance))
     names = [row["name"] for row in queues if row["name"] in QUEUES]
     classes = [_class(chance, number, names) for number in range(chance.randint(3, 8))]
+    if seed not in PLAIN:
+        later = Random(f"later {seed}")
+        queues, classes = _in_bands(later, queues), [_in_roles(later, row) for row in classes]
     scene: Row = {
         "queues": queues,
         "nodes": [_node(chance, number) for number in range(chance.randint(3, 8))],
         "classes": classes,
         "flavors": list(FLAVORS),
     }
-    return History(seed, scene, tuple(_events(chance)))
+    return History(seed, scene, tuple(_events(chance, LONG if seed >= LONG_FROM else EVENTS)))
+
+
+def _in_bands(chance: Random, queues: list[Row]) -> list[Row]:
+    """In every third history."""
+    is_flat = chance.random() < 2 / 3
+    return queues if is_flat else [{**row, "band": chance.choice((0, 0, 1))} for row in queues]
+
+
+def _in_roles(chance: Random, row: Row) -> Row:
+    """Every fourth gang has a head that needs no GPU, and may name flavors for the rest."""
+    if row["tasks"] == 1 or chance.random() < 0.75:
+        return row
+    rest = {"name": "rest", "tasks": row["tasks"] - 1, "min": max(1, row["min"] - 1)}
+    rest |= {"gpu": row["gpu"], "cpu": row["cpu"], "flavors": chance.choice(((), FLAVORS, FLAVORS[::-1]))}
+    return {**row, "roles": [{"name": "head", "cpu": 0.5}, rest]}
 
 
 def limits_of(chance: Random) -> Row:
@@ -176,10 +201,10 @@ def _class(chance: Random, number: int, queues: list[str]) -> Row:
     return row
 
 
-def _events(chance: Random) -> Iterator[Event]:
+def _events(chance: Random, count: int) -> Iterator[Event]:
     kinds, weights = list(WEIGHTS), list(WEIGHTS.values())
     due, plans = 1, 0
-    for kind in chance.choices(kinds, weights, k=EVENTS):
+    for kind in chance.choices(kinds, weights, k=count):
         yield Event(kind, chance.getrandbits(30), chance.getrandbits(30))
         due -= 1
         if due == 0:

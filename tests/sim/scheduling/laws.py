@@ -8,9 +8,23 @@ from typing import Final
 
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.ids import NodeId, QueueId
-from schedulers.base import AskClass, HeldSeat, Plan, Preempt, Reservation, RunningAsk, Snapshot, microseconds
+from controlplane.domain.quotas import QuotaTree
+from schedulers.base import (
+    AskClass,
+    Ground,
+    HeldSeat,
+    Placement,
+    Plan,
+    Preempt,
+    Reservation,
+    RunningAsk,
+    Snapshot,
+    Victim,
+    microseconds,
+)
 from schedulers.simulator import task_amounts
 from schedulers.testing.fairness import broken_preemptions, broken_quotas, broken_seats
+from schedulers.testing.pins import broken_pins
 from schedulers.testing.resizes import broken_resizes
 from tests.sim.scheduling.sums import class_of, goes, leaving, request, settled, usage_after, victims
 
@@ -26,6 +40,7 @@ def broken_by(snapshot: Snapshot, plan: Plan) -> Iterator[str]:
     yield from broken_seats(snapshot, plan)
     yield from broken_quotas(snapshot, plan)
     yield from broken_preemptions(snapshot, plan)
+    yield from broken_pins(snapshot, plan)
     yield from broken_resizes(snapshot, plan)
     yield from _promised_twice(snapshot, plan)
     yield from _gone_in_vain(snapshot, plan)
@@ -48,7 +63,7 @@ def _promised_twice(snapshot: Snapshot, plan: Plan) -> Iterator[str]:
 
 
 def _gone_in_vain(snapshot: Snapshot, plan: Plan) -> Iterator[str]:
-    """[6] With any one of the victims back, the heir would have no seat or no quota."""
+    """[6] With any one of the victims back, the heir would lack seats, quota, or the right to those of another one."""
     running = {ask.id: ask for ask in snapshot.running}
     for number, preempt in enumerate(plan.preempts):
         earlier = plan.preempts[: number + 1]
@@ -59,8 +74,11 @@ def _gone_in_vain(snapshot: Snapshot, plan: Plan) -> Iterator[str]:
             if not any(task_amounts(its, seat.rank).named() for seat in seats):
                 continue
             spared = [(seat.node_id, task_amounts(its, seat.rank)) for seat in seats if not seat.leaving]
-            if _fits_beside(snapshot, plan, earlier, spared) and _has_quota_beside(
-                snapshot, plan, earlier, its, seats
+            tree = _usage_beside(snapshot, plan, earlier, its, seats)
+            if (
+                _fits_beside(snapshot, plan, earlier, spared)
+                and _has_quota(snapshot, plan, tree, QueueId(its.queue_id))
+                and _may_reclaim(snapshot, preempt, victim, tree)
             ):
                 yield f"{victim.ask_id} goes for {preempt.ask_id} in vain"
 
@@ -82,25 +100,52 @@ def _fits_beside(
     return all(amounts.fits_in(room.get(node_id, Amounts())) for node_id, amounts in needed.items())
 
 
-def _has_quota_beside(
+def _usage_beside(
     snapshot: Snapshot, plan: Plan, preempts: Sequence[Preempt], its: AskClass, seats: Sequence[HeldSeat]
-) -> bool:
+) -> QuotaTree:
     tree = usage_after(snapshot, _part(plan, preempts))
     flavors = {node.id: node.flavor for node in snapshot.nodes}
     queue = QueueId(its.queue_id)
     for seat in seats:
         amounts = task_amounts(its, seat.rank)
         tree.add(queue, request(tree, queue, flavors.get(seat.node_id, ""), amounts))
+    return tree
+
+
+def _may_reclaim(snapshot: Snapshot, preempt: Preempt, spared: Victim, tree: QuotaTree) -> bool:
+    """Whether what it takes back from the others is still its own: some node on its side uses no more than it owns."""
+    running = {ask.id: ask for ask in snapshot.running}
+    its, flavors = class_of(snapshot, preempt.ask_id), {node.id: node.flavor for node in snapshot.nodes}
+    heir = QueueId(its.queue_id)
+    cells = {
+        cell
+        for seat in preempt.seats
+        for cell in request(tree, heir, flavors[seat.node_id], task_amounts(its, seat.rank))
+    }
+    reclaimed = [each for each in preempt.victims if each != spared and each.ground is Ground.RECLAIM]
+    others = {QueueId(snapshot.classes[running[each.ask_id].ask_class].queue_id) for each in reclaimed}
+    return all(
+        any(
+            all(tree.usage(node, cell) <= tree.subtree(node, cell) for cell in cells)
+            for node in tree.path(heir)
+            if node not in tree.path(other)
+        )
+        for other in others - {heir}
+    )
+
+
+def _has_quota(snapshot: Snapshot, plan: Plan, tree: QuotaTree, spared: QueueId) -> bool:
     heirs = {QueueId(class_of(snapshot, each.ask_id).queue_id) for each in plan.preempts}
     return all(
         tree.available(heir, cell) >= 0
-        for heir in sorted({*heirs, queue})
+        for heir in sorted({*heirs, spared})
         for cell in tree.cells.get(tree.roots.get(heir, heir), ())
     )
 
 
 def _part(plan: Plan, preempts: Sequence[Preempt]) -> Plan:
-    return Plan(version=0, places=plan.places, preempts=tuple(preempts))
+    """Up to these. Who waits for promised seats does so in any part: nobody may be spared at their cost."""
+    return Plan(version=0, places=plan.places, preempts=tuple(preempts), defers=plan.defers)
 
 
 def _overtaken(snapshot: Snapshot, plan: Plan) -> Iterator[str]:
@@ -144,12 +189,15 @@ def _end_of(ask: RunningAsk, its: AskClass, now: int) -> int:
 
 
 def _still_there(snapshot: Snapshot, plan: Plan, moment: int) -> Iterator[tuple[NodeId, Amounts]]:
-    """Of what this plan lets in."""
-    for place in plan.places:
-        its = class_of(snapshot, place.ask_id)
+    """Of what this plan lets in, more tasks and other nodes of running asks included."""
+    let_in = [(place.ask_id, place.seats) for place in plan.places]
+    let_in += [(growth.ask_id, growth.seats) for growth in plan.grows]
+    let_in += [(move.ask_id, (Placement(rank=move.rank, node_id=move.node_id),)) for move in plan.moves]
+    for ask_id, seats in let_in:
+        its = class_of(snapshot, ask_id)
         runtime = GUESS if its.runtime_seconds is None else its.runtime_seconds * SECOND
         if microseconds(snapshot.now) + runtime > moment:
-            for seat in place.seats:
+            for seat in seats:
                 yield seat.node_id, task_amounts(its, seat.rank)
 
 

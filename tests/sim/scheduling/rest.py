@@ -1,11 +1,12 @@
 """What holds once a plan changes nothing any more: nobody waits for what is there, and every reason is true."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Final
 
-from controlplane.domain.amounts import Amounts
+from controlplane.domain.amounts import Amounts, total
 from controlplane.domain.ids import NodeId, QueueId
-from controlplane.domain.queues import Reclaim
+from controlplane.domain.queues import Cell, Reclaim
 from controlplane.domain.quotas import QuotaTree
 from schedulers.base import (
     AskClass,
@@ -14,13 +15,12 @@ from schedulers.base import (
     Plan,
     Policy,
     ReasonCode,
-    RunningAsk,
+    Role,
     Snapshot,
-    Tier,
     microseconds,
 )
 from schedulers.simulator import task_amounts
-from schedulers.testing.fairness import usage_of
+from schedulers.testing.usage import usage_of
 from schedulers.whatif import counterfactual
 from tests.sim.scheduling.sums import class_of, request
 
@@ -49,24 +49,46 @@ def broken_at_rest(policy: Policy, snapshot: Snapshot, plan: Plan) -> Iterator[s
 
 
 def _feasible(snapshot: Snapshot, defer: Defer) -> str | None:
-    """[10] A cluster and flavor on which the fewest tasks of a simple class fit, with quota for them; None: nowhere."""
+    """[10] A cluster and flavors on which the fewest tasks of each role fit, with quota for them; None: none was found.
+
+    Of a class without topology. Roles are put down one after the other, so where there are several some are missed.
+    """
     its = snapshot.classes[defer.class_id]
     queues = {queue.id: queue for queue in snapshot.queues}
     if its.topology is not None or queues[QueueId(its.queue_id)].stopped:
         return None
-    fewest = its.tasks if its.tasks_min is None else its.tasks_min
-    tree = usage_of(snapshot)
-    room = _unpromised(snapshot)
-    for cluster, flavor in sorted({(node.cluster_id, node.flavor) for node in snapshot.nodes}):
-        nodes = [each for each in snapshot.nodes if (each.cluster_id, each.flavor) == (cluster, flavor)]
-        seats = sum(_times(its.amounts, room[node.id]) for node in nodes if _takes(node, its))
-        queue = QueueId(its.queue_id)
-        whole = Amounts()
-        for _ in range(fewest):
-            whole = whole.plus(its.amounts)
-        if seats >= fewest and tree.fits(queue, request(tree, queue, flavor, whole)):
-            return f"{cluster}, flavor {flavor}"
+    tree, free = usage_of(snapshot), _unpromised(snapshot)
+    for cluster in sorted({node.cluster_id for node in snapshot.nodes}):
+        nodes = [each for each in snapshot.nodes if each.cluster_id == cluster and _takes(each, its)]
+        present = sorted({node.flavor for node in nodes})
+        for flavors in product(
+            *([each for each in present if _may_use(role, each)] for role in its.all_roles)
+        ):
+            if _fit(tree, its, flavors, nodes, dict(free)):
+                return f"{cluster}, flavors {', '.join(flavors)}"
     return None
+
+
+def _may_use(role: Role, flavor: str) -> bool:
+    return not role.flavors or flavor in role.flavors
+
+
+def _fit(
+    tree: QuotaTree, its: AskClass, flavors: Sequence[str], nodes: Sequence[NodeView], room: Room
+) -> bool:
+    """Takes what each role needs off the room."""
+    queue, wanted = QueueId(its.queue_id), dict[Cell, int]()
+    for role, flavor in zip(its.all_roles, flavors, strict=True):
+        left = role.tasks_min
+        for node in [each for each in nodes if each.flavor == flavor]:
+            here = min(left, _times(role.amounts, room[node.id]))
+            room[node.id] = room[node.id].minus(total([role.amounts] * here))
+            left -= here
+        if left:
+            return False
+        for cell, amount in request(tree, queue, flavor, total([role.amounts] * role.tasks_min)).items():
+            wanted[cell] = wanted.get(cell, 0) + amount
+    return tree.fits(queue, wanted)
 
 
 def _unpromised(snapshot: Snapshot) -> Room:
@@ -99,7 +121,8 @@ def _envies(snapshot: Snapshot, defer: Defer) -> Iterator[str]:
     nodes = {node.id: node for node in snapshot.nodes}
     for ask in snapshot.running:
         theirs = snapshot.classes[ask.ask_class]
-        if theirs.tasks > 1 or not _may_go(snapshot, ask, theirs) or theirs.queue_id == its.queue_id:
+        is_protected = ask.protected_until > microseconds(snapshot.now)
+        if theirs.tasks > 1 or is_protected or theirs.queue_id == its.queue_id:
             continue
         node = nodes.get(ask.seats[0].node_id)
         if node is None or not _takes(node, its):
@@ -108,10 +131,6 @@ def _envies(snapshot: Snapshot, defer: Defer) -> Iterator[str]:
             continue
         if _would_be_its_own(tree, its, theirs, node) and _is_borrowed(tree, theirs, node):
             yield f"{defer.class_id} waits for what its queue owns, and {ask.id} sits on it as a borrower"
-
-
-def _may_go(snapshot: Snapshot, ask: RunningAsk, its: AskClass) -> bool:
-    return its.tier is not Tier.PINNED and ask.protected_until <= microseconds(snapshot.now)
 
 
 def _would_be_its_own(tree: QuotaTree, its: AskClass, theirs: AskClass, node: NodeView) -> bool:

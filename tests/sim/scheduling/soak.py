@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Final
 
 from schedulers.fair.policy import Fair
+from tests.sim.scheduling.histories import LONG_FROM
 from tests.sim.scheduling.rehearsals import Outcome, page, rehearse_many
 
 RECORD: Final = Path(__file__).parents[3] / ".soak" / "scheduling.json"
-FIRST: Final = 1_000_001
-"""Far above the histories that every test run has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """Of all soaks on this machine."""
 
-    next_history: int = FIRST
+    next_history: int = LONG_FROM
     histories: int = 0
     events: int = 0
     plans: int = 0
@@ -47,8 +46,9 @@ class Record:
 def soak(seconds: float, *, told: Callable[[str], object]) -> Record:
     """Stops at the first violation, with its smallest history. Returns what this soak alone has shown."""
     before = Record(**json.loads(RECORD.read_text())) if RECORD.exists() else Record()
-    mine, began = Record(next_history=before.next_history), time.monotonic()
-    for outcome in rehearse_many(_seeds(before.next_history, until=began + seconds)):
+    first, began = max(before.next_history, LONG_FROM), time.monotonic()
+    mine = Record(next_history=first)
+    for outcome in rehearse_many(_seeds(first, until=began + seconds)):
         mine = replace(mine.plus(outcome), seconds=time.monotonic() - began)
         if outcome.violation is not None:
             told(page(outcome, Fair()))

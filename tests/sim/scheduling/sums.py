@@ -9,24 +9,21 @@ from controlplane.domain.quotas import QuotaTree
 from schedulers.base import (
     AskClass,
     HeldSeat,
-    Nomination,
     Placement,
     Plan,
     ReasonCode,
     RunningAsk,
     Snapshot,
-    microseconds,
     moved,
 )
 from schedulers.simulator import task_amounts
-from schedulers.testing.fairness import standing, usage_of
+from schedulers.testing.usage import standing, usage_of
 
 
 def settled(snapshot: Snapshot, plan: Plan) -> Iterator[tuple[AskId, Sequence[Placement]]]:
     """All that gets seats by this plan, or keeps the promise of some."""
     placed = {place.ask_id for place in plan.places}
     fresh = {preempt.ask_id for preempt in plan.preempts}
-    nodes = {node.id for node in snapshot.nodes}
     yield from ((place.ask_id, place.seats) for place in plan.places)
     yield from ((preempt.ask_id, preempt.seats) for preempt in plan.preempts)
     for preempt in plan.preempts:
@@ -38,20 +35,10 @@ def settled(snapshot: Snapshot, plan: Plan) -> Iterator[tuple[AskId, Sequence[Pl
     told = {defer.class_id for defer in plan.defers if defer.code is ReasonCode.WAITING_FOR_SEATS}
     queued = dict(zip(snapshot.asks.ids, snapshot.asks.classes, strict=True))
     stopping = {ask.id for ask in snapshot.running if all(seat.leaving for seat in ask.seats)}
-    for each in snapshot.memory.nominations:
-        counts = queued.get(each.ask_id) in told or (each.ask_id in stopping and _suits(snapshot, each))
-        if (
-            counts
-            and each.until > microseconds(snapshot.now)
-            and each.ask_id not in placed | fresh
-            and all(node in nodes for _, node in each.seats)
-        ):
+    for each in standing(snapshot):
+        counts = queued.get(each.ask_id) in told or each.ask_id in stopping
+        if counts and each.ask_id not in placed | fresh:
             yield each.ask_id, [Placement(rank=rank, node_id=node) for rank, node in each.seats]
-
-
-def _suits(snapshot: Snapshot, nomination: Nomination) -> bool:
-    healthy = {node.id for node in snapshot.nodes if node.healthy}
-    return all(node_id in healthy for _, node_id in nomination.seats)
 
 
 def leaving(snapshot: Snapshot, plan: Plan) -> Iterator[tuple[NodeId, Amounts]]:

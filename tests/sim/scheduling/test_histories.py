@@ -11,8 +11,12 @@ from tests.sim.scheduling.histories import draw
 from tests.sim.scheduling.rehearsals import carry_out, page, rehearse, smallest
 
 HISTORIES = 8
-ONCE_BROKEN = (1_000_046,)
-"""Found by soaks: a promise that had lapsed hid from `counterfactual` who waits."""
+ONCE_BROKEN = (1_000_046, 2_000_143, 2_000_374, 2_000_879, 2_001_636, 2_001_672)
+"""Found by soaks: a lapsed promise hid who waits from `counterfactual`; a promise kept nodes of two flavors; a task
+left a sick node for a free one before everybody's turn, and somebody went in vain; so did somebody beside those who
+had been told to go for another. In the last two the law was wrong: who stays may take away the right to another victim,
+and roles need different things.
+"""
 
 
 class Forgetful(Fair):
@@ -32,6 +36,7 @@ def test_histories_break_no_law() -> None:
 
 def test_a_history_is_the_same_in_every_process() -> None:
     command = [sys.executable, "-m", "tests.sim.scheduling", "hashes", "3"]
+    here = rehearse(3).trace_hash
     for hash_seed in ("1", "4242"):
         done = subprocess.run(
             command,
@@ -40,7 +45,7 @@ def test_a_history_is_the_same_in_every_process() -> None:
             check=True,
             text=True,
         )
-        assert done.stdout == f"{rehearse(3).trace_hash}\n"
+        assert done.stdout == f"{here}\n"
 
 
 def test_a_history_that_breaks_a_law_is_made_small() -> None:

@@ -2,18 +2,33 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
+from controlplane.api.app import bare_app, create_app
+from controlplane.operations.context import Context
 from tests.databases import DIALECTS
 
 PROBLEM = "application/problem+json"
 
 BOTH = pytest.mark.parametrize("plane", DIALECTS, indirect=True)
 """Runs a test on both databases: for what they might do differently."""
+
+
+def app_over(context: Context) -> FastAPI:
+    """As `create_app` makes it, on routes that all tests share: to work them out anew costs most of a test."""
+    app = create_app(context)
+    app.router = _routes()
+    return app
+
+
+@cache
+def _routes() -> APIRouter:
+    return bare_app().router
 
 
 @dataclass(slots=True)

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.api.app import create_app
 from controlplane.identity.principals import Role
-from tests.unit.api.client import Api
+from tests.unit.api.client import Api, app_over
 from tests.unit.operations.world import World, world
 
 
@@ -22,4 +21,4 @@ def plane(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def api(plane: World) -> Api:
     """As an admin of all projects."""
-    return Api(create_app(plane.context), plane.secret(Role.ADMIN))
+    return Api(app_over(plane.context), plane.secret(Role.ADMIN))

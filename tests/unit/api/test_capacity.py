@@ -1,5 +1,6 @@
 """Claims over HTTP: asked for, listed, given back; and everything that is refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -222,7 +223,8 @@ def test_leftovers_are_listed_with_whose_they_were_and_why_they_stay(plane: Worl
     def stray(name: str, claim_id: str | None) -> Stray:
         found = None if claim_id is None else ClaimId(claim_id)
         at = plane.clock.at
-        return Stray(cluster_id=here, kind="disk", name=name, zone="a", claim_id=found, seen_at=at)
+        known = Stray(cluster_id=here, kind="disk", name=name, zone="a", claim_id=found, seen_at=at)
+        return known if found is None else replace(known, hourly_millionths=10_000, currency="USD")
 
     def unit(tx: Tx) -> None:
         tx.strays.put(stray("vol-1", "claim-1"))
@@ -230,6 +232,7 @@ def test_leftovers_are_listed_with_whose_they_were_and_why_they_stay(plane: Worl
         tx.strays.put(stray("vol-2", None))
 
     plane.store.write(unit)
+    plane.clock.pass_seconds(90 * 60)
     first = api.get("/v1/leftovers", params={"limit": 1}).json()
     (locked,) = first["items"]
     assert (locked["cluster"], locked["kind"], locked["name"], locked["project"], locked["problem"]) == (
@@ -239,8 +242,10 @@ def test_leftovers_are_listed_with_whose_they_were_and_why_they_stay(plane: Worl
         "default",
         "it is locked",
     )
+    assert (locked["cost_per_hour"], locked["cost"], locked["currency"]) == ("0.010000", "0.015000", "USD")
     (free,) = api.get("/v1/leftovers", params={"after": first["next"]}).json()["items"]
     assert (free["name"], free["claim_id"], free["project"], free["problem"]) == ("vol-2", None, None, None)
+    assert (free["cost_per_hour"], free["cost"], free["currency"]) == (None, None, None)
     submitter = api.as_token(plane.secret(Role.SUBMITTER))
     problem(submitter.get("/v1/leftovers"), 403, "forbidden")
 

@@ -11,7 +11,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from controlplane.api.app import create_app
 from controlplane.domain.attempts import Attempt
 from controlplane.domain.jobs import JobState
 from controlplane.identity.attempt_tokens import attempt_token
@@ -21,7 +20,7 @@ from controlplane.operations.retention import Walk, step
 from controlplane.storage.file import FileStore
 from controlplane.wire.data import StoreCreate
 from controlplane.wire.protocol import RecordBatch
-from tests.unit.api.client import BOTH, Api, problem
+from tests.unit.api.client import BOTH, Api, app_over, problem
 from tests.unit.operations.world import START, World, other_project
 
 DIGITS = "/v1/models/default/digits"
@@ -89,7 +88,7 @@ def registry(plane: World, tmp_path_factory: pytest.TempPathFactory) -> Registry
     folder = tmp_path_factory.mktemp("shared").resolve()
     plane.context = replace(plane.context, object_stores=lambda _kind, _place, folder: FileStore(folder))
     object_stores.add(plane.context, plane.root, StoreCreate(name="shared", uri=f"file://{folder}"))
-    api = Api(create_app(plane.context), plane.secret(Role.ADMIN))
+    api = Api(app_over(plane.context), plane.secret(Role.ADMIN))
     assert api.post("/v1/models", {"name": "digits", "description": "by hand"}).status_code == 201
     return Registry(plane=plane, api=api, folder=folder)
 

@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from controlplane.api.app import create_app
 from controlplane.domain.ids import ServiceId
 from controlplane.domain.jobs import JobState
 from controlplane.domain.residency import Residency, Subject
 from controlplane.domain.revisions import RevisionState
 from controlplane.identity.principals import Role
-from controlplane.operations import residency
+from controlplane.operations import executions, residency, schedules
 from controlplane.runtime.pipelines import PipelineTurn
-from tests.unit.api.client import Api, problem
+from tests.unit.api.client import Api, app_over, problem
 from tests.unit.operations.world import other_project
 from tests.unit.runtime.pipeline_world import PipelineWorld, chain, job_step, makes, pipeline_world
 
@@ -51,7 +50,7 @@ def world(tmp_path: Path, sqlite_url: str) -> Iterator[PipelineWorld]:
 @pytest.fixture
 def api(world: PipelineWorld) -> Api:
     """As a submitter of one project."""
-    return Api(create_app(world.plane.context), world.plane.secret(Role.SUBMITTER, "default"))
+    return Api(app_over(world.plane.context), world.plane.secret(Role.SUBMITTER, "default"))
 
 
 def submitted(api: Api, world: PipelineWorld, pipeline: object) -> Document:
@@ -84,7 +83,9 @@ def test_an_accepted_pipeline_is_shown_with_its_steps(api: Api, world: PipelineW
     assert (two["name"], two["needs"], two["state"]) == ("second", ["first"], "running")
     assert (found["pipeline"], found["project"], found["state"]) == ("chain", "default", "running")
     assert found["spec"] == chain()
-    assert [each["id"] for each in api.get(EXECUTIONS).json()["items"]] == [first["id"]]
+    (listed,) = api.get(EXECUTIONS).json()["items"]
+    assert (listed["id"], listed["state"], listed["steps"], listed["done"]) == (first["id"], "running", 2, 1)
+    assert "spec" not in listed
     assert api.get(f"{EXECUTIONS}/{first['id']}").headers["etag"] == f'"{found["version"]}"'
 
 
@@ -314,6 +315,7 @@ def test_a_deployment_is_over_when_its_revision_is_ready(api: Api, world: Pipeli
     assert service["revisions"][0]["spec"]["model"] == "digits@1"
     world.pass_seconds(60)
     world.restart()
+    world.store.write(lambda tx: tx.idempotency.prune(tx.now))  # as after a week
     world.pass_seconds(200)
     assert shown(api, execution)["steps"][3]["state"] == "running"
     assert len(api.get(f"/v1/services/{service['id']}/revisions").json()["items"]) == 1
@@ -343,3 +345,20 @@ def test_what_is_no_service_is_refused_with_its_field(api: Api) -> None:
         deploy = {"version": "steps.publish.outputs.version", "service": service}
         steps = [*PUBLISHED["steps"], {"name": "deploy", "deploy": deploy}]
         assert said in api.post(EXECUTIONS, {"name": "p", "steps": steps}).text
+
+
+def test_a_project_has_so_many_executions_and_schedules_and_no_more(
+    api: Api, world: PipelineWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executions, "MOST_OPEN", 1)
+    monkeypatch.setattr(schedules, "MOST_SCHEDULES", 1)
+    first = submitted(api, world, chain())["id"]
+    refused = problem(api.post(EXECUTIONS, chain()), 409, "conflict")
+    assert (refused["field"], refused["value"], refused["limit"]) == ("project", "default", 1)
+    api.post(f"{EXECUTIONS}/{first}/cancel")
+    world.settle()
+    assert api.post(EXECUTIONS, chain()).status_code == 201
+    nightly = {"name": "a", "cron": "0 3 * * *", "pipeline": chain()}
+    assert api.post("/v1/schedules", nightly).status_code == 201
+    refused = problem(api.post("/v1/schedules", nightly | {"name": "b"}), 409, "conflict")
+    assert (refused["field"], refused["limit"]) == ("project", 1)

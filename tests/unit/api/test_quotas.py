@@ -62,10 +62,11 @@ def test_setting_again_replaces_everything(plane: World, api: Api) -> None:
         "queue": "blue",
         "parent": "pool",
         "weight": 2.5,
+        "band": 1,
         "limits": [GPUS | {"borrowing": 1, "lending": 0}],
     }
     changed = api.post("/v1/quotas", limited).json()
-    assert (changed["version"], changed["weight"]) == (2, 2.5)
+    assert (changed["version"], changed["weight"], changed["band"]) == (2, 2.5, 1)
     assert [changed["limits"][0][key] for key in ("borrowing", "lending", "available")] == [1.0, 0.0, 5.0]
     assert api.post("/v1/quotas", {"queue": "blue"}).json()["limits"] == []
 
@@ -89,6 +90,7 @@ def test_setting_again_replaces_everything(plane: World, api: Api) -> None:
         ({"queue": "blue", "limits": [GPUS | {"nominal": -1}]}, "limits.0.nominal", ""),
         ({"queue": "blue", "limits": [GPUS | {"nominal": 2**53 - 1}]}, "quotas.nominal", "not within"),
         ({"queue": "blue", "weight": -1}, "weight", ""),
+        ({"queue": "blue", "band": 101}, "band", ""),
     ],
 )
 def test_a_tree_that_makes_no_sense_is_refused_and_the_old_one_stands(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.api.app import create_app, openapi_document
+from controlplane.api.app import openapi_document
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.errors import Unavailable
 from controlplane.identity.attempt_tokens import attempt_token
@@ -17,7 +17,7 @@ from controlplane.identity.principals import Role
 from controlplane.store import Store, Tx
 from controlplane.wire.base import Page
 from controlplane.wire.jobs import AttemptDocument, JobDocument, MetricPoint
-from tests.unit.api.client import BOTH, Api, problem
+from tests.unit.api.client import BOTH, Api, app_over, problem
 from tests.unit.api.routes import ROUTES
 from tests.unit.operations.world import World
 
@@ -393,7 +393,7 @@ def test_a_database_that_is_away_is_503_and_come_back_later(plane: World, tmp_pa
     context = plane.context
     (context.settings.home / "crossdock.db").unlink()
     (context.settings.home / "crossdock.db").mkdir()
-    away = Api(create_app(context), f"cd_{'x' * 43}")
+    away = Api(app_over(context), f"cd_{'x' * 43}")
     response = away.get("/v1/jobs")
     problem(response, 503, "unavailable")
     assert int(response.headers["retry-after"]) >= 1

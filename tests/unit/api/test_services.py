@@ -10,8 +10,7 @@ from typing import Any, Final, cast
 
 import pytest
 
-from controlplane.api.app import create_app
-from controlplane.domain.attempts import Attempt
+from controlplane.domain.attempts import Attempt, Outcome
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.errors import Invalid
 from controlplane.domain.ids import RevisionId, ServiceId
@@ -21,12 +20,14 @@ from controlplane.domain.traffic import LATENCY_EDGES_MS, Load, ServiceRoute
 from controlplane.identity.attempt_tokens import attempt_token
 from controlplane.identity.principals import Role
 from controlplane.identity.replica_keys import replica_key
-from controlplane.operations import jobs, records, residency, traffic
+from controlplane.operations import jobs, object_stores, records, residency, staging, traffic
 from controlplane.operations.orders import order_for, papers_for
 from controlplane.runtime.services import ServiceStep
+from controlplane.storage.file import FileStore
 from controlplane.store import Tx
+from controlplane.wire.data import StoreCreate
 from controlplane.wire.protocol import RecordBatch
-from tests.unit.api.client import BOTH, Api, problem
+from tests.unit.api.client import BOTH, Api, app_over, problem
 from tests.unit.operations.world import World
 
 Document = dict[str, Any]
@@ -106,7 +107,7 @@ class Site:
 def site(plane: World) -> Site:
     """With a cluster of two nodes and an uploaded archive."""
     plane.cluster()
-    api = Api(create_app(plane.context), plane.secret(Role.ADMIN))
+    api = Api(app_over(plane.context), plane.secret(Role.ADMIN))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("echo.py", "class Echo: ...")
@@ -230,6 +231,29 @@ def test_a_replica_is_asked_over_grpc_where_it_is_asked_over_http(site: Site) ->
     assert [each.grpc for one in site.route().revisions for each in one.backends] == ["127.0.0.2:9001"]
 
 
+def test_a_replica_on_loopback_is_asked_by_a_server_that_others_reach_only_where_it_is_an_agents(
+    site: Site,
+) -> None:
+    made = site.deploy()
+    site.look()
+    site.start(made["id"])
+    open_to_others = replace(site.plane.context.settings, host="192.0.2.1", tunnel_port=8050)
+    context = replace(site.plane.context, settings=open_to_others)
+
+    def ways() -> list[str | None]:
+        (route,) = traffic.routes(context)
+        return [backend.proxy_url for each in route.revisions for backend in each.backends]
+
+    assert ways() == []
+    with site.plane.store.read() as tx:
+        cluster = tx.clusters.list()[0]
+    behind = replace(cluster, settings=(("via", "agent"),), version=cluster.version + 1)
+    site.plane.store.write(lambda tx: tx.clusters.save(behind))
+    (way,) = ways()
+    assert str(way).startswith(f"http://{cluster.id}:")
+    assert str(way).endswith("@127.0.0.1:8050")
+
+
 def test_what_is_being_stopped_not_ready_or_outside_its_residency_is_not_asked(site: Site) -> None:
     made = site.deploy()
     site.look()
@@ -243,6 +267,37 @@ def test_what_is_being_stopped_not_ready_or_outside_its_residency_is_not_asked(s
     assert site.urls() == []
     residency.put(context, root, Subject.PROJECT, "default", Residency())
     jobs.cancel(context, root, attempt.job_id)
+    assert site.urls() == []
+
+
+def test_a_service_is_where_the_files_of_its_model_may_be(
+    site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    plane, folder = site.plane, tmp_path_factory.mktemp("models")
+    (folder / "echo.pt").write_bytes(b"weights")
+    plane.context = replace(plane.context, object_stores=lambda _kind, _place, top: FileStore(top))
+    object_stores.add(plane.context, plane.root, StoreCreate(name="models", uri=folder.as_uri()))
+    site.api = Api(app_over(plane.context), plane.secret(Role.ADMIN))
+    assert site.api.post("/v1/models", {"name": "echo", "description": ""}).status_code == 201
+    wanted = {"artifacts": [{"name": "echo.pt", "uri": f"{folder.as_uri()}/echo.pt"}]}
+    assert site.api.post("/v1/models/default/echo/versions", wanted).status_code == 201
+
+    def say(subject: Subject, name: str, region: str) -> None:
+        residency.put(plane.context, plane.root, subject, name, Residency(regions=(region,)))
+
+    say(Subject.DATA, "models", "eu")
+    asked = SPEC | {"working_dir": site.code, "model": "echo@1"}
+    refused = problem(site.api.post("/v1/services", asked), 422, "invalid")
+    assert refused["field"] == "model"
+    assert "what lies in store 'models' may only be in 'eu'" in refused["message"]
+    say(Subject.CLUSTER, "lab", "eu")
+    made = site.deploy(model="echo@1")
+    site.look()
+    attempt = site.start(made["id"])
+    assert len(site.urls()) == 1
+    with plane.store.read() as tx:
+        assert staging.inputs_of(tx.jobs.specs([attempt.job_id])[attempt.job_id]) == {}
+    say(Subject.DATA, "models", "us")
     assert site.urls() == []
 
 
@@ -277,6 +332,49 @@ def test_a_release_takes_over_and_can_be_taken_back_before_and_after(site: Site)
     problem(site.api.post(f"/v1/services/{made['id']}/rollback", {"number": 9}), 404, "not_found")
 
 
+def test_promote_and_rollback_are_about_the_newest_revision_however_far_it_is(site: Site) -> None:
+    made = site.deploy()
+    site.look()
+    site.start(made["id"])
+    problem(site.api.post(f"/v1/services/{made['id']}/promote"), 409, "conflict")
+    site.revise(made["id"], release={"strategy": "canary", "steps": [10.0], "bake_seconds": 600.0})
+    site.look()
+    site.start(made["id"], port=9001)
+    site.look(2)
+    site.revise(made["id"])
+    early = problem(site.api.post(f"/v1/services/{made['id']}/promote"), 409, "conflict")
+    assert (early["value"], early["limit"]) == ("pending", "ready")
+    site.do(made["id"], "rollback", {})
+    site.look()
+    states = [each["state"] for each in site.api.get(f"/v1/services/{made['id']}/revisions").json()["items"]]
+    assert (states, site.shares()) == (["retired", "retiring", "ready"], {1: 1_000_000})
+
+
+def test_what_a_gateway_says_counts_as_long_as_its_clock_may_be_wrong(site: Site) -> None:
+    made = site.deploy(replicas={"min": 0, "max": 3})
+    now = site.plane.clock.at
+
+    def waiting(seconds: float) -> Load:
+        return Load(
+            gateway=f"gate {seconds}",
+            service_id=ServiceId(made["id"]),
+            revision_id=None,
+            since=now,
+            until=now + timedelta(seconds=seconds),
+            in_flight=1,
+            waiting=1,
+            requests=0,
+            errors=0,
+            latency_ms=(0,) * (len(LATENCY_EDGES_MS) + 1),
+        )
+
+    told = [replace(waiting(each), since=now - timedelta(hours=1)) for each in (-301, -300, 15, 16)]
+    traffic.report(site.plane.context, told)
+    with site.plane.store.read() as tx:
+        kept = tx.loads.since(ServiceId(made["id"]), now - timedelta(hours=1))
+    assert [each.gateway for each in kept] == ["gate -300", "gate 15"]
+
+
 def test_who_waits_brings_more_replicas_and_those_beyond_the_fewest_are_surplus(site: Site) -> None:
     made = site.deploy()
     site.look()
@@ -295,6 +393,37 @@ def test_who_waits_brings_more_replicas_and_those_beyond_the_fewest_are_surplus(
     site.look(10)
     assert site.api.get(f"/v1/services/{made['id']}").json()["desired"] == 1
     assert [each["ordinal"] for each in site.replicas(made["id"])] == [0]
+
+
+def test_the_fewest_replicas_ask_to_be_kept_and_so_does_who_takes_the_place_of_one(site: Site) -> None:
+    made = site.deploy(replicas={"min": 2, "max": 3, "stable_seconds": 10.0})
+    site.look()
+    attempt = site.start(made["id"])
+    report(site, made["id"], site.route().revisions[0].revision_id, in_flight=9, waiting=5)
+    site.look()
+    assert kept(site, made["id"]) == {(0, 1): True, (1, 1): True, (2, 1): False}
+
+    job = site.plane.job(attempt.job_id)
+    site.plane.end(attempt, Outcome.FAILED, exit_code=1)
+    site.plane.finish(job.id, JobState.FAILED)
+    site.look(10)
+    assert kept(site, made["id"]) == {(0, 2): True, (1, 1): True, (2, 1): False}
+
+    site.do(made["id"], "scale", {"min": 1, "max": 3})
+    site.look(1)
+    assert sorted(kept(site, made["id"]).values()) == [False, False, True]
+
+
+def kept(site: Site, service_id: str) -> dict[tuple[int, int], bool]:
+    """By place and turn, whether the replica asks as one of the fewest."""
+    with site.plane.store.read() as tx:
+        found = {}
+        for known in tx.replicas.known(ServiceId(service_id), tx.now):
+            ask = tx.asks.of_job(known.replica.job_id)
+            assert ask is not None
+            if known.stays:
+                found[known.replica.ordinal, known.replica.turn] = ask.traits.is_lasting
+        return found
 
 
 def test_bounds_can_be_changed_without_a_revision(site: Site) -> None:

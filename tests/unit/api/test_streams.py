@@ -13,7 +13,6 @@ import httpx
 import pytest
 import uvicorn
 
-from controlplane.api.app import create_app
 from controlplane.api.streams import MOST_STREAMS
 from controlplane.domain.attempts import Attempt, Outcome
 from controlplane.domain.jobs import JobState
@@ -22,7 +21,7 @@ from controlplane.identity.principals import Role
 from controlplane.operations import jobs, records, tokens
 from controlplane.wire.jobs import LogChunk
 from controlplane.wire.protocol import RecordBatch
-from tests.unit.api.client import BOTH
+from tests.unit.api.client import BOTH, app_over
 from tests.unit.operations.world import World
 
 pytestmark = pytest.mark.sockets
@@ -82,7 +81,7 @@ class Reader:
 
 @pytest.fixture
 def site(plane: World) -> Iterator[Site]:
-    app = create_app(plane.context)
+    app = app_over(plane.context)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -1,6 +1,10 @@
 """The benchmarks' figures: an aim that is missed is said aloud and fails the check."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +85,34 @@ def test_the_file_holds_every_figure_with_its_ratio_and_verdict(tmp_path: Path) 
             "is_met": False,
         }
     ]
+
+
+ENDLESS = """
+import subprocess, sys, tempfile
+from benchmarks.figures import main
+
+CHILD = "import tempfile, sys; f = tempfile.mkdtemp(); print('there', flush=True); sys.stdin.read()"
+
+
+def measure():
+    with tempfile.TemporaryDirectory(), subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE) as child:
+        try:
+            child.wait()
+        finally:
+            child.kill()
+
+
+main("", measure, [])
+"""
+
+
+def test_a_benchmark_that_is_told_to_end_leaves_nothing_not_even_of_whom_it_kills(tmp_path: Path) -> None:
+    told = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", ENDLESS]
+    with subprocess.Popen(command, env=told, stdout=subprocess.PIPE, text=True) as benchmark:
+        assert benchmark.stdout is not None
+        assert benchmark.stdout.readline() == "there\n"
+        assert list(tmp_path.iterdir())
+        benchmark.terminate()
+        assert benchmark.wait(30) == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())

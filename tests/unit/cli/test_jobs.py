@@ -210,6 +210,16 @@ def test_get_shows_the_facts(plane: Plane, run: Run) -> None:
     )
 
 
+def test_get_shows_what_each_role_needs(plane: Plane, run: Run) -> None:
+    roles = [
+        {"name": "server", "resources": {"cpus": 8}},
+        {"name": "worker", "tasks": 4, "resources": {"gpus": 1}},
+    ]
+    plane.jobs["job_1"] = job_document("job_1", spec={"name": "a", "entrypoint": "a", "roles": roles})
+    shown = "tasks       server 1 x (cpus 8), worker 4 x (cpus 1, gpus 1)\n"
+    assert shown in run("jobs", "get", "job_1").stdout
+
+
 def test_logs_of_a_single_task_come_as_they_are(plane: Plane, run: Run) -> None:
     plane.add_job({"name": "a"})
     plane.attempts["job_1"] = [attempt_document("attempt_1")]

@@ -110,8 +110,10 @@ def test_an_execution_that_fails_ends_the_command_with_1(plane: Plane, run: Run,
 
 
 def test_executions_and_their_steps_are_tables(plane: Plane, run: Run) -> None:
-    paused = EXECUTION | {"id": "execution_2", "state": "running", "paused_at": NOW, "steps": [TRAIN]}
-    plane.fixed["GET", "/v1/executions"] = (200, {"items": [paused, EXECUTION]})
+    summary = {name: EXECUTION[name] for name in EXECUTION.keys() - {"spec", "outputs_uri"}}
+    summary |= {"steps": 2, "done": 1}
+    paused = summary | {"id": "execution_2", "state": "running", "paused_at": NOW, "steps": 1}
+    plane.fixed["GET", "/v1/executions"] = (200, {"items": [paused, summary]})
     plane.fixed["GET", ONE] = (200, EXECUTION)
     assert run("pipelines", "list").stdout == (
         "ID           PIPELINE        STATE   STEPS  CREATED\n"

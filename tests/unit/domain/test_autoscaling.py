@@ -107,6 +107,13 @@ def test_demand_is_the_sum_of_what_each_gateway_said_last_and_forgets_those_that
     assert found == Demand(in_flight=9, waiting=3, last_at=NOON, slow_ms=None)
 
 
+def test_a_word_from_further_ahead_than_an_old_one_may_be_behind_is_not_of_now() -> None:
+    ahead = [load(16, gateway="fast", in_flight=50, waiting=50), load(15, in_flight=3)]
+    assert demand_of(ahead, None, now=NOON).in_flight == 3
+    behind = [load(-16, gateway="slow", in_flight=50, waiting=50), load(-15, in_flight=3)]
+    assert demand_of(behind, None, now=NOON).in_flight == 3
+
+
 def test_the_slow_latency_is_the_edge_within_which_nine_of_ten_end() -> None:
     nine_fast = (9, *[0] * 6, 1, *[0] * 7)
     assert demand_of([load(0, latency_ms=nine_fast)], None, now=NOON).slow_ms == 1

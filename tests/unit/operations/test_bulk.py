@@ -13,10 +13,11 @@ from controlplane.domain.errors import Conflict, Forbidden, Invalid, KeyReused
 from controlplane.domain.ids import JobId, TokenId
 from controlplane.domain.jobs import Job, JobState
 from controlplane.identity.principals import Role
-from controlplane.operations import bulk, jobs, projects
+from controlplane.operations import bulk, jobs, object_stores, projects
 from controlplane.operations.context import Context
 from controlplane.operations.idempotency import Once
 from controlplane.store import Store, Tx
+from controlplane.wire.data import StoreCreate
 from controlplane.wire.jobspec import JobSpec
 from tests.databases import DIALECTS
 from tests.store.planting import raw
@@ -211,6 +212,21 @@ def test_a_refusal_is_remembered_with_its_unit(plane: World) -> None:
     projects.create_queue(plane.context, plane.root, project="default", name="later")
     assert submit(plane, asked, key="once") == answers
     assert names(plane) == ["good"]
+
+
+def test_a_store_that_comes_between_look_and_write_binds_who_reads_from_it(
+    plane: World, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("raw").as_uri()
+
+    def register(_number: int) -> None:
+        object_stores.add(plane.context, plane.root, StoreCreate(name="raw", uri=folder))
+
+    asked = [entry("reads", inputs={"corpus": f"{folder}/corpus/"}), entry("reads-not")]
+    accepted = submit(plane, asked, context=watched(plane, register))
+    with plane.store.read() as tx:
+        asks = [tx.asks.of_job(JobId(job_id)) for job_id, _ in accepted]
+    assert [ask.traits.stores for ask in asks if ask is not None] == [("raw",), ()]
 
 
 def test_a_key_stands_for_one_call(plane: World) -> None:

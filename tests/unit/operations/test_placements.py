@@ -7,10 +7,11 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from controlplane.domain.amounts import total
 from controlplane.domain.attempts import AttemptState, Outcome
 from controlplane.domain.errors import StaleWrite
 from controlplane.domain.ids import AskId, AttemptId, ClassId, ClusterId, JobId, NodeId
-from controlplane.domain.jobs import JobState
+from controlplane.domain.jobs import AskRole, JobState, Traits
 from controlplane.domain.leases import Lease
 from controlplane.operations.placements import Refusal, apply_places, note_defers
 from controlplane.store import Store, Tx
@@ -21,6 +22,8 @@ from tests.store.planting import plant, raw
 
 ROOM = 8
 """One-CPU tasks that fit the node of the factories."""
+
+WHOLE_NODE = total([factories.ONE_CPU] * ROOM)
 
 
 @pytest.fixture
@@ -45,6 +48,15 @@ def place(number: int, tasks: int = 1, **fields: object) -> Place:
 def apply(store: Store, lease: Lease, *places: Place) -> list[tuple[str, str]]:
     refusals: tuple[Refusal, ...] = store.write(lambda tx: apply_places(tx, lease, places))
     return [(each.place.ask_id, each.why) for each in refusals]
+
+
+def widen(store: Store, number: int) -> None:
+    """Its only task is of a role that takes the whole node."""
+    role = AskRole(name="wide", tasks=1, amounts=WHOLE_NODE)
+    wide = replace(factories.ask(number), traits=Traits(roles=(role,)))
+    store.write(lambda tx: tx.asks.reclass([wide]))
+    with store.read() as tx:
+        assert tx.asks.get(wide.id) == wide
 
 
 def active(store: Store) -> list[JobId]:
@@ -91,6 +103,27 @@ def test_what_is_promised_to_an_heir_is_kept_from_all_others_and_counted_once(
     assert apply(planted, lease, *others[:3], place(last), *others[3:]) == [
         (f"ask-{ROOM}", "node node-1 has no room any more")
     ]
+
+
+def test_a_seat_is_as_large_as_its_role_says(planted: Store, lease: Lease) -> None:
+    widen(planted, 1)
+    no_room = "node node-1 has no room any more"
+    assert apply(planted, lease, place(1), place(2)) == [("ask-2", no_room)]
+    with planted.read() as tx:
+        assert tx.nodes.booked() == {"node-1": WHOLE_NODE}
+
+
+def test_a_promise_is_as_large_as_its_role_says(planted: Store, lease: Lease) -> None:
+    widen(planted, 1)
+    promise = Nomination(
+        ask_id=AskId("ask-1"),
+        cluster_id=factories.cluster().id,
+        seats=((0, factories.node().id),),
+        until=microseconds(factories.NOON + timedelta(days=36_500)),
+    )
+    planted.write(lambda tx: tx.memories.nominate(promise))
+    no_room = "node node-1 has no room any more"
+    assert apply(planted, lease, place(2), place(1)) == [("ask-2", no_room)]
 
 
 def test_one_that_may_not_be_placed_is_refused_alone(planted: Store, lease: Lease) -> None:

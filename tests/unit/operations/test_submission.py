@@ -1,6 +1,7 @@
 """Accepting jobs: what is written, what is refused, and that nothing is half-created."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,9 +9,13 @@ import pytest
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import Outcome
 from controlplane.domain.errors import Forbidden, Invalid, NotFound
+from controlplane.domain.ids import TokenId
 from controlplane.domain.jobs import JobState
 from controlplane.identity.principals import Role
-from controlplane.operations import batches, jobs
+from controlplane.operations import batches, jobs, object_stores, submission
+from controlplane.operations.idempotency import Once, Replay
+from controlplane.store import JobView
+from controlplane.wire.data import StoreCreate
 from controlplane.wire.jobspec import JobSpec
 from tests.unit.operations.world import World, other_project
 
@@ -172,11 +177,33 @@ def test_a_gang_that_no_cluster_could_hold_is_refused_with_what_the_largest_hold
     assert plane.counts() == before
 
 
+def test_an_elastic_gang_is_taken_where_its_fewest_tasks_fit(plane: World) -> None:
+    plane.cluster("large", nodes=2, gpus=2)
+    wanted = {"cpus": 1.0, "gpus": 1.0}
+    plane.submit(tasks=8, min_tasks=4, resources=wanted)
+    with pytest.raises(Invalid, match="needs 5 x") as caught:
+        plane.submit(tasks=8, min_tasks=5, resources=wanted)
+    assert (caught.value.field, caught.value.value, caught.value.limit) == ("min_tasks", 5, 4)
+
+
 def test_a_task_that_no_node_could_hold_names_its_resources(plane: World) -> None:
     plane.cluster("lab", accelerator="A100")
     with pytest.raises(Invalid, match="the largest cluster 'lab' holds 0") as caught:
         plane.submit(resources={"cpus": 1.0, "accelerator": "H100"})
     assert (caught.value.field, caught.value.value) == ("resources", "{cpu 1, accelerator H100}")
+
+
+def test_a_role_that_no_cluster_could_hold_is_named(plane: World) -> None:
+    plane.cluster("large", nodes=2, gpus=2)
+    head = {"name": "head"}
+    with pytest.raises(
+        Invalid, match=r"needs 5 x \{cpu 1, gpu 1\}, the largest cluster 'large' holds 4"
+    ) as caught:
+        plane.submit(roles=[head, {"name": "rest", "tasks": 5, "resources": {"gpus": 1.0}}])
+    assert (caught.value.field, caught.value.value, caught.value.limit) == ("roles.1.tasks", 5, 4)
+    with pytest.raises(Invalid, match="holds 0") as caught:
+        plane.submit(roles=[{"name": "wide", "resources": {"gpus": 3.0}}, head])
+    assert (caught.value.field, caught.value.value) == ("roles.0.resources", "{cpu 1, gpu 3}")
 
 
 def test_a_gang_is_not_spread_over_clusters(plane: World) -> None:
@@ -216,3 +243,56 @@ def test_a_retried_job_of_a_batch_waits_for_the_same_jobs(plane: World) -> None:
     jobs.cancel(plane.context, plane.root, train.id)
     again = jobs.retry(plane.context, plane.root, train.id).job
     assert (again.depends_on, again.state) == ((fetch.id,), JobState.HELD)
+
+
+def test_an_answer_that_was_given_before_goes_before_a_refusal(plane: World) -> None:
+    def again(key: str) -> JobView:
+        return submission.submit(plane.context, plane.root, *spec("wide", tasks=99), once=_once(key, str))
+
+    first = again("key")
+    plane.cluster(nodes=2)
+
+    with pytest.raises(Replay) as known:
+        again("key")
+    assert known.value.remembered.body == str(first)
+    with pytest.raises(Invalid, match="needs 99 x"):
+        again("another key")
+
+
+def test_one_who_submits_has_its_answer_ready_before_it_keeps_others_from_writing(plane: World) -> None:
+    others: list[JobView] = []
+
+    def rendered(view: JobView) -> str:
+        if not others:  # a unit that wrote through another door would be a bug
+            others.append(plane.submit(name="another"))
+        return view.job.name
+
+    view = submission.submit(plane.context, plane.root, *spec("mine"), once=_once("key", rendered))
+
+    with plane.store.read() as tx:
+        assert [tx.jobs.get(each.job.id) for each in (view, *others)] == [view.job, others[0].job]
+        remembered = tx.idempotency.get(TokenId("token_1"), "key")
+    assert remembered is not None
+    assert remembered.body == "mine"
+
+
+def test_a_store_that_comes_while_a_job_is_examined_binds_it(
+    plane: World, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    uri = tmp_path_factory.mktemp("raw").as_uri()
+
+    def rendered(view: JobView) -> str:
+        object_stores.add(plane.context, plane.root, StoreCreate(name="raw", uri=uri))
+        return view.job.name
+
+    asked = spec("reads", inputs={"corpus": f"{uri}/corpus/"})
+    view = submission.submit(plane.context, plane.root, *asked, once=_once("key", rendered))
+
+    with plane.store.read() as tx:
+        ask = tx.asks.of_job(view.job.id)
+    assert ask is not None
+    assert ask.traits.stores == ("raw",)
+
+
+def _once(key: str, render: Callable[[JobView], str]) -> Once[JobView]:
+    return Once(token_id=TokenId("token_1"), key=key, request_hash=b"request", code=201, render=render)

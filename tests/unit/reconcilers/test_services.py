@@ -127,6 +127,8 @@ def test_a_revision_has_its_time_from_the_start_of_its_first_replica() -> None:
     late = decided(started, seconds=601)
     assert moves(late) == [(1, "failed", 0)]
     assert late.revisions[0].reason == "no replica was ready within 600 s"
+    ended = place(1, started_at=NOON, job_state=JobState.CANCELLED, cancel_requested_at=NOON)
+    assert moves(decided(shown(revision(state=DEPLOYING), ended, place(2)), seconds=601)) == []
 
 
 def test_the_next_revision_takes_no_traffic_before_it_is_ready_and_then_its_share() -> None:

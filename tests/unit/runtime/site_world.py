@@ -1,5 +1,6 @@
 """A control plane run by hand over a cluster that builds Ray clusters and a cloud whose machines form them."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -94,6 +95,7 @@ class World:
             policy=self.policy,
             holder="me",
         )
+        self.loops.scheduling._policy_seconds = math.inf  # else each plan is watched by a thread
 
     def settle(self) -> None:
         pool, store = InlinePool(), self.context.store

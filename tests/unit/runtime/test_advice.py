@@ -1,6 +1,8 @@
 """A policy that fails, answers nonsense or never answers: nothing of it is committed, and an event says so."""
 
 import itertools
+import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +11,7 @@ import pytest
 
 from controlplane.domain.ids import AskId, ClusterId, NodeId
 from controlplane.domain.jobs import JobState
+from controlplane.runtime.advice import within
 from controlplane.runtime.bell import Bell
 from controlplane.runtime.scheduling import SchedulingLoop
 from schedulers.base import Delta, Engine, Place, Placement, Plan, Snapshot
@@ -110,6 +113,13 @@ def test_who_never_answers_is_interrupted(world: World) -> None:
     loop = _loop(world, Moody([never_ends]), policy_seconds=0.05)
     loop.step()
     assert _problems(world) == ["did not answer within 0.05 s"]
+
+
+@pytest.mark.parametrize(("seconds", "watches"), [(60.0, 1), (math.inf, 0)])
+def test_only_what_may_be_interrupted_is_watched(seconds: float, watches: int) -> None:
+    before = threading.active_count()
+
+    assert within(seconds, threading.active_count) == before + watches
 
 
 def _loop(world: World, policy: Moody, *, policy_seconds: float = 60.0) -> SchedulingLoop:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import AttemptState
 from controlplane.domain.budgets import Budget, Window
 from controlplane.domain.claims import CapacityType, Claim, ClaimState
@@ -20,6 +21,7 @@ from controlplane.operations.purchases import PurchaseRefusal, Purchasing, apply
 from controlplane.store import QuotaNode, Tx
 from schedulers.base import Provision
 from schedulers.fair.policy import Fair
+from tests.databases import postgresql_in_verify
 from tests.unit.runtime.site_world import ADMIN, World, opened
 
 
@@ -67,6 +69,18 @@ def test_nothing_is_bought_before_the_queue_has_lost_its_patience(world: World) 
     assert why(world, job) == "waiting_for_machines"
 
 
+def test_machines_for_a_gang_with_roles_are_of_one_kind_as_one_ray_cluster_is(world: World) -> None:
+    world.cloud.machine_types["little"] = Amounts(cpu_milli=1000)  # first of equal prices, for the head alone
+    world.pass_time(600)
+    head, rest = {"name": "head", "resources": {"cpus": 1}}, {"name": "rest", "resources": {"cpus": 4}}
+    job = world.submit(roles=[head, rest | {"tasks": 2}])
+    world.pass_time(70)
+    (claim,) = claims(world)
+    assert (claim.machine_type, claim.machines_min) == ("small", 3)
+    assert why(world, job) == "waiting_for_machines"
+
+
+@postgresql_in_verify
 def test_what_was_bought_runs_the_work_and_goes_when_it_stands_idle(world: World) -> None:
     job, claim = bought(world)
     world.pass_time(20)
@@ -161,6 +175,7 @@ def allow(world: World, millionths: int, currency: str = "USD") -> None:
     world.context.store.write(unit)
 
 
+@postgresql_in_verify
 def test_a_budget_that_is_too_small_buys_nothing_and_says_so(world: World) -> None:
     allow(world, 1_900_000)
     job = world.submit(tasks=2, resources={"cpus": 4})

@@ -1,5 +1,6 @@
 """The claim and orphan loops, on both databases: nothing is bought twice, nothing stays, whichever call goes wrong."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -112,6 +113,7 @@ class World:
             policy=Priority(),
             holder=f"replica-{self.replicas}",
         )
+        self.loops.scheduling._policy_seconds = math.inf  # else each plan is watched by a thread
 
     def settle(self) -> None:
         """Runs every loop until nothing is due."""

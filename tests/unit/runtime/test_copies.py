@@ -2,132 +2,19 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
-from controlplane.domain.data_copies import Copy, CopyState
-from controlplane.domain.errors import (
-    Ambiguous,
-    AuthFailed,
-    Conflict,
-    Forbidden,
-    Invalid,
-    NotFound,
-    Transient,
-)
-from controlplane.identity.principals import Role
-from controlplane.operations import copies, object_stores
-from controlplane.operations.copies import CopyView
-from controlplane.runtime.bell import Bell
-from controlplane.runtime.copies import CopyStep
-from controlplane.runtime.reconcile import Noun, ReconcileLoop
-from controlplane.storage.base import ObjectStore, Place
+from controlplane.domain.data_copies import CopyState
+from controlplane.domain.errors import Ambiguous, AuthFailed, Transient
+from controlplane.operations import copies
 from controlplane.storage.fake import FakeStore
 from controlplane.storage.testing import pattern
-from controlplane.wire.data import CopyCreate, StoreCreate
 from tests.inline_pool import InlinePool
-from tests.unit.operations.world import World, other_project, world
+from tests.unit.runtime.copy_site import PART, Crash, Fields, Instead, Site, open_uploads, site
 
-PART: Final = 1000
-LONGEST: Final = 100
-Fields = Any
-"""Of a request, by name."""
-
-
-class Crash(BaseException):
-    """The replica dies here."""
-
-
-@dataclass(slots=True)
-class Perilous:
-    """A store whose call number `wrong_call` goes wrong, before the deed or after it."""
-
-    inner: FakeStore
-    wrong_call: int | None = None
-    goes_wrong: Callable[[str], BaseException] = field(default=lambda _: Crash())
-    is_before: bool = True
-    calls: list[str] = field(default_factory=list)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the store has
-        found = getattr(self.inner, name)
-        if not callable(found) or name == "now":
-            return found
-
-        def call(*args: Fields, **fields: Fields) -> object:
-            self.calls.append(name)
-            is_wrong = len(self.calls) - 1 == self.wrong_call
-            if is_wrong and self.is_before:
-                raise self.goes_wrong(name)
-            answer = found(*args, **fields)
-            if is_wrong:
-                raise self.goes_wrong(name)
-            return answer
-
-        return call
-
-
-@dataclass(slots=True)
-class Site:
-    plane: World
-    source: FakeStore
-    target: Perilous
-    replicas: int = 0
-    loop: Any = None
-
-    def restart(self) -> None:
-        self.replicas += 1
-        self.loop = ReconcileLoop(
-            Noun(name="copy", step=CopyStep(self.plane.context), threads=1),
-            store=self.plane.store,
-            bell=Bell(self.plane.store.change_marker),
-            holder=f"replica-{self.replicas}",
-        )
-
-    def request(self, source: str, target: str, **fields: Fields) -> Copy:
-        wanted = CopyCreate(project="default", source=source, target=target, **fields)
-        return copies.request(self.plane.context, self.plane.root, wanted).copy
-
-    def view(self, copy: Copy) -> CopyView:
-        return copies.get(self.plane.context, self.plane.root, copy.id)
-
-    def run(self, copy: Copy) -> Copy:
-        """Until it is over; a replica that dies is followed by another, once its claim has run out."""
-        for _ in range(LONGEST):
-            try:
-                self.loop.drain(InlinePool())
-            except Crash:
-                self.restart()
-            found = self.view(copy).copy
-            if found.is_over:
-                return found
-            self.plane.clock.pass_seconds(130)
-        raise AssertionError(self.view(copy))
-
-
-@pytest.fixture
-def site(tmp_path: Path, database_url: str) -> Iterator[Site]:
-    with world(tmp_path, database_url, copy_part_bytes=PART) as plane:
-        source, target = FakeStore(), Perilous(inner=FakeStore(now=plane.clock))
-        stores: dict[str, ObjectStore] = {"from": source, "into": target}
-
-        def opens(kind: str, place: Place, folder: Path) -> ObjectStore:
-            del kind, folder
-            return stores[place.bucket]
-
-        plane.context = replace(plane.context, object_stores=opens)
-        for bucket in ("from", "into"):
-            object_stores.add(plane.context, plane.root, StoreCreate(name=bucket, uri=f"s3://{bucket}"))
-        site = Site(plane=plane, source=source, target=target)
-        site.restart()
-        yield site
-
-
-def open_uploads(site: Site) -> list[str]:
-    return [upload.key for upload in site.target.inner.list_uploads("")]
+__all__ = ["site"]
 
 
 def test_an_object_arrives_byte_for_byte(site: Site) -> None:
@@ -204,17 +91,8 @@ def test_a_source_that_changes_meanwhile_is_never_mixed(site: Site) -> None:
     assert (site.target.inner.objects, open_uploads(site)) == ({}, [])
 
 
-@dataclass(slots=True)
-class _Instead:
-    inner: Any
-    changed: dict[str, Any]
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the store has
-        return self.changed.get(name) or getattr(self.inner, name)
-
-
 def _with(store: FakeStore, **changed: Fields) -> Any:  # noqa: ANN401 - stands for a store
-    return _Instead(store, changed)
+    return Instead(store, changed)
 
 
 def test_a_part_that_rots_at_the_target_is_sent_again(site: Site) -> None:
@@ -293,50 +171,3 @@ def test_what_reads_back_differently_is_taken_away(site: Site) -> None:
 
     assert site.run(copy).state is CopyState.FAILED
     assert site.target.inner.objects == {}
-
-
-@pytest.mark.parametrize(
-    ("source", "target", "problem"),
-    [
-        ("s3://from/a", "s3://elsewhere/b", Forbidden),
-        ("s3://elsewhere/a", "s3://into/b", Forbidden),
-        ("s3://from/a/", "s3://into/b", Invalid),
-        ("s3://from/a", "s3://from/a", Invalid),
-        ("s3://from/a/", "s3://from/a/b/", Invalid),
-        ("nonsense", "s3://into/b", Invalid),
-    ],
-)
-def test_what_cannot_be_copied_is_refused_at_once(
-    site: Site, source: str, target: str, problem: type[Exception]
-) -> None:
-    with pytest.raises(problem):
-        site.request(source, target)
-
-
-def test_an_unregistered_bucket_is_refused_with_what_to_do(site: Site) -> None:
-    with pytest.raises(Forbidden, match="crossdock stores add NAME s3://elsewhere"):
-        site.request("s3://from/a", "s3://elsewhere/b")
-
-
-def test_one_target_takes_one_copy_at_a_time(site: Site) -> None:
-    site.request("s3://from/a", "s3://into/b")
-    with pytest.raises(Conflict):
-        site.request("s3://from/c", "s3://into/b")
-
-
-def test_another_projects_copy_is_not_there(site: Site) -> None:
-    copy = site.request("s3://from/a", "s3://into/b")
-    other_project(site.plane)
-    stranger = site.plane.principal(Role.SUBMITTER, "other")
-    for call in (copies.get, copies.cancel):
-        with pytest.raises(NotFound):
-            call(site.plane.context, stranger, copy.id)
-    assert copies.listed(site.plane.context, stranger, before=None, limit=10) == []
-
-
-def test_a_viewer_may_look_and_not_copy(site: Site) -> None:
-    viewer = site.plane.principal(Role.VIEWER, "default")
-    copy = site.request("s3://from/a", "s3://into/b")
-    assert copies.get(site.plane.context, viewer, copy.id).copy.id == copy.id
-    with pytest.raises(Forbidden):
-        copies.cancel(site.plane.context, viewer, copy.id)

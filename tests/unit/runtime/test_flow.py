@@ -1,5 +1,6 @@
 """The loops, step by step and on both databases: real operations, store, policy and reconcilers around fakes."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -68,6 +69,7 @@ class World:
             policy=Priority(),
             holder="me",
         )
+        self.loops.scheduling._policy_seconds = math.inf  # else each plan is watched by a thread
 
     loops: Loops = field(init=False)
 

@@ -9,7 +9,7 @@ import pytest
 from controlplane.domain.executions import ExecutionState
 from controlplane.domain.jobs import JobState
 from controlplane.domain.residency import Residency, Subject
-from controlplane.operations import executions, object_stores, residency, tokens
+from controlplane.operations import executions, object_stores, residency, retention, tokens
 from controlplane.reconcilers.executions import MOST_BEGUN
 from controlplane.wire.data import StoreCreate
 from controlplane.wire.pipelines import PipelineSpec
@@ -199,6 +199,27 @@ def test_a_retry_takes_what_succeeded_even_if_it_opted_out_of_the_cache(world: P
     assert world.report(second).execution.state is ExecutionState.SUCCEEDED
 
 
+@pytest.mark.parametrize(("made_anew", "state"), [("x", "cached"), ("other", "running")])
+def test_a_retry_takes_nothing_that_was_made_of_something_else(
+    sqlite: PipelineWorld, made_anew: str, state: str
+) -> None:
+    pipeline = chain(cache=False)
+    both = {"raw": "steps.first.outputs.made", "made": "steps.second.outputs.made"}
+    pipeline["steps"][0]["cache"] = False
+    pipeline["steps"].append(job_step("third", inputs=both))
+    first = sqlite.submit(pipeline)
+    sqlite.end(first, "first", made="x")
+    sqlite.end(first, "second", made="of x")
+    sqlite.end(first, "third", JobState.FAILED)
+    gone = sqlite.report(first).steps[0].output("made").uri
+    Path(gone.removeprefix("file://")).unlink()
+    second = executions.retry(sqlite.plane.context, sqlite.user, first).execution.id
+    sqlite.settle()
+    assert sqlite.states(second) == {"first": "running", "second": "pending", "third": "pending"}
+    sqlite.end(second, "first", made=made_anew)
+    assert sqlite.states(second)["second"] == state
+
+
 def test_of_a_wide_pipeline_a_few_steps_are_begun_in_each_transaction(sqlite: PipelineWorld) -> None:
     """All at once they would keep everybody else from writing."""
     wide = {"name": "wide", "steps": [job_step(f"step-{number}") for number in range(2 * MOST_BEGUN + 5)]}
@@ -231,6 +252,24 @@ def test_old_executions_are_pruned_with_their_steps(world: PipelineWorld) -> Non
         assert [each.id for each in tx.executions.newest(None, None, 9)] == [still_open]
         assert tx.steps.of(world.report(still_open).execution.id) != ()
     assert world.states(world.submit(ONE)) == {"only": "running"}
+
+
+def test_old_executions_are_pruned_a_few_in_each_transaction(
+    sqlite: PipelineWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "EXECUTIONS_BATCH", 1)
+    first = sqlite.submit(ONE)
+    sqlite.end(first, "only", made="x")
+    assert sqlite.states(sqlite.submit(ONE)) == {"only": "cached"}
+    sqlite.plane.clock.pass_seconds(timedelta(days=100).total_seconds())
+    lease = sqlite.store.write(lambda tx: tx.leases.take("retention", "here", 60.0))
+    assert lease is not None
+    left = []
+    for _ in range(2):
+        retention.prune(sqlite.plane.context, lease)
+        with sqlite.store.read() as tx:
+            left.append(len(tx.executions.newest(None, None, 9)))
+    assert left == [1, 0]
 
 
 def test_what_a_call_found_out_outlives_a_claim_that_ran_out(sqlite: PipelineWorld) -> None:

@@ -13,6 +13,7 @@ from controlplane.domain.errors import Gone, Unauthenticated
 from controlplane.operations import claims, clusters, endpoints, machines
 from controlplane.wire.machines import CheckInRequest
 from schedulers.priority import Priority
+from tests.databases import postgresql_in_verify
 from tests.unit.runtime.site_world import ADMIN, START, TWO, World, opened
 
 
@@ -41,6 +42,7 @@ def test_an_attempt_gets_a_ray_cluster_on_exactly_its_booked_nodes(world: World)
     assert sorted(seat.node_name for seat in order.seats) == ["ray-m-0001", "ray-m-0002"]
 
 
+@postgresql_in_verify
 def test_what_was_built_for_an_attempt_goes_with_it(world: World) -> None:
     world.register("kube")
     (attempt,) = world.attempts(world.submit())
@@ -56,6 +58,7 @@ def test_what_was_built_for_an_attempt_goes_with_it(world: World) -> None:
     assert [node.foreign for node in world.nodes()] == [Amounts(), Amounts()]
 
 
+@postgresql_in_verify
 def test_what_cannot_be_built_is_placed_again_and_not_held_against_the_job(world: World) -> None:
     world.register("kube")
     world.kube.members.sold_out.add(("lent", ""))
@@ -71,6 +74,7 @@ def test_what_cannot_be_built_is_placed_again_and_not_held_against_the_job(world
     assert world.attempts(job_id)[-1].id in world.executor.orders
 
 
+@postgresql_in_verify
 def test_a_ray_cluster_that_never_answers_is_given_up(world: World) -> None:
     world.register("kube")
     (attempt,) = world.attempts(world.submit())
@@ -83,6 +87,7 @@ def test_a_ray_cluster_that_never_answers_is_given_up(world: World) -> None:
     assert first.outcome is Outcome.NEVER_STARTED
 
 
+@postgresql_in_verify
 def test_an_attempt_whose_member_was_evicted_is_moved(world: World) -> None:
     world.register("kube")
     (attempt,) = world.attempts(world.submit(tasks=2, resources={"cpus": 4}))
@@ -133,6 +138,7 @@ def test_a_claim_is_ready_when_its_machines_have_joined_and_takes_the_work_that_
     assert sorted(seat.node_name for seat in order.seats) == ["ray-m-0001", "ray-m-0002"]
 
 
+@postgresql_in_verify
 def test_machines_that_never_check_in_are_given_back(world: World) -> None:
     claim = world.bought()
     world.pass_time(1500, step=30)
@@ -162,6 +168,7 @@ def test_a_notice_of_the_head_is_one_of_its_whole_ray_cluster(world: World) -> N
     assert [node.cordoned_at is not None for node in world.nodes()] == [True, True]
 
 
+@postgresql_in_verify
 def test_a_claim_whose_head_is_gone_ends_with_all_that_ran_there(world: World) -> None:
     claim = world.formed()
     (attempt,) = world.attempts(world.submit())
@@ -191,6 +198,7 @@ def test_a_head_of_a_launch_that_is_rolled_back_is_not_the_head_of_the_next(worl
     assert (second.role, second.ray_token != head.ray_token) == ("head", True)
 
 
+@postgresql_in_verify
 def test_a_machine_that_never_speaks_is_given_back_and_bought_anew(world: World) -> None:
     claim = world.formed()
     world.check_in(claim, "m-0002", "up")

@@ -1,6 +1,7 @@
 """Batches: who sees which example when, as a function of seed and step alone."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,16 @@ def steps_per_epoch(examples: int, batch_examples: int) -> int:
 def batch_of_step(step: int, *, examples: int, batch_examples: int, seed: int) -> NDArray[np.int64]:
     """The examples of one step. The batches of an epoch are a fresh shuffle of all examples, each once."""
     epoch, position = divmod(step, steps_per_epoch(examples, batch_examples))
-    order = np.random.default_rng([seed, epoch]).permutation(examples)
+    order = _order(seed, epoch, examples)
     return order[position * batch_examples : (position + 1) * batch_examples]
+
+
+@lru_cache(maxsize=1)
+def _order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
+    """Kept for the epoch: a shuffle of many examples takes longer than a step."""
+    order = np.random.default_rng([seed, epoch]).permutation(examples)
+    order.flags.writeable = False
+    return order
 
 
 def share(indices: NDArray[np.int64], *, rank: int, ranks: int) -> NDArray[np.int64]:

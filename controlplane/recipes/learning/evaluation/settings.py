@@ -4,11 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import flags
 from ..models.tasks import TaskName
-
-
-def _said(default: Any, text: str) -> Any:  # noqa: ANN401 - whatever the field's type is
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +17,8 @@ class Settings:
         },
     )
     task: TaskName = TaskName.DIGITS
-    output: str = _said("", "URI of the folder for the result; CROSSDOCK_OUTPUTS_URI where it is empty")
-    data: str = _said("", "URI of prepared examples; without it the task's own are used")
+    output: str = flags.said("", "URI of the folder for the result; CROSSDOCK_OUTPUTS_URI where it is empty")
+    data: str = flags.said("", "URI of prepared examples; without it the task's own are used")
     seed: int = 0
 
     def __post_init__(self) -> None:

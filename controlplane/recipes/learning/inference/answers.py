@@ -9,9 +9,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Final
-
-from pyarrow.fs import FileSelector, FileSystem
 
 from .. import storage
 from ..compression.measuring import one_core_session
@@ -42,7 +41,7 @@ class Answer:
 def answer(data: str, shard: Shard, model: bytes, output: str) -> Answer:
     """Runs anywhere, any number of times. Raises `shards.Damaged` for a shard that is not as it was prepared."""
     examples = shards.read_shard(data, shard)
-    session = one_core_session(model)
+    session = _session(model)
     wanted = [entry.name for entry in session.get_inputs()]
     (scores,) = session.run(None, {name: examples[name] for name in wanted})
     content = shards.encoded(Examples(columns={"scores": scores}))
@@ -59,19 +58,24 @@ def answer(data: str, shard: Shard, model: bytes, output: str) -> Answer:
     )
 
 
+@lru_cache(maxsize=1)
+def _session(model: bytes) -> Any:  # noqa: ANN401 - untyped by its package
+    """Made once by each of Ray's processes, which answers many shards."""
+    return one_core_session(model)
+
+
 def commit(output: str, answered: Answer) -> None:
     """By the driver alone. Raises FileExistsError where the shard has its answer: it counts once."""
-    if answered.shard in {each.shard for each in committed(output)}:
-        raise FileExistsError(f"{answered.shard} has been answered before")
     place = storage.below(output, f"{COMMITS}/{answered.shard}.json")
+    if storage.exists(place):
+        raise FileExistsError(f"{answered.shard} has been answered before")
     storage.write(place, json.dumps(asdict(answered)).encode())
 
 
 def committed(output: str) -> tuple[Answer, ...]:
     """By name of shard."""
-    files, path = FileSystem.from_uri(storage.below(output, COMMITS))
-    listed = files.get_file_info(FileSelector(path, allow_not_found=True))
-    names = sorted(entry.base_name for entry in listed if entry.base_name.endswith(".json"))
+    paths = storage.listed(storage.below(output, COMMITS))
+    names = sorted(name for name in (path.rpartition("/")[2] for path in paths) if name.endswith(".json"))
     return tuple(
         Answer(**json.loads(storage.read(storage.below(output, f"{COMMITS}/{name}")))) for name in names
     )

@@ -6,15 +6,17 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self, TextIO
 
 import ray
 
 from .. import storage, surroundings
 from ..data import shards
 from ..data.shards import Shard
+from ..surroundings import Seat
 from . import answers
 from .answers import Answer
 from .settings import Settings
@@ -44,49 +46,71 @@ class Progress:
         return f", {seconds:.0f} s left"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is to be answered, and what has been."""
+
+    data: str
+    output: str
+    model: bytes
+    wanted: tuple[Shard, ...]
+    done: tuple[Answer, ...]
+    todo: tuple[Shard, ...]
+
+    @classmethod
+    def read(cls, settings: Settings, output: str) -> Self:
+        """Raises `answers.OtherWork` where the folder holds answers to something else."""
+        model = storage.read(settings.model_file)
+        wanted = shards.manifest(settings.data).part(settings.split).shards
+        done = answers.committed(output)
+        todo = answers.left(wanted, done, model)
+        return cls(data=settings.data, output=output, model=model, wanted=wanted, done=done, todo=todo)
+
+
 def drive(settings: Settings) -> bool:
     """True when every shard has its answer, False when it was stopped."""
     here = surroundings.read(os.environ, workers=settings.workers)
-    output = settings.output or here.outputs_uri
-    model = storage.read(settings.model_file)
-    wanted = shards.manifest(settings.data).part(settings.split).shards
-    done = answers.committed(output)
-    todo = answers.left(wanted, done, model)
+    work = Work.read(settings, settings.output or here.outputs_uri)
     ray.init(logging_level=logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    progress = Progress(shards=len(wanted), done=len(done), began=time.monotonic())
     with Path(here.records or os.devnull).open("a", encoding="utf-8") as records:
+        return answer_all(work, seats=here.seats, stop=stop, records=records)
 
-        def tell() -> None:
-            message = progress.told(time.monotonic())
-            fraction = progress.done / progress.shards
-            records.write(json.dumps({"kind": "progress", "fraction": fraction, "message": message}) + "\n")
-            records.flush()
-            print(message, flush=True)
 
+def answer_all(work: Work, *, seats: Sequence[Seat], stop: threading.Event, records: TextIO) -> bool:
+    """Below a driver of Ray, one shard on each seat at a time."""
+    progress = Progress(shards=len(work.wanted), done=len(work.done), began=time.monotonic())
+
+    def tell() -> None:
+        message = progress.told(time.monotonic())
+        fraction = progress.done / progress.shards
+        records.write(json.dumps({"kind": "progress", "fraction": fraction, "message": message}) + "\n")
+        records.flush()
+        print(message, flush=True)
+
+    tell()
+    call = _call(work, seats[0].resources)
+    for answered in _answers(work.todo, call, at_once=len(seats), stop=stop):
+        answers.commit(work.output, answered)
+        progress.done += 1
+        progress.answered += 1
         tell()
-        call = _call(settings.data, model, output, here.seats[0].resources)
-        for answered in _answers(todo, call, at_once=len(here.seats), stop=stop):
-            answers.commit(output, answered)
-            progress.done += 1
-            progress.answered += 1
-            tell()
     if progress.done < progress.shards:
         return False
-    print(f"answered {answers.finish(output, wanted)} examples", flush=True)
+    print(f"answered {answers.finish(work.output, work.wanted)} examples", flush=True)
     return True
 
 
-def _call(data: str, model: bytes, output: str, resources: Any) -> Any:  # noqa: ANN401 - see ray_calls
+def _call(work: Work, resources: Mapping[str, float]) -> Any:  # noqa: ANN401 - see ray_calls
     """Starts a task that answers a shard; on another node if its own is lost."""
     wanted = dict(resources)
-    options = {"num_cpus": wanted.pop("CPU", 0), "num_gpus": wanted.pop("GPU", 0)}
+    options: dict[str, Any] = {"num_cpus": wanted.pop("CPU", 0), "num_gpus": wanted.pop("GPU", 0)}
     options["memory"] = wanted.pop("memory", None)
     task = ray_calls.remote(max_retries=-1, resources=wanted, **options)(answers.answer)
-    kept = ray_calls.put(model)
-    return lambda shard: task.remote(data, shard, kept, output)
+    kept = ray_calls.put(work.model)
+    return lambda shard: task.remote(work.data, shard, kept, work.output)
 
 
 def _answers(todo: tuple[Shard, ...], call: Any, *, at_once: int, stop: threading.Event) -> Any:  # noqa: ANN401 - an iterator, see ray_calls

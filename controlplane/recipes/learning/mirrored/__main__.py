@@ -1,13 +1,12 @@
 """Starts one rank: `python -m learning.mirrored`."""
 
-import json
 import os
 import signal
 import sys
-import threading
-from typing import Any, Final
+from typing import Final
 
 from ..surroundings import GangSurroundings, read_gang
+from ..training.outlets import ProcessOutlet
 from .meeting import addresses
 from .settings import parse
 
@@ -17,25 +16,14 @@ STOPPED: Final = 128 + signal.SIGTERM
 
 def main() -> int:
     settings, here = parse(None), read_gang(os.environ)
-    stopping = threading.Event()
-    _hear(stopping)  # before the ranks meet: a signal may come meanwhile
+    # Before the ranks meet: a signal that comes meanwhile is heard.
+    outlet = ProcessOutlet(here.records, place=f"process {os.getpid()}")
     met = _met(here)
-    from .training import Told, Training, strategy_of  # seconds to import
-
-    def post(record: dict[str, Any]) -> None:
-        if here.records is not None:
-            with here.records.open("a", encoding="utf-8") as records:
-                records.write(json.dumps(record) + "\n")
+    from .training import Training, strategy_of  # seconds to import
 
     strategy = strategy_of(here, met)
-    _hear(stopping)  # again: TensorFlow has taken SIGTERM for itself
-    told = Told(is_stopped=stopping.is_set, post=post)
-    return 0 if Training(settings, here, strategy, told).train() else STOPPED
-
-
-def _hear(stopping: threading.Event) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    outlet.hear()  # TensorFlow has taken SIGTERM for itself
+    return 0 if Training(settings, here, strategy, outlet).train() else STOPPED
 
 
 def _met(here: GangSurroundings) -> list[str]:

@@ -6,8 +6,6 @@ the loss is a mean over the whole batch, so that any number of ranks takes the s
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +17,7 @@ from ..data import images
 from ..data.batches import batch_of_step, share, steps_per_epoch
 from ..data.examples import Examples
 from ..surroundings import GangSurroundings
+from ..training.outlets import Outlet
 from . import checkpoints
 from .network import Network
 from .settings import Settings
@@ -27,14 +26,6 @@ EXPORT: Final = "tensorflow/1"
 """Below the outputs: a version's folder, as TensorFlow Serving reads it."""
 
 IMAGE: Final = (8, 8, 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What a rank is asked and says while it trains."""
-
-    is_stopped: Callable[[], bool]
-    post: Callable[[dict[str, Any]], None]
 
 
 def strategy_of(here: GangSurroundings, addresses: list[str]) -> Any:  # noqa: ANN401 - untyped by its package
@@ -52,8 +43,8 @@ def strategy_of(here: GangSurroundings, addresses: list[str]) -> Any:  # noqa: A
 class Training:
     """Of one rank."""
 
-    def __init__(self, settings: Settings, here: GangSurroundings, strategy: Any, told: Told) -> None:  # noqa: ANN401
-        self._settings, self._here, self._strategy, self._told = settings, here, strategy, told
+    def __init__(self, settings: Settings, here: GangSurroundings, strategy: Any, outlet: Outlet) -> None:  # noqa: ANN401
+        self._settings, self._here, self._strategy, self._outlet = settings, here, strategy, outlet
         self._learned, self._held_out = images.load()
         self._folder = storage.below(here.checkpoint_uri, here.attempt)
         with strategy.scope():
@@ -97,7 +88,7 @@ class Training:
             tf.constant(_channels_last(mine)),
             tf.constant(mine["labels"]),
             tf.constant(float(len(batch))),
-            tf.constant(float(self._told.is_stopped())),
+            tf.constant(float(self._outlet.begin_step())),
         )
         return float(loss), float(stopped) > 0
 
@@ -151,7 +142,7 @@ class Training:
 
     def _post(self, record: dict[str, Any]) -> None:
         if self._here.rank == 0:
-            self._told.post(record)
+            self._outlet.post(record)
 
 
 def _channels_last(examples: Examples) -> NDArray[np.float32]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from pyarrow.fs import FileSelector, FileSystem
 
 from .. import storage, tensors
 from ..board import Record
@@ -54,9 +53,8 @@ class Keeper:
 
     def newest(self) -> str | None:
         """URI of the one with the highest step; only there when Ray started this attempt's ranks again."""
-        files, path = FileSystem.from_uri(self.folder)
-        listed = files.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
-        steps = [int(found.group(1)) for entry in listed if (found := FOLDER.search(entry.path))]
+        paths = storage.listed(self.folder)
+        steps = [int(found.group(1)) for path in paths if (found := FOLDER.search(path))]
         return self._uri(max(steps)) if steps else None
 
     def _uri(self, step: int) -> str:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -20,6 +21,7 @@ from .. import storage, surroundings
 from ..board import Board, Record
 from ..surroundings import Surroundings
 from . import examples
+from .outlets import BoardOutlet
 from .parameter_server import training as serving
 from .rank import Assignment, Rank
 from .ranks import Ranks
@@ -114,27 +116,22 @@ def train_rank(config: Mapping[str, Any]) -> bool:
         count=context.get_world_size(),
         device=ray_train.torch.get_device(),
     )
-    outlet = BoardOutlet(config["board"], asks=ranks.is_first)
-    return Rank(config["assignment"], ranks, outlet).train()
+    place = f"node {ray.get_runtime_context().get_node_id()}"
+    with closing(BoardOutlet(RemoteBoard(config["board"]), asks=ranks.is_first, place=place)) as outlet:
+        return Rank(config["assignment"], ranks, outlet).train()
 
 
-class BoardOutlet:
-    """Of a rank that Ray Train started: signals do not reach it, so the driver's board speaks for all."""
+class RemoteBoard:
+    """The driver's board, for a rank that Ray Train started."""
 
-    def __init__(self, board: ActorHandle[Board], *, asks: bool) -> None:
-        """One rank asks: ranks that each asked for themselves could hear different answers in one step."""
-        self._board = board
-        self._asks = asks
+    def __init__(self, board: ActorHandle[Board]) -> None:
+        self._board: Any = board  # its type knows one argument at most
 
-    def begin_step(self) -> bool:
-        return self._asks and bool(ray.get(self._board.begin_step.remote()))
+    def begin_step(self, *measured: Record) -> bool:
+        return bool(ray.get(self._board.begin_step.remote(*measured)))
 
-    def post(self, record: Record) -> None:
-        ray.get(self._board.post.remote(record))
-
-    @property
-    def place(self) -> str:
-        return f"node {ray.get_runtime_context().get_node_id()}"
+    def post(self, *records: Record) -> None:
+        ray.get(self._board.post.remote(*records))
 
 
 def _failures(settings: Settings) -> Any:  # noqa: ANN401 - see ray_train

@@ -92,7 +92,7 @@ class Rank:
         asked = self._outlet.begin_step()
         batch = self._batch()
         # Dropout differs between steps and ranks, and is the same again when a step is taken again.
-        torch.manual_seed((self._settings.seed << 40) + (self._step << 12) + self._ranks.number)
+        self._ranks.seed((self._settings.seed << 40) + (self._step << 12) + self._ranks.number)
         rate = self._strategy.learner.rate(self._step)
         ends_epoch = (self._step + 1) % self._per_epoch == 0
         mine = self._strategy.learn(batch, self._step, ends_epoch=ends_epoch)

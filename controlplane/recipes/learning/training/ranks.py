@@ -17,6 +17,16 @@ class Ranks:
     def is_first(self) -> bool:
         return self.number == 0
 
+    def seed(self, value: int) -> None:
+        """What is random from here on, on this rank's device alone.
+
+        `torch.manual_seed` also tells accelerators that are not there, and writes down who called: that takes as long
+        as the step of a small model.
+        """
+        torch.default_generator.manual_seed(value)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(value)
+
     def sum(self, *values: float) -> list[float]:
         """Each value added up over all ranks, which must all ask."""
         totals = torch.tensor(values, dtype=torch.float64, device=self.device)

@@ -68,7 +68,27 @@ def test_members_are_pending_while_the_operator_has_made_no_pod() -> None:
 
 
 def test_without_an_operator_nobody_makes_a_pod_that_is_gone() -> None:
-    assert seen([up("n0", "gpu-1")], of=record(is_kuberay=False)) == [("claim-1-g1-l1-n0", "running", None)]
+    there = [up("head", "gpu-1"), up("n0", "gpu-1")]
+    assert seen(there, of=record(is_kuberay=False)) == [("claim-1-g1-l1-n0", "running", None)]
+
+
+@pytest.mark.parametrize(
+    ("heads", "why"),
+    [
+        ([member_pod("head", phase="Failed", reason="Evicted", message="m")], "Evicted: m"),
+        ([up("head", "gpu-1", is_ending=True)], "its pod was deleted"),
+        ([], "it was deleted"),
+    ],
+)
+def test_without_an_operator_all_goes_when_the_head_has_ended(heads: list[Json], why: str) -> None:
+    told = seen([*heads, up("n0", "gpu-1"), up("n1", "gpu-2")], of=record(is_kuberay=False))
+    problem = f"the head of its Ray cluster is gone: {why}"
+    assert told == [("claim-1-g1-l1-n0", "stopping", problem), ("claim-1-g1-l1-n1", "stopping", problem)]
+
+
+def test_an_operator_makes_another_head() -> None:
+    failed = member_pod("head", phase="Failed", reason="Evicted", message="m")
+    assert [state for _, state, _ in seen([failed, up("n0", "gpu-1"), up("n1", "gpu-2")])] == ["running"] * 2
 
 
 def test_a_suspended_cluster_waits_for_its_queue() -> None:
@@ -167,13 +187,15 @@ def test_a_member_that_the_operator_replaces_comes_again_and_keeps_its_name() ->
 
 def test_a_plain_pod_that_ended_does_not_come_back() -> None:
     told = seen(
-        [member_pod("n0", phase="Failed", reason="Evicted", message="m")], of=record(is_kuberay=False)
+        [up("head", "gpu-1"), member_pod("n0", phase="Failed", reason="Evicted", message="m")],
+        of=record(is_kuberay=False),
     )
     assert told == [("claim-1-g1-l1-n0", "stopping", "Evicted: m")]
 
 
 def test_a_pod_that_was_deleted_is_told_until_it_is_gone() -> None:
-    told = seen([up("n0", "gpu-1", is_ending=True)], of=record(is_kuberay=False))
+    there = [up("head", "gpu-1"), up("n0", "gpu-1", is_ending=True)]
+    told = seen(there, of=record(is_kuberay=False))
     assert told == [("claim-1-g1-l1-n0", "stopping", "its pod was deleted")]
 
 

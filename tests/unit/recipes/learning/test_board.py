@@ -24,3 +24,10 @@ def test_a_stop_says_whether_there_is_anything_to_save() -> None:
     idle, busy = Board(), Board()
     busy.begin_step()
     assert (idle.stop(), busy.stop()) == (False, True)
+
+
+def test_a_step_that_begins_brings_what_was_measured_before() -> None:
+    board = Board()
+    board.begin_step({"step": 1}, {"step": 2})
+    board.post({"step": 3}, {"step": 4})
+    assert [record["step"] for record in board.take()] == [1, 2, 3, 4]

@@ -20,6 +20,12 @@ def test_content_comes_back_by_path_and_by_uri(place: str) -> None:
     assert storage.read(place) == b"second"
 
 
+def test_only_what_was_written_exists(place: str) -> None:
+    assert not storage.exists(place)
+    storage.write(place, b"content")
+    assert storage.exists(place)
+
+
 def test_a_write_leaves_nothing_else_behind(place: str, tmp_path: Path) -> None:
     storage.write(place, b"content")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["content"]

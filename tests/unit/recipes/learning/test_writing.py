@@ -37,6 +37,26 @@ def test_in_two_or_three_stages_it_writes_exactly_what_it_writes_whole(
     assert len(whole) == 30
 
 
+def test_by_the_inference_protocol_each_prompt_has_the_continuation_that_it_has_alone(
+    artifacts: dict[str, str],
+) -> None:
+    writer = Writer(artifacts)
+    prompts = ["the robot", "a quiet river"]
+    answer = writer({"prompt": prompts, "max_tokens": [30], "temperature": [1.0]})
+    assert answer == {"text": [written(writer, each) for each in prompts]}
+    assert writer({"prompt": prompts[:1]})["text"][0][:30] == written(writer, temperature=0.0)
+    with pytest.raises(ValueError, match="takes a prompt, not tokens"):
+        writer({"tokens": [[1, 2]]})
+
+
+def test_a_model_may_say_of_its_size_only_what_is_not_usual(tmp_path: Path) -> None:
+    size = {"width": 16, "blocks": 1}
+    network = TASKS[TaskName.TEXT].network(size)
+    path = tmp_path / "model.pt"
+    path.write_bytes(files.packed(files.Model(task=TaskName.TEXT, size=size, network=network)))
+    assert len(written(Writer({"model.pt": str(path)}))) == 30
+
+
 def test_what_the_alphabet_lacks_is_left_out_and_nothing_is_a_prompt_too(artifacts: dict[str, str]) -> None:
     writer = Writer(artifacts)
     assert written(writer, "The Robot:\n!") == written(writer, "the robot")

@@ -1,6 +1,7 @@
 """The serving program over real sockets: tensors, plain JSON, streams, completions, gRPC, and a stop without a loss."""
 
 import asyncio
+import itertools
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -11,6 +12,7 @@ import grpc
 import pytest
 from aiohttp import ClientSession
 
+from controlplane.recipes.serving import server
 from controlplane.recipes.serving.__main__ import serve
 from controlplane.recipes.serving.gates import Gate
 from controlplane.recipes.serving.inference_messages import SERVICE, message
@@ -44,6 +46,8 @@ class Told:
         match payload:
             case "stream":
                 return (each for each in (1, 2))
+            case "endless stream":
+                return ("x" * 100_000 for _ in itertools.count())
             case "broken stream":
                 return self.breaks_off()
             case "hold":
@@ -186,6 +190,22 @@ def test_only_who_knows_the_key_is_answered(tmp_path: Path) -> None:
             f"{caller.said['url']}/v2/health/live", headers={"Authorization": ""}
         ) as answer:
             assert answer.status == 200
+
+    served(tmp_path, use)
+
+
+def test_who_takes_nothing_of_a_stream_gives_its_place_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "TAKEN_SECONDS", 0.1)
+
+    async def use(caller: Caller) -> None:
+        stream = caller.session.post(f"{caller.said['url']}/invoke", json="endless stream")
+        async with stream as idle, asyncio.timeout(10):
+            assert idle.status == 200
+            while (answer := await caller.post("/invoke", 1))[0] == 503:  # noqa: ASYNC110 - rings no bell
+                await asyncio.sleep(0.01)  # poll
+            assert answer == (200, '{"said": 1}')
 
     served(tmp_path, use)
 

@@ -8,6 +8,7 @@ from schedulers.fair.policy import Fair
 from schedulers.simulator import Simulation
 from schedulers.testing.cases import settle
 from schedulers.testing.fairness import broken_preemptions, broken_quotas, broken_seats
+from schedulers.testing.pins import broken_pins
 from schedulers.testing.resizes import broken_resizes
 from schedulers.testing.scenes import Json, simulation_of, submit
 
@@ -105,7 +106,7 @@ def test_sixteen_scattered_worlds_keep_every_law_and_come_to_rest() -> None:
 def _checked(simulation: Simulation) -> Plan:
     snapshot = simulation.snapshot()
     plan = Fair().plan(snapshot)
-    for broken in (broken_seats, broken_quotas, broken_preemptions, broken_resizes):
+    for broken in (broken_seats, broken_quotas, broken_preemptions, broken_pins, broken_resizes):
         assert list(broken(snapshot, plan)) == []
     return plan
 

@@ -97,7 +97,8 @@ class PullingRank:
             inputs, target = self._task.tensors(mine, CPU)
             if not self._pull(_rows(self._network, inputs)):
                 break
-            torch.manual_seed((self._settings.seed << 40) + (step << 12) + self._rank)
+            # Not torch.manual_seed, see Ranks.seed.
+            torch.default_generator.manual_seed((self._settings.seed << 40) + (step << 12) + self._rank)
             self._network.zero_grad()
             loss = accumulate(
                 self._network,

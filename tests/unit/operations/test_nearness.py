@@ -7,7 +7,7 @@ import pytest
 from controlplane.domain.data_copies import RegisteredStore
 from controlplane.domain.ids import ProjectId
 from controlplane.domain.residency import Residency, Rules
-from controlplane.operations.freight import near
+from controlplane.operations.nearness import near
 
 PROJECT = ProjectId("project-1")
 
