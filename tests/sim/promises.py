@@ -10,7 +10,7 @@ from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import Attempt, AttemptState, Outcome
 from controlplane.domain.events import Event
 from controlplane.domain.ids import JobId, NodeId, QueueId
-from controlplane.domain.jobs import Ask, JobState
+from controlplane.domain.jobs import Ask
 from controlplane.domain.queues import Cell
 from controlplane.domain.quotas import QuotaTree
 from controlplane.operations.flavors import by_node
@@ -92,7 +92,9 @@ class Promises:
         if not standing:
             return
         kept = _sums(
-            (node_id, ask.amounts) for nomination, ask in standing for _, node_id in nomination.seats
+            (node_id, ask.amounts_of(rank))
+            for nomination, ask in standing
+            for rank, node_id in nomination.seats
         )
         staying = [each.id for each in tx.attempts.live() if each.state is not AttemptState.STOPPING]
         held = _sums(
@@ -113,15 +115,16 @@ def _sums(parts: Iterable[tuple[NodeId, Amounts]]) -> dict[NodeId, Amounts]:
 
 
 def _standing(tx: Tx) -> Iterator[tuple[Nomination, Ask]]:
-    """Nominations of asks that are still queued, while they last."""
+    """Nominations of asks that are still queued, or that stop as their own heirs, while they last."""
     lasting = [each for each in tx.memories.nominations() if each.until > microseconds(tx.now)]
     if not lasting:
         return
     asks = tx.asks.many([each.ask_id for each in lasting])
     jobs = {job.id: job for job in tx.jobs.many([ask.job_id for ask in asks.values()])}
+    staying = {each.job_id for each in tx.attempts.live() if each.state is not AttemptState.STOPPING}
     for each in lasting:
         ask = asks[each.ask_id]
-        if jobs[ask.job_id].state is JobState.QUEUED:
+        if not jobs[ask.job_id].is_finished and ask.job_id not in staying:
             yield each, ask
 
 
@@ -132,18 +135,23 @@ def _over(tx: Tx, standing: Sequence[tuple[Nomination, Ask]]) -> Over:
     live = [each for each in tx.attempts.live() if each.state is not AttemptState.STOPPING]
     asks = tx.asks.many([attempt.ask_id for attempt in live])
     seats = tx.attempts.seats_of([attempt.id for attempt in live])
-    used = [(asks[each.ask_id], seat.node_id) for each in live for seat in seats[each.id]]
-    used += [(ask, node_id) for nomination, ask in standing for _, node_id in nomination.seats]
+    used = [
+        (asks[each.ask_id].queue_id, seat.node_id, seat.amounts) for each in live for seat in seats[each.id]
+    ]
+    used += [
+        (ask.queue_id, node_id, ask.amounts_of(rank))
+        for nomination, ask in standing
+        for rank, node_id in nomination.seats
+    ]
     touched: set[tuple[QueueId, Cell]] = set()
-    for ask, node_id in used:
-        if ask.queue_id not in tree.queues or node_id not in flavors:
+    for queue, node_id, amounts in used:
+        if queue not in tree.queues or node_id not in flavors:
             continue
-        named = ask.amounts.named()
         request = {
-            Cell(flavors[node_id], name): value for name, value in named if tree.counts(ask.queue_id, name)
+            Cell(flavors[node_id], name): value for name, value in amounts.named() if tree.counts(queue, name)
         }
-        tree.add(ask.queue_id, request)
-        touched |= {(ask.queue_id, cell) for cell in request}
+        tree.add(queue, request)
+        touched |= {(queue, cell) for cell in request}
     amounts = {(queue, cell): -tree.available(queue, cell) for queue, cell in touched}
     return {key: amount for key, amount in sorted(amounts.items()) if amount > 0}
 
