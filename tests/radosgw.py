@@ -104,7 +104,7 @@ def _started(folder: Path) -> str:
     _run("ceph-mon", "-i", "a", *here)
     _run("ceph", *here, "osd", "new", osd)
     _run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd, *here)
-    _run("ceph-osd", "-i", "0", *here)
+    _run("ceph-osd", "-i", "0", *here, again_on="wrong fsid")  # it spoke before it had heard of the monitor
     _run("ceph", *here, "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=h")
     _run("radosgw", "-n", "client.rgw", *here)
     url = f"http://127.0.0.1:{door}"
@@ -124,12 +124,22 @@ def _started(folder: Path) -> str:
     return url
 
 
-def _run(*command: str) -> None:
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=STEP_SECONDS, stdin=subprocess.DEVNULL
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
+def _run(*command: str, again_on: str | None = None) -> None:
+    end = time.monotonic() + STEP_SECONDS
+    while True:
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=STEP_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
+        if not done.returncode:
+            return
+        if again_on is None or again_on not in done.stderr or time.monotonic() > end:
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
+        time.sleep(0.2)  # poll
 
 
 def _await_answer(url: str) -> None:

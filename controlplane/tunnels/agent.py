@@ -115,8 +115,11 @@ def connector(targets: Sequence[Target]) -> Accept:
         except OSError as problem:
             await stream.close(f"{target}: {type(problem).__name__}")
             return
-        await stream.welcome()
-        await join(stream, reader, writer)
+        try:
+            await stream.welcome()
+            await join(stream, reader, writer)
+        finally:
+            writer.close()
 
     return connected
 

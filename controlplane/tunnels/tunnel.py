@@ -204,7 +204,7 @@ class Tunnel:
 
 
 async def join(stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Passes bytes between a stream and a connection until one of them ends; then closes the connection."""
+    """Passes bytes between a stream and a connection until one of them ends; who opened them closes them."""
 
     async def outward() -> None:
         while data := await reader.read(MOST_PAYLOAD_BYTES):
@@ -222,4 +222,3 @@ async def join(stream: Stream, reader: asyncio.StreamReader, writer: asyncio.Str
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
-        writer.close()

@@ -1,8 +1,14 @@
 """What an agent connects to: the hosts and networks that its operator wrote down, and nothing beside them."""
 
+import asyncio
+import gc
+
 import pytest
 
+from controlplane.tunnels.agent import connector
+from controlplane.tunnels.frames import Frame, Kind
 from controlplane.tunnels.targets import Target, is_covered, place_of
+from tests.unit.tunnels.wires import joined
 
 
 @pytest.mark.parametrize(
@@ -30,3 +36,32 @@ def test_a_target_covers_what_it_says(target: str, inside: list[str], outside: l
 def test_what_is_no_target_is_refused(target: str) -> None:
     with pytest.raises(ValueError, match=r"is not|not a range|host bits|not appear"):
         Target.parsed(target)
+
+
+@pytest.mark.sockets
+def test_a_connection_is_closed_though_the_tunnel_ends_before_anybody_heard_of_it() -> None:
+    hung_up = asyncio.Event()
+
+    async def target(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.read() == b""
+        writer.close()
+        hung_up.set()
+
+    async def play() -> None:
+        door = await asyncio.start_server(target, "127.0.0.1", 0)
+        place = f"127.0.0.1:{door.sockets[0].getsockname()[1]}"
+        async with joined(connector([Target.parsed(place)])) as (tunnel, _, far):
+
+            async def fails(message: bytes) -> None:
+                assert Frame.decoded(message).kind is Kind.OPENED
+                raise ConnectionResetError("cut")
+
+            far.send = fails  # type: ignore[method-assign]
+            opening = asyncio.ensure_future(tunnel.open(place))
+            await asyncio.wait_for(hung_up.wait(), 10)
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+        door.close()
+
+    asyncio.run(play())
+    gc.collect()  # a connection that nobody closed would complain now
