@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from schedulers.fair.policy import Fair
-from tests.sim.scheduling.histories import LONG_FROM
+from tests.sim.scheduling.histories import PLAIN
 from tests.sim.scheduling.rehearsals import Outcome, page, rehearse_many
 
 RECORD: Final = Path(__file__).parents[3] / ".soak" / "scheduling.json"
@@ -19,7 +19,7 @@ RECORD: Final = Path(__file__).parents[3] / ".soak" / "scheduling.json"
 class Record:
     """Of all soaks on this machine."""
 
-    next_history: int = LONG_FROM
+    next_history: int = PLAIN.stop
     histories: int = 0
     events: int = 0
     plans: int = 0
@@ -46,7 +46,7 @@ class Record:
 def soak(seconds: float, *, told: Callable[[str], object]) -> Record:
     """Stops at the first violation, with its smallest history. Returns what this soak alone has shown."""
     before = Record(**json.loads(RECORD.read_text())) if RECORD.exists() else Record()
-    first, began = max(before.next_history, LONG_FROM), time.monotonic()
+    first, began = max(before.next_history, PLAIN.stop), time.monotonic()
     mine = Record(next_history=first)
     for outcome in rehearse_many(_seeds(first, until=began + seconds)):
         mine = replace(mine.plus(outcome), seconds=time.monotonic() - began)
