@@ -27,7 +27,7 @@ def submit(tx: Tx, ids: Ids, service: Service, revision: Revision, new: NewRepli
         at=tx.now,
     )
     job = born.move(JobState.QUEUED, at=tx.now)
-    reads = sources.sources(tx.object_stores.all(), spec.inputs, spec.checkpoint_uri)
+    reads = sources.sources(tx.object_stores.kept(), spec.inputs, spec.checkpoint_uri)
     row = NewJob(
         job=job,
         ask=ask_of(spec, born, stores=sources.names(reads), is_lasting=not new.is_surplus),

@@ -62,13 +62,14 @@ def follow(tx: Tx, job_ids: Sequence[JobId]) -> None:
 
     Of what runs the scheduler is told so with the next event about it.
     """
-    _rebind(tx, tx.object_stores.all(), job_ids)
+    _rebind(tx, tx.object_stores.kept(), job_ids)
 
 
 def follow_stores(tx: Tx) -> None:
     """A store came or went: where all that is not over may be hangs on what lies in those there are now.
 
-    All of it in one transaction: nothing is placed by the stores of before once this has been said.
+    All of it in one transaction: nothing is placed by the stores of before once this has been said. Nor is any job
+    overlooked that is being written by them: it keeps them (`ObjectStores.kept`) until it can be found here.
     """
     stores = tx.object_stores.all()
     found = tx.jobs.reading("", PAGE)

@@ -39,6 +39,7 @@ def submitted(
         except StaleWrite:
             raise
         except UserError as refused:
+            desk.object_stores = None  # they were kept until the savepoint was taken back
             tried.append(_failed(tx, step, refused))
         else:
             tried.append(begun(step, at=tx.now, job_id=job_id))

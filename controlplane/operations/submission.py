@@ -57,6 +57,7 @@ class Desk:
     """Projects, and stores read from, of which some cluster is where their work may be."""
 
     object_stores: Sequence[RegisteredStore] | None = None
+    """Kept as they are until what is written by them is committed."""
 
     def home(self, spec: JobSpec) -> tuple[Project, Queue]:
         key = (spec.project, spec.queue)
@@ -80,7 +81,7 @@ class Desk:
         if not spec.inputs and spec.checkpoint_uri is None:
             return ()
         if self.object_stores is None:
-            self.object_stores = self.tx.object_stores.all()
+            self.object_stores = self.tx.object_stores.kept()
         return sources.sources(self.object_stores, spec.inputs, spec.checkpoint_uri)
 
     def check_residency(self, project: Project, reads: Sequence[Source], path: str) -> None:
