@@ -10,7 +10,8 @@ from controlplane.identity.policy import Action, authorize
 from controlplane.identity.principals import Principal
 from controlplane.operations import residency
 from controlplane.operations.context import Context
-from controlplane.operations.idempotency import Once, write_once
+from controlplane.operations.copy_targets import check_target
+from controlplane.operations.idempotency import Once, answer_if_known, write_once
 from controlplane.operations.lookups import project_for
 from controlplane.operations.object_stores import located, registered_for
 from controlplane.storage.base import Objects
@@ -45,13 +46,18 @@ class CheckedObject:
 def request(
     context: Context, principal: Principal, wanted: CopyCreate, *, once: Once[CopyView] | None = None
 ) -> CopyView:
-    """Raises `Forbidden` for a bucket that is not registered, or where the data may not be.
+    """Raises `Forbidden` for a bucket that is not registered, or where the data may not be, or would harm others.
 
     `Conflict` while another copy goes to the target.
     """
     source, target = parse(wanted.source), _target(parse(wanted.source), parse(wanted.target))
     _check(source, target)
     copy_id = CopyId(context.ids.new("copy"))
+    # Tables are walked through for this: not while others wait to write. What was asked for before is answered as then.
+    answer_if_known(context.store, once)
+    with context.store.read() as tx:
+        project = project_for(tx, principal, wanted.project, Action.COPY)
+        check_target(tx, principal, project.id, target)
 
     def unit(tx: Tx) -> CopyView:
         project = project_for(tx, principal, wanted.project, Action.COPY)

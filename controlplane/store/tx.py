@@ -17,6 +17,7 @@ from controlplane.store.envelopes import Secrets
 from controlplane.store.events import Events
 from controlplane.store.executions import Executions
 from controlplane.store.heirs import Heirs
+from controlplane.store.holdings import Holdings
 from controlplane.store.idempotency import Idempotency
 from controlplane.store.inputs import Inputs
 from controlplane.store.jobs import Jobs
@@ -161,6 +162,10 @@ class Tx:
     @property
     def object_stores(self) -> ObjectStores:
         return ObjectStores(self._link)
+
+    @property
+    def holdings(self) -> Holdings:
+        return Holdings(self._link)
 
     @property
     def models(self) -> Models:
