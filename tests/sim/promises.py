@@ -152,8 +152,8 @@ def _over(tx: Tx, standing: Sequence[tuple[Nomination, Ask]]) -> Over:
         }
         tree.add(queue, request)
         touched |= {(queue, cell) for cell in request}
-    amounts = {(queue, cell): -tree.available(queue, cell) for queue, cell in touched}
-    return {key: amount for key, amount in sorted(amounts.items()) if amount > 0}
+    beyond = {(queue, cell): -tree.available(queue, cell) for queue, cell in touched}
+    return {key: amount for key, amount in sorted(beyond.items()) if amount > 0}
 
 
 def _made_room(attempt: Attempt) -> bool:
