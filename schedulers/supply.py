@@ -66,6 +66,10 @@ class ClusterView:
             and all(self._is_allowed(each) for each in its.bounds)
         )
 
+    def lies_in(self, region: str) -> bool:
+        """All of it, whichever of its machines one has."""
+        return region in (self.region, *self.regions)
+
     def _is_allowed(self, rule: AskClass | Bound) -> bool:
         return (
             (not rule.clusters or self.id in rule.clusters or self.registered_as in rule.clusters)
@@ -74,7 +78,7 @@ class ClusterView:
         )
 
     def _is_within(self, regions: tuple[str, ...]) -> bool:
-        lies_in = any(each in regions for each in (self.region, *self.regions))
+        lies_in = any(map(self.lies_in, regions))
         return lies_in or (bool(self.spread) and all(each in regions for each in self.spread))
 
 
@@ -108,6 +112,9 @@ class Offer:
     """How often one machine is taken back, in millionths per hour."""
 
     boot_seconds: int = 0
+    region: str = ""
+    """That its machines are in, where their cluster lies in several; empty: where their cluster is."""
+
     egress_millionths_per_gib: int = 0
     """To bring a GiB from another region."""
 

@@ -9,6 +9,7 @@ from controlplane.domain.amounts import Amounts
 from controlplane.domain.copies import replace
 from controlplane.domain.ids import AskId, ClassId, JobId, ProjectId, QueueId
 from controlplane.domain.lifecycles import Lifecycle, to
+from controlplane.domain.residency import Reads
 from controlplane.domain.twins import quick
 
 
@@ -177,8 +178,15 @@ class Traits:
     stores: tuple[str, ...] = ()
     """Names of the registered stores that hold what it reads, sorted: it may only be where that may be."""
 
+    data: tuple[tuple[str, int], ...] = ()
+    """(region, GiB) of what it reads, sorted, as far as both are known: it is brought to machines bought elsewhere."""
+
     roles: tuple[AskRole, ...] = ()
     """Where not all tasks need the same; of `tasks_min` the last one alone may have fewer."""
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(stores=self.stores, data=self.data)
 
 
 NO_TRAITS: Final = Traits()

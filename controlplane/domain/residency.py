@@ -74,6 +74,25 @@ class Source:
 
     uri: str
     store: str
+    region: str = ""
+    """Of the store; empty: nobody said."""
+
+    milli_gib: int = 0
+    """How large it is, as far as its user said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """What an ask should know of all that its job reads."""
+
+    stores: tuple[str, ...] = ()
+    """Names, sorted."""
+
+    data: tuple[tuple[str, int], ...] = ()
+    """(region, GiB), sorted; begun ones count whole."""
+
+
+READS_NOTHING = Reads()
 
 
 def refusal(rule: Residency, owner: str, place: Whereabouts) -> str | None:

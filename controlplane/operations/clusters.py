@@ -21,12 +21,14 @@ from controlplane.operations.dialable import check_setting, check_url
 from controlplane.operations.endpoints import seal
 from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import cluster_for
+from controlplane.operations.transfers import EGRESS_PER_GIB, check_egress
 from controlplane.store import Tx
 from controlplane.wire.admin import ClusterCreate
 
 LOCAL: Final = "local"
 RAY: Final = "ray"
 KUBERNETES: Final = "kubernetes"
+SELL_NOTHING: Final = frozenset({LOCAL, RAY})
 BEHIND_AGENTS: Final = frozenset({KUBERNETES, RAY})
 OWN_ADDRESS: Final = frozenset({"alibaba", "aws", KUBERNETES, LOCAL})
 """Plugins that are told no url: it is in their secret, or a part of the cloud, or theirs to choose."""
@@ -297,6 +299,13 @@ def _check(context: Context, wanted: ClusterCreate) -> None:
         raise Invalid("is needed: the address of the cluster's Ray dashboard", field="url")
     for name, value in wanted.settings.items():
         check_setting(context.settings, name, value)
+    if EGRESS_PER_GIB in wanted.settings and wanted.adapter in SELL_NOTHING:
+        raise Invalid(
+            "is for clusters whose cloud sells machines",
+            field=f"settings.{EGRESS_PER_GIB}",
+            value=wanted.settings[EGRESS_PER_GIB],
+        )
+    check_egress(wanted.settings)
     _check_secrets(wanted)
 
 

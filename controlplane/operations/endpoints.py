@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from cloud_adapters.base import ClusterRef
 from controlplane.domain.clusters import DIRECT, Cluster, Endpoint, Route
@@ -12,8 +12,12 @@ from controlplane.domain.ids import SecretId
 from controlplane.domain.sites import Site
 from controlplane.operations.agents import VIA, route_of
 from controlplane.operations.context import Context
+from controlplane.operations.transfers import EGRESS_PER_GIB
 from controlplane.secrets.sealer import Envelope
 from controlplane.store import Tx
+
+OURS: Final = frozenset({VIA, EGRESS_PER_GIB})
+"""Settings of clusters that are no plugin's."""
 
 
 def endpoint_of(context: Context, cluster: Cluster) -> Endpoint | None:
@@ -36,7 +40,7 @@ def ref_of(context: Context, cluster: Cluster, endpoint: Endpoint | None = None)
     ref = ClusterRef(id=cluster.id, name=cluster.name, endpoint=endpoint, settings=cluster.settings)
     if cluster.url is not None:
         return replace(ref, endpoint=endpoint or endpoint_of(context, cluster))
-    settings = tuple((name, value) for name, value in cluster.settings if name != VIA)
+    settings = tuple((name, value) for name, value in cluster.settings if name not in OURS)
     with context.store.read() as tx:
         secret = unsealed(context, tx, cluster.secret_id)
     return replace(ref, secret=secret, settings=settings, route=route_of(context, cluster))

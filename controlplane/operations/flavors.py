@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from controlplane.domain.claims import CLAIM_LABEL, CapacityType, Claim
-from controlplane.domain.clusters import Node
+from controlplane.domain.clusters import Cluster, Node
 from controlplane.domain.errors import Conflict, NotFound
 from controlplane.domain.flavors import Capacity, Flavor, flavor_of
 from controlplane.domain.ids import ClaimId, ClusterId, NodeId
@@ -28,22 +28,23 @@ class Naming:
     """All that says which node is of which flavor, of one moment."""
 
     flavors: Sequence[Flavor]
-    clusters: Mapping[ClusterId, str]
+    clusters: Mapping[ClusterId, Cluster]
     claims: Mapping[ClaimId, Claim]
 
     @classmethod
     def load(cls, tx: Tx) -> "Naming":
         return cls(
             flavors=tx.quotas.flavors(),
-            clusters={cluster.id: cluster.name for cluster in tx.clusters.list(None, None)},
+            clusters={cluster.id: cluster for cluster in tx.clusters.list(None, None)},
             claims={claim.id: claim for claim in tx.claims.live()},
         )
 
     def of(self, node: Node) -> str:
         claim_id = claim_of(node)
         claim = None if claim_id is None else self.claims.get(claim_id)
+        cluster = self.clusters.get(node.cluster_id)
         capacity = Capacity(
-            cluster=self.clusters.get(node.cluster_id, ""),
+            cluster="" if cluster is None else cluster.name,
             accelerator=node.accelerator,
             capacity_type=CapacityType.OWNED if claim is None else claim.capacity_type,
             labels=dict(node.labels),

@@ -30,7 +30,7 @@ def submit(tx: Tx, ids: Ids, service: Service, revision: Revision, new: NewRepli
     reads = sources.sources(tx.object_stores.kept(), spec.inputs, spec.checkpoint_uri)
     row = NewJob(
         job=job,
-        ask=ask_of(spec, born, stores=sources.names(reads), is_lasting=not new.is_surplus),
+        ask=ask_of(spec, born, reads=sources.reads(reads), is_lasting=not new.is_surplus),
         spec=spec.model_dump_json(exclude_unset=True),
         schema_version=SCHEMA_VERSION,
         labels=spec.labels,

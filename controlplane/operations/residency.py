@@ -77,15 +77,20 @@ def listed(context: Context, principal: Principal) -> list[ResidencyView]:
 
 def place_of(cluster: Cluster, rules: Rules) -> Whereabouts:
     """What an administrator said, and the regions that its plugin buys in."""
-    settings = dict(cluster.settings)
-    texts = ",".join(settings.get(name, "") for name in REGION_SETTINGS)
     return Whereabouts(
         called=f"cluster {cluster.name!r}",
         provider=cluster.adapter,
         regions=rules.clusters.get(cluster.id, ANYWHERE).regions,
-        spread=tuple(sorted({each.strip() for each in texts.split(",")} - {""})),
+        spread=bought_in(cluster),
         cluster=cluster.name,
     )
+
+
+def bought_in(cluster: Cluster) -> tuple[str, ...]:
+    """The regions that its plugin buys in, sorted."""
+    settings = dict(cluster.settings)
+    texts = ",".join(settings.get(name, "") for name in REGION_SETTINGS)
+    return tuple(sorted({each.strip() for each in texts.split(",")} - {""}))
 
 
 def place_of_store(store: RegisteredStore, rules: Rules) -> Whereabouts:

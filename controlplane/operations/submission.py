@@ -82,7 +82,7 @@ class Desk:
             return ()
         if self.object_stores is None:
             self.object_stores = self.tx.object_stores.kept()
-        return sources.sources(self.object_stores, spec.inputs, spec.checkpoint_uri)
+        return sources.sources(self.object_stores, spec.inputs, spec.checkpoint_uri, spec.input_gib)
 
     def check_residency(self, project: Project, reads: Sequence[Source], path: str) -> None:
         key = (project.id, sources.names(reads))
@@ -194,7 +194,7 @@ def examine(desk: Desk, draft: Draft) -> NewJob:
     reads = desk.reads(spec)
     if draft.is_of_service:  # its spec names a model, and that model these files
         reads = tuple(replace(each, field="model", called="model") for each in reads)
-    ask = ask_of(spec, born, stores=sources.names(reads))
+    ask = ask_of(spec, born, reads=sources.reads(reads))
     desk.check_residency(project, reads, draft.path)
     if (short := desk.shortfall(ask)) is not None:
         raise feasibility.refusal(short, path=draft.path)

@@ -22,6 +22,7 @@ from controlplane.domain.jobs import (
     Traits,
     ask_id,
 )
+from controlplane.domain.residency import READS_NOTHING, Reads
 from controlplane.wire.jobspec import JobSpec, Resources, Retry, parse_bytes
 
 MOST_REMEMBERED: Final = 4096
@@ -79,12 +80,12 @@ def held_job(
     )
 
 
-def ask_of(spec: JobSpec, job: Job, *, stores: tuple[str, ...] = (), is_lasting: bool = False) -> Ask:
-    """`stores` are those that hold what it reads, sorted; `is_lasting`: one of the fewest replicas of a service."""
+def ask_of(spec: JobSpec, job: Job, *, reads: Reads = READS_NOTHING, is_lasting: bool = False) -> Ask:
+    """`is_lasting`: one of the fewest replicas of a service."""
     resources = spec.roles[0].resources if spec.roles else spec.resources
     amounts, traits = amounts_of(resources), traits_of(spec)
-    if stores or is_lasting:
-        traits = replace(traits, stores=stores, is_lasting=is_lasting)
+    if reads != READS_NOTHING or is_lasting:
+        traits = replace(traits, stores=reads.stores, data=reads.data, is_lasting=is_lasting)
     return Ask(
         id=ask_id(job.id),
         job_id=job.id,
@@ -135,9 +136,9 @@ def _roles(spec: JobSpec) -> Iterator[AskRole]:
         )
 
 
-def reading(ask: Ask, stores: tuple[str, ...]) -> Ask:
-    """The same ask, reading from these stores."""
-    traits = replace(ask.traits, stores=stores)
+def reading(ask: Ask, reads: Reads) -> Ask:
+    """The same ask, reading this."""
+    traits = replace(ask.traits, stores=reads.stores, data=reads.data)
     class_id = class_id_of(ask.queue_id, ask.tasks, ask.amounts, ask.accelerator, traits)
     return replace(ask, traits=traits, class_id=class_id)
 

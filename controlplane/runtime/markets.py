@@ -11,6 +11,7 @@ from controlplane.domain.offers import KnownOffer
 from controlplane.operations import budgets
 from controlplane.operations.flavors import Naming
 from controlplane.operations.purchases import offer_id
+from controlplane.operations.transfers import egress_millionths_per_gib, region_of
 from controlplane.store import Tx
 from schedulers.base import DEFAULT_FLAVOR, Budget, ClaimView, MarketChanged, Offer, microseconds
 
@@ -58,8 +59,9 @@ def _budget(standing: Standing) -> Budget:
 
 
 def _offer(offer: KnownOffer, naming: Naming, rates: Mapping[str, int]) -> Offer:
+    cluster = naming.clusters[offer.cluster_id]
     capacity = Capacity(
-        cluster=naming.clusters[offer.cluster_id],
+        cluster=cluster.name,
         accelerator=offer.accelerator,
         capacity_type=offer.capacity_type,
         labels={},
@@ -76,6 +78,8 @@ def _offer(offer: KnownOffer, naming: Naming, rates: Mapping[str, int]) -> Offer
         accelerator=offer.accelerator,
         interruptions_per_hour_ppm=round(offer.interruptions_per_hour * PPM),
         boot_seconds=round(offer.boot_seconds),
+        region=region_of(cluster, offer.zone),
+        egress_millionths_per_gib=egress_millionths_per_gib(cluster),
         cool_until=0 if offer.cool_until is None else microseconds(offer.cool_until),
     )
 

@@ -198,6 +198,7 @@ def _traits(column: str | None) -> Traits:
             "topology_slices": tuple((level, tasks) for level, tasks in fields.get("topology_slices", ())),
             "deadline": moment_or_none(fields["deadline"]),
             "stores": tuple(fields.get("stores", ())),
+            "data": tuple((region, gib) for region, gib in fields.get("data", ())),
             "roles": tuple(map(_role, fields.get("roles", ()))),
         }
     )

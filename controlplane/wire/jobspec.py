@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, field_validator, model_validator
+from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, model_validator
 
 from controlplane.wire.base import MAX_INT, Name, Request
 
@@ -22,6 +22,7 @@ _POWER = {"K": 1, "M": 2, "G": 3, "T": 4}
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _OBJECT_URI = re.compile(r"(file://|(s3|oss)://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/[^\0]*")
 MAX_INPUTS = 64
+MOST_INPUT_GIB = 1024**2
 _RESERVED_ENVIRONMENT = ("CROSSDOCK_", "RAY_")
 
 INFORMATIVE_FIELDS = ("labels",)
@@ -265,6 +266,12 @@ class JobSpec(Request):
         "below it. Given to the code as CROSSDOCK_INPUT_<NAME>; where a store is registered near the cluster, it is "
         "copied there first, and the variable names the copy.",
     )
+    input_gib: dict[InputName, Annotated[float, Field(gt=0, le=MOST_INPUT_GIB)]] = Field(
+        default_factory=dict,
+        max_length=MAX_INPUTS,
+        description="How large inputs are, by name, in GiB. What bringing them from another region costs counts where "
+        "machines are bought.",
+    )
     depends_on: list[Annotated[str, Field(min_length=1, max_length=63)]] = Field(
         default_factory=list,
         max_length=256,
@@ -313,6 +320,15 @@ class JobSpec(Request):
                 raise ValueError(
                     f"{name} must be like s3://bucket/corpus/, oss://bucket/a.csv or file:///shared/a"
                 )
+        return value
+
+    @field_validator("input_gib")
+    @classmethod
+    def _sizes_are_of_inputs(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        inputs = info.data.get("inputs")
+        if inputs is not None and (unknown := sorted(value.keys() - inputs.keys())):
+            known = ", ".join(sorted(inputs)) or "none"
+            raise ValueError(f"{unknown[0]} is none of the job's inputs, which are: {known}")
         return value
 
     @field_validator("checkpoint_uri", "outputs_uri")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.domain.ids import AskId, ClusterId, QueueId
-from schedulers.base import Budget, Defer, Offer, Provision, ReasonCode, Release
+from schedulers.base import Budget, ClusterView, Data, Defer, Offer, Provision, ReasonCode, Release
 from schedulers.fair.clock import SECOND
 from schedulers.fair.facts import Facts, RoleFacts, lets_in
 from schedulers.fair.ledger import Request
@@ -41,6 +41,23 @@ class _Deal:
     def worth_of(self, cost: int) -> int:
         """So that costs of any currency compare."""
         return cost * self.offer.worth_ppm // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Bargain:
+    """What an ask could have in one cluster."""
+
+    cluster_id: ClusterId
+    deals: list[_Deal]
+    request: Request
+    cost: int
+    """Egress included."""
+
+    egress: int
+
+    @property
+    def worth(self) -> int:
+        return self.deals[0].worth_of(self.cost)
 
 
 @dataclass(slots=True)
@@ -80,22 +97,23 @@ class Market:
     def buy(self, ask_id: AskId, facts: Facts) -> Defer | None:
         """Orders machines for the fewest tasks and says so; or says why none are bought; None: nothing is on offer."""
         problems: list[ReasonCode] = []
-        limits: list[str] = []
-        best: tuple[int, ClusterId, list[_Deal], Request] | None = None
+        limits: list[tuple[int, str]] = []
+        best: _Bargain | None = None
         for cluster in self.world.fleet.clusters:
             if cluster.blocked is not None or not lets_in(cluster, facts.ask_class):
                 continue
             for offers in self._assortments(cluster.id):
-                found = self._deals(offers, facts, problems)
+                found = self._deals(cluster, offers, facts, problems)
                 if found is None:
                     continue
                 deals, request = found
-                cost = sum(deal.cost for deal in deals) + self._egress(cluster.region, facts, deals)
-                if (limit := self._limit(facts.queue, cost, deals[0].offer.currency)) is not None:
+                egress = _egress(cluster, facts, deals)
+                cost = sum(deal.cost for deal in deals) + egress
+                if (limit := self._limit(facts.queue, cost, egress, deals[0].offer.currency)) is not None:
                     problems.append(ReasonCode.OVER_BUDGET)
-                    limits.append(limit)
-                elif best is None or deals[0].worth_of(cost) < best[2][0].worth_of(best[0]):
-                    best = (cost, cluster.id, deals, request)
+                    limits.append((deals[0].worth_of(cost), limit))
+                elif best is None or deals[0].worth_of(cost) < best.worth:
+                    best = _Bargain(cluster.id, deals, request, cost, egress)
         if best is not None:
             return self._order(ask_id, facts, best)
         return _refusal(facts, problems, limits)
@@ -107,9 +125,9 @@ class Market:
         return [[offer] for offer in every] if base.is_uniform else [every]
 
     def _deals(
-        self, offers: Sequence[Offer], facts: Facts, problems: list[ReasonCode]
+        self, cluster: ClusterView, offers: Sequence[Offer], facts: Facts, problems: list[ReasonCode]
     ) -> tuple[list[_Deal], Request] | None:
-        """Of these offers the cheapest for each role that its queue's quota lets in."""
+        """Of these offers of the cluster the cheapest for each role that its queue's quota lets in."""
         deals: list[_Deal] = []
         total: Request = {}
         for role, tasks in zip(facts.roles, facts.sizes(facts.slack), strict=True):
@@ -125,7 +143,7 @@ class Market:
                     options.append(deal)
             if not options:
                 return None
-            chosen = min(options, key=lambda deal: (deal.worth_of(deal.cost), deal.offer.id))
+            chosen = _cheapest(cluster, facts, deals, options)
             deals.append(chosen)
             total = self._with(facts, total, chosen.offer, role, tasks)
         return deals, total
@@ -167,11 +185,7 @@ class Market:
         more = self.world.ledger.request(facts.queue, offer.flavor, role.amounts, tasks)
         return {cell: total.get(cell, 0) + more.get(cell, 0) for cell in sorted({*total, *more})}
 
-    def _egress(self, region: str, facts: Facts, deals: Sequence[_Deal]) -> int:
-        price = max((deal.offer.egress_millionths_per_gib for deal in deals), default=0)
-        return sum(data.gib * price for data in facts.ask_class.data if data.region != region)
-
-    def _limit(self, queue: int, cost: int, currency: str) -> str | None:
+    def _limit(self, queue: int, cost: int, egress: int, currency: str) -> str | None:
         """What keeps it from being bought, in words; None: it may be. Money of other currencies is none."""
         mine = list(self._budgets(queue))
         if mine and not any(budget.currency == currency for _, budget in mine):
@@ -180,7 +194,8 @@ class Market:
             left = budget.left_millionths - self.spent.get(place, 0)
             if budget.currency == currency and cost > left:
                 name = self.world.ledger.queues[self.world.ledger.number[QueueId(budget.queue_id)]].name
-                money = f"{cost / SECOND:.2f} {currency}, and {max(0, left) / SECOND:.2f} are left"
+                brings = f" ({egress / SECOND:.2f} of it to bring its data there)" if egress else ""
+                money = f"{cost / SECOND:.2f} {currency}{brings}, and {max(0, left) / SECOND:.2f} are left"
                 return f"machines for it would cost {money} in the budget of {name or budget.queue_id!r}"
         return None
 
@@ -196,25 +211,25 @@ class Market:
                 return seconds
         return None
 
-    def _order(self, ask_id: AskId, facts: Facts, best: tuple[int, ClusterId, list[_Deal], Request]) -> Defer:
-        cost, cluster_id, deals, request = best
+    def _order(self, ask_id: AskId, facts: Facts, best: _Bargain) -> Defer:
         orders: dict[str, int] = {}
-        for deal in deals:
+        for deal in best.deals:
             orders[deal.offer.id] = orders.get(deal.offer.id, 0) + deal.machines
             self.taken[deal.offer.id] = self.taken.get(deal.offer.id, 0) + deal.machines
         for place, budget in self._budgets(facts.queue):
-            if budget.currency == deals[0].offer.currency:
-                self.spent[place] = self.spent.get(place, 0) + cost
-        self.world.ledger.add(facts.queue, request)
-        per_hour = sum(deal.machines * deal.offer.price_millionths_per_hour for deal in deals)
-        sentence = f"{_listed(orders)} for {per_hour / SECOND:.2f} an hour, as it would wait too long"
+            if budget.currency == best.deals[0].offer.currency:
+                self.spent[place] = self.spent.get(place, 0) + best.cost
+        self.world.ledger.add(facts.queue, best.request)
+        per_hour = sum(deal.machines * deal.offer.price_millionths_per_hour for deal in best.deals)
+        brings = f" and {best.egress / SECOND:.2f} to bring its data there" if best.egress else ""
+        sentence = f"{_listed(orders)} for {per_hour / SECOND:.2f} an hour{brings}, as it would wait too long"
         self.provisions.append(
             Provision(
                 ask_id=ask_id,
-                cluster_id=cluster_id,
+                cluster_id=best.cluster_id,
                 orders=tuple(sorted(orders.items())),
                 price_millionths_per_hour=per_hour,
-                cost_millionths=cost,
+                cost_millionths=best.cost,
                 sentence=sentence,
             )
         )
@@ -240,12 +255,13 @@ def releases(world: World, used: frozenset[int]) -> Iterator[Release]:
             yield Release(claim_id=claim.id)
 
 
-def _refusal(facts: Facts, problems: Sequence[ReasonCode], limits: Sequence[str]) -> Defer | None:
+def _refusal(facts: Facts, problems: Sequence[ReasonCode], limits: Sequence[tuple[int, str]]) -> Defer | None:
+    """`limits` tell of each bargain what it would be worth, and why it is too dear: the best of them is told."""
     if ReasonCode.OVER_BUDGET in problems:
         return Defer(
             class_id=facts.id,
             code=ReasonCode.OVER_BUDGET,
-            sentence=limits[0],
+            sentence=min(limits)[1],
             remedy="raise the budget, wait for its next window, or for other work to end",
         )
     if ReasonCode.SOLD_OUT in problems:
@@ -262,6 +278,29 @@ def _latest_start(facts: Facts) -> int | None:
     """With which it still meets its deadline, if it has one."""
     its = facts.ask_class
     return None if its.deadline is None else its.deadline - (its.runtime_seconds or 0) * SECOND
+
+
+def _cheapest(cluster: ClusterView, facts: Facts, deals: Sequence[_Deal], options: Sequence[_Deal]) -> _Deal:
+    """For the next role, beside the deals for those before it: what these bring to their region is there already."""
+
+    def cost(option: _Deal) -> tuple[int, str]:
+        brought = _egress(cluster, facts, [*deals, option])
+        return option.worth_of(option.cost + brought), option.offer.id
+
+    return min(options, key=cost)
+
+
+def _egress(cluster: ClusterView, facts: Facts, deals: Sequence[_Deal]) -> int:
+    """Data is brought to the cluster once, at the highest price of those whose machines are not where it lies."""
+    return sum(
+        data.gib * max((_egress_price(cluster, data, deal.offer) for deal in deals), default=0)
+        for data in facts.ask_class.data
+    )
+
+
+def _egress_price(cluster: ClusterView, data: Data, offer: Offer) -> int:
+    is_there = data.region == offer.region or cluster.lies_in(data.region)
+    return 0 if is_there else offer.egress_millionths_per_gib
 
 
 def _per_machine(offer: Offer, role: RoleFacts) -> int:

@@ -270,6 +270,7 @@ def _offer(row: Json) -> Offer:
         machines_left=row.get("machines_left"),
         interruptions_per_hour_ppm=round(row.get("interruptions_per_hour", 0) * SECOND),
         boot_seconds=row.get("boot_seconds", 0),
+        region=row.get("region", ""),
         egress_millionths_per_gib=round(row.get("egress_per_gib", 0) * SECOND),
         cool_until=moment(row["cool_until"]) if "cool_until" in row else 0,
     )

@@ -1,5 +1,6 @@
 """Jobs and asks: what is stored comes back whole, and lists stay in order while they grow."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from controlplane.domain.jobs import JobKind, JobState, RetryPolicy, Traits
 from controlplane.store import CheckpointRow, JobFilter, JobPlace, Store, Tx
 from controlplane.store.rows import micros
 from tests import factories
-from tests.store.planting import add_job, plant
+from tests.store.planting import add_job, plant, raw
 
 RICH_JOB = factories.job(
     9,
@@ -34,7 +35,7 @@ RICH_ASK = factories.ask(
     accelerator="a100-80g",
     class_id=ClassId("class-9"),
     not_before=factories.after(60),
-    traits=Traits(tolerations=(("team", "*"),), stores=("labels", "raw")),
+    traits=Traits(tolerations=(("team", "*"),), stores=("labels", "raw"), data=(("eu", 7),)),
 )
 EVERYTHING = JobFilter()
 
@@ -281,6 +282,17 @@ def test_an_ask_is_deferred_and_let_go_again(planted: Store) -> None:
     planted.write(lambda tx: tx.asks.defer_until(AskId("ask-1"), None))
     with planted.read() as tx:
         assert tx.asks.get(AskId("ask-1")) == factories.ask(1)
+
+
+def test_an_ask_that_was_stored_with_fewer_traits_comes_back(planted: Store, database_url: str) -> None:
+    """As it was before anybody could say how much it reads."""
+    stored = json.dumps({"tolerations": [["team", "*"]], "flavors": [], "deadline": None, "stores": ["raw"]})
+    with raw(database_url) as console:
+        console.execute(f"UPDATE asks SET traits = '{stored}' WHERE id = 'ask-1'")  # noqa: S608 # ours
+    with planted.read() as tx:
+        ask = tx.asks.get(AskId("ask-1"))
+    assert ask is not None
+    assert ask.traits == Traits(tolerations=(("team", "*"),), stores=("raw",))
 
 
 def test_an_ask_that_reads_from_elsewhere_is_of_another_class(planted: Store) -> None:

@@ -15,6 +15,7 @@ from tests.unit.operations.world import World, other_project
 JSON = {"Content-Type": "application/json"}
 GOOD: dict[str, Any] = {"name": "train", "entrypoint": "python train.py"}
 
+READING: dict[str, Any] = {"inputs": {"corpus": "s3://data/corpus/"}}
 RAY: dict[str, Any] = {"name": "lab-2", "adapter": "ray", "url": "https://lab:8265"}
 
 
@@ -59,6 +60,9 @@ def raw(api: Api, content: bytes, *, path: str = "/v1/jobs", **headers: str) -> 
         ({"working_dir": "sha256:short"}, "working_dir", "sha256:short", "^sha256:[0-9a-f]{64}$"),
         ({"working_dir": f"sha256:{'0' * 64}"}, "working_dir", f"sha256:{'0' * 64}", None),
         ({"checkpoint_uri": "s3://bucket"}, "checkpoint_uri", "s3://bucket", None),
+        ({**READING, "input_gib": {"corpus": 0}}, "input_gib.corpus", 0, 0),
+        ({**READING, "input_gib": {"corpus": 1e9}}, "input_gib.corpus", 1e9, 1024**2),
+        ({**READING, "input_gib": {"corpus": "7 GiB"}}, "input_gib.corpus", "7 GiB", None),
         ({"depends_on": ["job_nobody"]}, "depends_on", "job_nobody", None),
         ({"labels": {"Bad Key": "x"}}, "labels.Bad Key", "Bad Key", "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"),
         ({"deadline": "2026-03-01T12:00:00"}, "deadline", "2026-03-01T12:00:00", None),
@@ -70,6 +74,17 @@ def test_a_bad_field_is_named_with_its_value_and_limit(
     found = refused(plane, api, {**GOOD, **change})
     assert (found["field"], found["value"], found["limit"]) == (field, value, limit)
     assert found["message"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "known"), [({"labels": "s3://data/l", "corpus": "s3://data/c/"}, "corpus, labels"), ({}, "none")]
+)
+def test_the_size_of_what_is_no_input_is_refused(
+    plane: World, api: Api, inputs: dict[str, str], known: str
+) -> None:
+    found = refused(plane, api, {**GOOD, "inputs": inputs, "input_gib": {"corpse": 7}})
+    assert found["field"] == "input_gib"
+    assert found["message"] == f"corpse is none of the job's inputs, which are: {known}"
 
 
 def test_every_bad_field_is_named_at_once(plane: World, api: Api) -> None:

@@ -11,7 +11,7 @@ from controlplane.domain.amounts import Amounts
 from controlplane.domain.clusters import ClusterState
 from controlplane.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from controlplane.identity.principals import Role
-from controlplane.operations import clusters
+from controlplane.operations import clusters, transfers
 from controlplane.operations.endpoints import endpoint_of, ref_of
 from controlplane.wire.admin import ClusterCreate
 from tests.unit.operations.world import GIBIBYTE, World, world
@@ -222,6 +222,46 @@ def test_a_kubernetes_cluster_behind_an_agent_is_dialled_through_its_tunnel(plan
     assert ref.route.proxy_url is not None
     assert ref.route.proxy_url.startswith(f"http://{ref.id}:")
     assert ref.route.proxy_url.endswith("@127.0.0.1:8050")
+
+
+def test_what_it_costs_to_bring_data_there_is_not_told_to_the_plugin(plane: World) -> None:
+    far = wanted(adapter="aws", url=None, settings={"regions": "eu-central-1", "egress_per_gib": "0.02"})
+    cluster = clusters.register(plane.context, plane.root, far).cluster
+    assert transfers.egress_millionths_per_gib(cluster) == 20_000
+    assert ref_of(plane.context, cluster).settings == (("regions", "eu-central-1"),)
+
+
+@pytest.mark.parametrize("price", ["-1", "0,02", "NaN", "1e-3", "1000.01", "0.0000001", ""])
+def test_a_price_of_bringing_data_there_that_is_none_is_refused(plane: World, price: str) -> None:
+    far = wanted(adapter="aws", url=None, settings={"egress_per_gib": price})
+    with pytest.raises(Invalid) as refused:
+        clusters.register(plane.context, plane.root, far)
+    problem = refused.value
+    assert (problem.field, problem.value, problem.limit) == ("settings.egress_per_gib", price, "0 to 1000")
+
+
+def test_nobody_brings_data_to_machines_that_nobody_sells(plane: World) -> None:
+    with pytest.raises(Invalid, match="whose cloud sells machines"):
+        clusters.register(plane.context, plane.root, wanted(settings={"egress_per_gib": "0.02"}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "zone", "region"),
+    [
+        ({"regions": "us-west-1, us-west-2"}, "us-west-2-lax-1a", "us-west-2"),
+        ({"regions": "cn-hangzhou,cn-hangzhou-finance"}, "cn-hangzhou-finance-a", "cn-hangzhou-finance"),
+        ({"region": "cn-beijing"}, "h", "cn-beijing"),
+        ({"regions": "us-west-1,us-west-2"}, "eu-west-1a", ""),
+        ({}, "a", ""),
+    ],
+)
+def test_a_zone_is_in_the_region_that_it_is_named_after(
+    plane: World, settings: dict[str, str], zone: str, region: str
+) -> None:
+    cluster = clusters.register(
+        plane.context, plane.root, wanted(adapter="aws", url=None, settings=settings)
+    ).cluster
+    assert transfers.region_of(cluster, zone) == region
 
 
 def test_a_cloud_has_no_agent(plane: World) -> None:

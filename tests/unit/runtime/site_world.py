@@ -111,14 +111,15 @@ class World:
             self.now += timedelta(seconds=step)
             self.settle()
 
-    def register(self, adapter: str) -> None:
+    def register(self, adapter: str, *, name: str | None = None, **settings: str) -> None:
         cluster = Cluster(
-            id=ClusterId(f"cluster_{adapter}"),
-            name=adapter,
+            id=ClusterId(f"cluster_{name or adapter}"),
+            name=name or adapter,
             adapter=adapter,
             state=ClusterState.PENDING,
             since=START,
             created_at=START,
+            settings=tuple(sorted(settings.items())),
         )
         self.context.store.write(lambda tx: _register(tx, cluster))
         self.settle()
