@@ -77,7 +77,8 @@ def test_a_bad_field_is_named_with_its_value_and_limit(
 
 
 @pytest.mark.parametrize(
-    ("inputs", "known"), [({"labels": "s3://data/l", "corpus": "s3://data/c/"}, "corpus, labels"), ({}, "none")]
+    ("inputs", "known"),
+    [({"labels": "s3://data/l", "corpus": "s3://data/c/"}, "corpus, labels"), ({}, "none")],
 )
 def test_the_size_of_what_is_no_input_is_refused(
     plane: World, api: Api, inputs: dict[str, str], known: str

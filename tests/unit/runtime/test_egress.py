@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,11 @@ def test_data_of_which_nobody_says_how_much_it_is_counts_nothing(world: World) -
 
 
 def test_little_data_is_brought_to_cheap_machines_and_paid_for(world: World) -> None:
-    submit(world, inputs=CORPUS, input_gib={"corpus": 20})
+    job = submit(world, inputs=CORPUS, input_gib={"corpus": 20})
+    world.now += timedelta(seconds=61)
+    world.loops.scheduling.step()
+    told = explain.explain(world.context, ADMIN, job).sentence
+    assert told.endswith("for 2.00 an hour and 1.00 to bring its data there, as it would wait too long")
     (claim,) = bought(world)
     assert claim.cluster_id == WEST
     assert claim.expected_millionths is not None
