@@ -1,14 +1,28 @@
 """Shortages: of quota or of room, for good or only now."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 
 from controlplane.domain.ids import ClusterId
-from schedulers.base import AsksEnd, Change, Dropped, NodesAdded, QuotaRaised, ReasonCode, Role, Topology
+from schedulers.base import (
+    AsksEnd,
+    Change,
+    Dropped,
+    NodesAdded,
+    QuotaRaised,
+    ReasonCode,
+    Role,
+    Topology,
+    Until,
+)
+from schedulers.fair.clock import SECOND
 from schedulers.fair.facts import Facts
 from schedulers.fair.fleet import CLUSTER, Fleet
 from schedulers.fair.packing import Part, room, start_levels
+from schedulers.fair.protected import protected_until
 from schedulers.fair.reasons import Reason, cluster_name, in_unit, least, need_of
 from schedulers.fair.seating import could_seat
 from schedulers.fair.world import World
@@ -81,7 +95,7 @@ def no_quota(world: World, facts: Facts) -> Reason | None:
     has = max(0, ledger.available(facts.queue, cell))
     own = next((quota for quota in blocker.quotas if quota.cell == name), None)
     now = 0 if own is None else (own.borrowing or 0) if limit == "borrowing" else own.nominal
-    return Reason(
+    reason = Reason(
         code=ReasonCode.NO_QUOTA,
         sentence=(
             f"needs {in_unit(name.resource, amount)} of flavor {name.flavor!r}; queue {queue.name!r} may use "
@@ -93,6 +107,19 @@ def no_quota(world: World, facts: Facts) -> Reason | None:
         ),
         blocker=blocker.name,
         change=QuotaRaised(queue_id=blocker.id, cell=name, limit=limit, to=now + missing),
+    )
+    until = protected_until(world, facts, request, cell, missing)
+    return reason if until is None else _lent(reason, in_unit(name.resource, missing), until)
+
+
+def _lent(reason: Reason, missing: str, until: int) -> Reason:
+    """It only has to wait until who borrows has had its minimum runtime."""
+    moment = f"{datetime.fromtimestamp(until / SECOND, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return replace(
+        reason,
+        sentence=f"{reason.sentence}; others borrow {missing} of it and are protected until {moment}",
+        remedy=f"may take it back from {moment} on, when their minimum runtime is over, or when they end before",
+        change=Until(moment=until),
     )
 
 

@@ -14,6 +14,7 @@ from schedulers.fair.facts import Facts, RoleFacts
 from schedulers.fair.fleet import Columns, Fleet
 from schedulers.fair.holdings import Held, Holding, add_need, add_to, flavor_of
 from schedulers.fair.ledger import Ledger, Request
+from schedulers.fair.order import TIERS
 from schedulers.fair.seating import Floor, Seating
 from schedulers.fair.standing import Standing
 
@@ -62,6 +63,7 @@ class World:
     """What the plan promises for later; known once everybody had a turn."""
 
     _unpromised: Fleet | None = None
+    _weakest: dict[int, list[Holding]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, books: Books, now: int) -> Self:
@@ -109,6 +111,12 @@ class World:
     def holdings_of(self, queue: int) -> list[Holding]:
         members = self.standing.members.get(queue, ())
         return [self.holdings[id_] for id_ in members if id_ in self.holdings]
+
+    def weakest_of(self, queue: int) -> list[Holding]:
+        """At the end of the plan; the weakest tier, band and priority first, and among those the newest."""
+        if queue not in self._weakest:
+            self._weakest[queue] = sorted(self.holdings_of(queue), key=_weakness)
+        return self._weakest[queue]
 
     def take_seats(self, holding: Holding, gone: Sequence[Held], request: Request) -> None:
         """They are leaving: neither its own nor its queue's any more, and nobody else's until they are empty."""
@@ -252,6 +260,11 @@ class World:
         }
         has_one_each = len(flavors) == len({name for name, _ in flavors})  # a node may have got another one
         return has_one_each and all(_suits(role, node) for role, node in seats)
+
+
+def _weakness(holding: Holding) -> tuple[int, int, int, int, AskId]:
+    ask, facts = holding.ask, holding.facts
+    return (-TIERS[facts.ask_class.tier], facts.band, ask.priority, -ask.admitted_at, ask.id)
 
 
 def _suits(role: RoleFacts | None, node: int) -> bool:

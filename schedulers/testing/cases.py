@@ -10,7 +10,7 @@ from controlplane.domain.amounts import MILLI
 from controlplane.domain.ids import AskId, NodeId, QueueId
 from controlplane.domain.queues import Cell
 from controlplane.domain.quotas import ONE_SHARE, QuotaTree
-from schedulers.base import Plan, Policy
+from schedulers.base import Plan, Policy, Until
 from schedulers.decay import WHOLE_USE, after
 from schedulers.simulator import Simulation, task_amounts
 from schedulers.testing.scenes import (
@@ -170,7 +170,7 @@ def _compare(expect: Json, simulation: Simulation, plan: Plan) -> list[Differenc
     return differences
 
 
-PARTLY: Final = frozenset({"nodes", "domains", "flavors", "tasks", "waiting", "blocker"})
+PARTLY: Final = frozenset({"nodes", "domains", "flavors", "tasks", "waiting", "blocker", "until"})
 
 
 def _readings(simulation: Simulation, plan: Plan) -> Iterator[tuple[str, Any]]:  # Any: compared with JSON
@@ -202,6 +202,14 @@ def _readings(simulation: Simulation, plan: Plan) -> Iterator[tuple[str, Any]]: 
     yield "flavors", {ask_id: _flavors(simulation, nodes) for ask_id, nodes in homes.items()}
     yield "waiting", {ask_id: str(defer.code) for ask_id, defer in waits.items()}
     yield "blocker", {ask_id: defer.blocker for ask_id, defer in waits.items()}
+    yield (
+        "until",
+        {
+            ask_id: (defer.change.moment - moment(0)) / SECOND
+            for ask_id, defer in waits.items()
+            if isinstance(defer.change, Until)
+        },
+    )
     yield "given_back", {each.ask_id: len(each.ranks) for each in plan.shrinks}
     yield "grown", {each.ask_id: len(each.seats) for each in plan.grows}
     yield "moved", {each.ask_id: str(each.node_id) for each in moves}

@@ -124,6 +124,9 @@ class FairnessLaws:
         if scene.get("is_nowhere"):
             simulation.furnish([], [])
         settle(simulation, policy, CYCLES)
+        for row in scene.get("later", ()):
+            submit(simulation, row)
+        settle(simulation, policy, CYCLES)
         snapshot = simulation.snapshot()
         told = {defer.class_id: defer for defer in policy.plan(snapshot).defers}
         assert {ask.ask_class.id for ask in simulation.queued.values()} == set(told)

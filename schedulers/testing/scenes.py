@@ -45,6 +45,7 @@ ANYWHERE: Final = Amounts(cpu_milli=10**9, memory_bytes=2**50, gpu_milli=10**9)
 
 def simulation_of(scene: Json) -> Simulation:
     made = Simulation(now=START + timedelta(seconds=scene.get("now", 1000)))
+    made.min_runtime_seconds = scene.get("min_runtime", 0)
     flavors = scene.get("flavors", ["default"])
     nodes = tuple(_nodes(scene, flavors))
     made.furnish(nodes, tuple(_clusters(scene, nodes)))

@@ -114,7 +114,14 @@ def scenes(draw: st.DrawFn, most_asks: int = 12) -> Json:
         }
         for number in range(draw(st.integers(1, most_asks)))
     ]
-    return {"queues": rows, "nodes": draw(nodes()), "pending": asks, "flavors": ["default", "spot"]}
+    protected = draw(st.sampled_from([0, 0, 500]))
+    return {
+        "queues": rows,
+        "nodes": draw(nodes()),
+        "pending": asks,
+        "flavors": ["default", "spot"],
+        "min_runtime": protected,
+    }
 
 
 def _blocked(scene: Json) -> Json:
@@ -123,6 +130,22 @@ def _blocked(scene: Json) -> Json:
 
 def _half_blocked(scene: Json) -> Json:
     return {**scene, "clusters": [{"name": "east", "blocked": "is unreachable"}, {"name": "west"}]}
+
+
+def _protected(scene: Json) -> Json:
+    """There is room for more than the quotas, and who comes first keeps what it borrows of those who come later."""
+    owned = {"quota": {"gpu": [2]}, "flavors": ["default"], "reclaim": "any"}
+    queues = [{**row, **owned} if row["name"] in QUEUES else {**row, "quota": {}} for row in scene["queues"]]
+    large = {"name": "large", "cluster": "east", "flavor": "default", "gpu": 32, "cpu": 64, "domains": {}}
+    first = len(scene["pending"]) // 2
+    return {
+        **scene,
+        "queues": queues,
+        "nodes": [*scene["nodes"], large],
+        "pending": scene["pending"][:first],
+        "later": scene["pending"][first:],
+        "min_runtime": 10**5,
+    }
 
 
 def _stopped(scene: Json) -> Json:
@@ -158,6 +181,7 @@ TROUBLES: Final[Mapping[str, Callable[[Json], Json]]] = {
     "blocked": _blocked,
     "half blocked": _half_blocked,
     "stopped": _stopped,
+    "protected": _protected,
     "accelerator": _asking(accelerator="h100"),
     "region": _asking(regions=["mars"]),
     "bound": _asking(bounds=[{"owner": "what lies in store 'raw'", "regions": ["mars"]}]),
