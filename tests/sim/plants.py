@@ -183,6 +183,11 @@ PLANTS: Final = (
                 new="",
             ),
             Edit(
+                path="schedulers/priority.py",
+                old="for each, amounts in zip(seats, sizes, strict=True):",
+                new="for each, amounts in zip(seats, sizes, strict=False):",
+            ),
+            Edit(
                 path=FLOORS,
                 old="return ask.fewest <= len(ranks) <= ask.tasks and",
                 new="return",

@@ -46,6 +46,12 @@ SERVICE_PLANTS: Final[tuple[Plant, ...]] = (
         "",
     ),
     plant(
+        "a gang that lacks a rank is routed to, whatever it says of itself",
+        "controlplane/store/replicas.py",
+        '        _N.is_ready == bound("ready"),\n    )\n    .order_by(_R.revision_id',
+        '        _N.is_ready <= bound("ready"),\n    )\n    .order_by(_R.revision_id',
+    ),
+    plant(
         "the next try of a step writes where the one before did",
         "controlplane/operations/pipeline_specs.py",
         '{step.name}/{step.number + 1}"',

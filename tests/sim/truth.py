@@ -40,6 +40,9 @@ class Truth:
     announced: dict[AttemptId, str] = field(default_factory=dict)
     """Where replicas listen that said so, or tried to."""
 
+    unready: set[AttemptId] = field(default_factory=set)
+    """Replicas that said last, and were heard, that they are not ready."""
+
     gangs: dict[AttemptId, int] = field(default_factory=dict)
     """Of replicas: how many ranks have to run for them to answer."""
 

@@ -26,6 +26,9 @@ FIRST_PORT: Final = 20_000
 WAITS_FOR_OTHERS: Final = 2.0
 """Seconds until the first rank looks again whether all others are there."""
 
+EARLY: Final = 0.5
+"""Of gangs, whenever the first rank misses another: it says where it listens, and that it is not ready."""
+
 FORGETS: Final = 0.08
 """Of steps, those that end well and leave nothing."""
 
@@ -62,16 +65,38 @@ def leave_outputs(order: Order, site: "Site") -> None:
     site.artifacts.put(f"{parse(order.outputs_uri).key}/made", io.BytesIO(content))
 
 
+def drain(keeper: "Keeper") -> None:
+    """It is told to stop: the first rank of a replica says that it takes nothing new."""
+    if keeper.wrapper.order.attempt_id in keeper.wrapper.site.truth.announced and keeper.seat.rank == 0:
+        _say_unready(keeper)
+
+
 def _announce(keeper: "Keeper") -> None:
     if not keeper.is_alive or keeper.has_ended or keeper.is_stopping:
         return
     order, truth = keeper.wrapper.order, keeper.wrapper.site.truth
     truth.gangs[order.attempt_id] = len(order.seats)
     if not truth.answers(order.attempt_id):
+        if order.attempt_id not in truth.announced and keeper.wrapper.site.chance.is_so(
+            "listens early", EARLY
+        ):
+            _say_unready(keeper)
         keeper.later(WAITS_FOR_OTHERS, lambda: _announce(keeper))
         return
-    keeper.seq += 1
+    truth.unready.discard(order.attempt_id)
+    keeper.say(_endpoint(keeper, is_ready=True))
+
+
+def _say_unready(keeper: "Keeper") -> None:
+    """Once: whether anybody heard it or not, what is said next counts."""
+    record = _endpoint(keeper, is_ready=False)
+    if keeper.was_heard(record):
+        keeper.wrapper.site.truth.unready.add(keeper.wrapper.order.attempt_id)
+
+
+def _endpoint(keeper: "Keeper", *, is_ready: bool) -> dict[str, object]:
+    order, announced = keeper.wrapper.order, keeper.wrapper.site.truth.announced
     host = order.environment.get("CROSSDOCK_REPLICA_HOST", NOWHERE)
-    announced = truth.announced
-    announced[order.attempt_id] = url = f"https://{host}:{FIRST_PORT + len(announced)}"
-    keeper.say({"seq": keeper.seq, "kind": "endpoint", "at": STAMP, "url": url, "ready": True})
+    url = announced.setdefault(order.attempt_id, f"https://{host}:{FIRST_PORT + len(announced)}")
+    keeper.seq += 1
+    return {"seq": keeper.seq, "kind": "endpoint", "at": STAMP, "url": url, "ready": is_ready}

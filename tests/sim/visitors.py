@@ -61,6 +61,8 @@ class Visitors:
             raise Violation(
                 f"revision {revision.revision_id} is routed to {backend.url}, where nobody said he is"
             )
+        if attempt_id in world.truth.unready:
+            raise Violation(f"attempt {attempt_id} is routed to, and said that it is not ready")
         if world.truth.answers(attempt_id):
             self._missed_since.pop(attempt_id, None)
             self.asked += 1

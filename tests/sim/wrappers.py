@@ -12,7 +12,7 @@ from controlplane.executors.base import Order, OrderSeat, Phase
 from controlplane.wire.protocol import RecordAnswer
 from tests.sim.chance import Chance
 from tests.sim.truth import Running, Truth
-from tests.sim.usercode import check_inputs, is_replica, leave_outputs, serve
+from tests.sim.usercode import check_inputs, drain, is_replica, leave_outputs, serve
 
 if TYPE_CHECKING:
     from tests.sim.site import Site
@@ -80,6 +80,7 @@ class Keeper:
         if (self._order.attempt_id, self.seat.rank) not in self._truth.running:
             self.finish(TERMINATED, "stopped")
             return
+        drain(self)
         takes = self._chance.between(f"grace {self._name}", 0.0, 1.2) * self._order.grace_seconds
         self.later(min(takes, self._order.grace_seconds), lambda: self.finish(TERMINATED, "stopped"))
 
@@ -87,6 +88,10 @@ class Keeper:
         """Until it is heard, or the end is what there is to say."""
         if self.is_alive and not self.has_ended and self.post([record]) is Silence.NONE:
             self.later(1.0, lambda: self.say(record))
+
+    def was_heard(self, record: Record) -> bool:
+        """Said once."""
+        return isinstance(self.post([record]), RecordAnswer)
 
     def die(self) -> None:
         """The process and its user code are gone, without a word."""
