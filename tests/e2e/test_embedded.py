@@ -11,8 +11,8 @@ from controlplane.settings import Settings
 from tests.ray_cluster import LocalCluster
 from tests.server import RunningServer, eventually, run_role, running_server
 
-BOOT_SECONDS = 180.0
-RUN_SECONDS = 180.0
+BOOT_SECONDS = 300.0
+RUN_SECONDS = 300.0
 FAILS_UNTIL_RESUMED = (
     "if [ $CROSSDOCK_ATTEMPT_NUMBER = 1 ]; then echo first life; sleep 600; fi; echo second life"
 )
