@@ -16,11 +16,13 @@ from schedulers.base import (
     Policy,
     ReasonCode,
     Role,
+    RunningAsk,
     Snapshot,
+    Tier,
     microseconds,
 )
 from schedulers.simulator import task_amounts
-from schedulers.testing.usage import usage_of
+from schedulers.testing.usage import charge, usage_of
 from schedulers.whatif import counterfactual
 from tests.sim.scheduling.sums import class_of, request
 
@@ -129,7 +131,7 @@ def _envies(snapshot: Snapshot, defer: Defer) -> Iterator[str]:
             continue
         if not its.amounts.fits_in(room[node.id].plus(theirs.amounts)):
             continue
-        if _would_be_its_own(tree, its, theirs, node) and _is_borrowed(tree, theirs, node):
+        if _would_be_its_own(tree, its, theirs, node) and _is_borrowed(snapshot, tree, ask, node):
             yield f"{defer.class_id} waits for what its queue owns, and {ask.id} sits on it as a borrower"
 
 
@@ -143,7 +145,7 @@ def _would_be_its_own(tree: QuotaTree, its: AskClass, theirs: AskClass, node: No
     if not wanted or not freed:
         return False
     owns = all(
-        tree.usage(queue, cell) + amount <= tree.guaranteed(queue, cell) for cell, amount in wanted.items()
+        tree.usage(queue, cell) + amount <= tree.subtree(queue, cell) for cell, amount in wanted.items()
     )
     tree.remove(other, freed)
     fits = tree.fits(queue, wanted)
@@ -151,17 +153,43 @@ def _would_be_its_own(tree: QuotaTree, its: AskClass, theirs: AskClass, node: No
     return owns and fits
 
 
-def _is_borrowed(tree: QuotaTree, theirs: AskClass, node: NodeView) -> bool:
-    """All of it lies beyond what its queue owns, whichever of the queue's work is counted first."""
-    other = QueueId(theirs.queue_id)
-    freed = request(tree, other, node.flavor, theirs.amounts)
-    above = tree.path(other)[:-1]
-    for cell, amount in freed.items():
-        if any(tree.usage(each, cell) <= tree.subtree(each, cell) for each in above):
-            return False
-        if amount <= tree.guaranteed(other, cell):
-            return False  # alone it would fit, so it may be what its queue is guaranteed
-    return bool(freed)
+def _is_borrowed(snapshot: Snapshot, tree: QuotaTree, borrower: RunningAsk, node: NodeView) -> bool:
+    """All of it lies beyond what its queue owns, whichever of those who stand as high as it is counted first.
+
+    False as well where that is not clear: own quota goes to the strongest, and who does not fit is passed over.
+    """
+    its = snapshot.classes[borrower.ask_class]
+    queue = QueueId(its.queue_id)
+    stronger = _stronger(snapshot, borrower)
+    first = QuotaTree.of(snapshot.queues)
+    for ask in stronger:
+        for seat in ask.seats:
+            charge(first, snapshot, snapshot.classes[ask.ask_class], (seat.rank, seat.node_id))
+    if any(first.usage(queue, cell) > first.subtree(queue, cell) for _, cell in first.used):
+        return False
+    if any(
+        role.tasks_min < role.tasks for ask in stronger for role in snapshot.classes[ask.ask_class].all_roles
+    ):
+        return False  # their surplus is counted after it
+    above = tree.path(queue)[:-1]
+    wanted = request(tree, queue, node.flavor, its.amounts)
+    return bool(wanted) and all(
+        first.usage(queue, cell) + amount > first.subtree(queue, cell)
+        and all(tree.usage(each, cell) > tree.subtree(each, cell) for each in above)
+        for cell, amount in wanted.items()
+    )
+
+
+def _stronger(snapshot: Snapshot, other: RunningAsk) -> list[RunningAsk]:
+    """Of its queue, those who are given what the queue owns before it, whenever they came."""
+    its = snapshot.classes[other.ask_class]
+
+    def standing(ask: RunningAsk) -> tuple[bool, int, int]:
+        asked = snapshot.classes[ask.ask_class]
+        return (asked.tier is not Tier.PINNED, -asked.band, -ask.priority)
+
+    queued = [ask for ask in snapshot.running if snapshot.classes[ask.ask_class].queue_id == its.queue_id]
+    return [ask for ask in queued if standing(ask) < standing(other)]
 
 
 def _takes(node: NodeView, its: AskClass) -> bool:

@@ -36,6 +36,10 @@ class Record:
             violations=self.violations + (outcome.violation is not None),
         )
 
+    def and_then(self, later: "Record") -> "Record":
+        sums = {name: value + getattr(self, name) for name, value in asdict(later).items()}
+        return Record(**(sums | {"next_history": later.next_history}))
+
     def __str__(self) -> str:
         return (
             f"{self.histories} histories of scheduling, {self.events} events, {self.plans} plans, "
@@ -50,16 +54,22 @@ def soak(seconds: float, *, told: Callable[[str], object]) -> Record:
     mine = Record(next_history=first)
     for outcome in rehearse_many(_seeds(first, until=began + seconds)):
         mine = replace(mine.plus(outcome), seconds=time.monotonic() - began)
+        _store(
+            before.and_then(mine)
+        )  # each time: a soak that is ended by force has still shown what it has shown
         if outcome.violation is not None:
             told(page(outcome, Fair()))
             break
-    added = {name: value + getattr(before, name) for name, value in asdict(mine).items()}
-    whole = Record(**(added | {"next_history": mine.next_history}))
-    RECORD.parent.mkdir(exist_ok=True)
-    RECORD.write_text(json.dumps(asdict(whole), indent=2) + "\n")
     told(f"this soak: {mine}")
-    told(f"all soaks: {whole}")
+    told(f"all soaks: {before.and_then(mine)}")
     return mine
+
+
+def _store(record: Record) -> None:
+    RECORD.parent.mkdir(exist_ok=True)
+    unfinished = RECORD.with_suffix(".new")
+    unfinished.write_text(json.dumps(asdict(record), indent=2) + "\n")
+    unfinished.replace(RECORD)
 
 
 def _seeds(first: int, *, until: float) -> Iterator[int]:

@@ -5,18 +5,25 @@ import subprocess
 import sys
 from dataclasses import replace
 
-from schedulers.base import Plan, Snapshot
+import pytest
+
+from schedulers.base import Ground, Plan, Snapshot
+from schedulers.fair.grounds import Grounds
 from schedulers.fair.policy import Fair
+from schedulers.fair.victims import Candidate
 from tests.sim.scheduling.histories import draw
 from tests.sim.scheduling.rehearsals import carry_out, page, rehearse, smallest
 
 HISTORIES = 8
-ONCE_BROKEN = (1_000_046, 2_000_143, 2_000_374, 2_000_879, 2_001_636, 2_001_672)
+ONCE_BROKEN = (1_000_046, 2_000_143, 2_000_374, 2_000_879, 2_001_636, 2_001_672, 2_001_876)
 """Found by soaks: a lapsed promise hid who waits from `counterfactual`; a promise kept nodes of two flavors; a task
 left a sick node for a free one before everybody's turn, and somebody went in vain; so did somebody beside those who
-had been told to go for another. In the last two the law was wrong: who stays may take away the right to another victim,
-and roles need different things.
+had been told to go for another. In the last three the law was wrong: who stays may take away the right to another
+victim; roles need different things; what a queue owns and lends is still its own for who came first.
 """
+
+NEVER_RECLAIMED = 2_001_518
+"""In this one nothing but reclaim gives an owner its own."""
 
 
 class Forgetful(Fair):
@@ -32,6 +39,19 @@ def test_histories_break_no_law() -> None:
         outcome = rehearse(seed)
         assert outcome.violation is None, page(outcome, Fair())
         assert outcome.plans > HISTORIES  # a history in which nobody plans breaks no law either
+
+
+def test_an_owner_who_never_reclaims_breaks_a_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    lawful = Grounds.of
+
+    def timid(self: Grounds, candidate: Candidate, *, old_share: bool = False) -> Ground | None:
+        ground = lawful(self, candidate, old_share=old_share)
+        return None if ground is Ground.RECLAIM else ground
+
+    monkeypatch.setattr(Grounds, "of", timid)
+    violation = carry_out(draw(NEVER_RECLAIMED), Fair()).violation
+    assert violation is not None
+    assert "waits for what its queue owns" in str(violation)
 
 
 def test_a_history_is_the_same_in_every_process() -> None:
