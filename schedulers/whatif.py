@@ -33,13 +33,13 @@ from schedulers.base import (
     microseconds,
 )
 
-MOST_CHANGES: Final = 12
+MOST_CHANGES: Final = 20
 
 
 def counterfactual(policy: Policy, snapshot: Snapshot, class_id: ClassId) -> tuple[Change, ...] | None:
     """Changes with which the first ask of a waiting class is placed, machines and victims apart.
 
-    None of them could be left out. None: it is not among those who wait, or more than a dozen changes did not do.
+    None of them could be left out. None: it is not among those who wait, or `MOST_CHANGES` did not do.
     """
     first = _first(snapshot, class_id)
     changes: list[Change] = []

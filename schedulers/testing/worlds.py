@@ -148,6 +148,26 @@ def _protected(scene: Json) -> Json:
     }
 
 
+def _closing(scene: Json) -> Json:
+    """All nodes are closed for maintenance before most work would have ended."""
+    nodes = [{**row, "closes_at": 5000} for row in scene["nodes"]]
+    return {**scene, "nodes": nodes, "pending": [{"runtime": 6000, **row} for row in scene["pending"]]}
+
+
+def _promised(scene: Json) -> Json:
+    """Work that ends soon holds most of a node, a larger one comes next there, and a small one would take longer."""
+    its = {"queue": "late", "flavors": ["gold"], "submitted_at": 5}
+    small = {"class": "small", "ask": "small", "gpu": 1, "runtime": 60_000, **its}
+    return {
+        **scene,
+        "queues": [*scene["queues"], {"name": "late"}],
+        "nodes": [*scene["nodes"], {"name": "gold", "cluster": "east", "flavor": "gold", "gpu": 8, "cpu": 8}],
+        "flavors": [*scene["flavors"], "gold"],
+        "pending": [{"class": "short", "ask": "short", "gpu": 5, "runtime": 600, **its}, *scene["pending"]],
+        "later": [{"class": "whole", "ask": "whole", "gpu": 8, "priority": 2, **its}, small],
+    }
+
+
 def _stopped(scene: Json) -> Json:
     return {**scene, "queues": [*scene["queues"][:-1], {**scene["queues"][-1], "stopped": True}]}
 
@@ -180,6 +200,8 @@ TROUBLES: Final[Mapping[str, Callable[[Json], Json]]] = {
     "nowhere": lambda scene: {**scene, "is_nowhere": True},
     "blocked": _blocked,
     "half blocked": _half_blocked,
+    "closing": _closing,
+    "promised": _promised,
     "stopped": _stopped,
     "protected": _protected,
     "accelerator": _asking(accelerator="h100"),
