@@ -115,9 +115,9 @@ class Desk:
         before, self._lines = self._lines, {}
         for revision_id, line in before.items():
             for waiter in line:
-                if not waiter.turn.done():
+                self._count_waiter(revision_id, -1)
+                if not waiter.turn.done():  # else it goes away, and will find itself in no line
                     revision = self._revision(waiter.wish)
-                    self._count_waiter(revision_id, -1)
                     self._line_up(waiter, None if revision is None else revision.revision_id)
         for revision_id in list(self._lines):
             self._serve(revision_id)

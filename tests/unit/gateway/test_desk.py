@@ -72,6 +72,20 @@ def test_who_goes_away_leaves_the_line_or_hands_the_turn_on() -> None:
     play(scene())
 
 
+def test_who_goes_away_in_the_moment_of_a_new_look_is_counted_out() -> None:
+    async def scene() -> None:
+        desk = one_seat()
+        turn = await desk.turn(WISH, until=FOREVER)
+        (leaving,) = await lined_up(desk, 1)
+        leaving.cancel()
+        desk.look_again()
+        await asyncio.wait([leaving])
+        desk.finished(turn)
+        assert counts(desk) == (0, 0)
+
+    play(scene())
+
+
 def test_too_long_a_line_is_refused_and_time_ends() -> None:
     async def scene() -> None:
         desk = one_seat(queue_requests=1)
