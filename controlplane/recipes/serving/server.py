@@ -49,7 +49,13 @@ class Replica:
         return hmac.compare_digest(given.encode(), self.surroundings.key.encode())
 
     async def in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
-        return await asyncio.get_running_loop().run_in_executor(self.threads, call, *arguments)
+        """Asks the model. All ways to it lead through here, so that whichever finds a rank gone ends the replica."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.threads, call, *arguments)
+        except PeerLost:
+            self.is_broken = self.gate.is_draining = True
+            self.over.set()
+            raise
 
     async def pieces(self, stream: Iterator[Any]) -> AsyncIterator[Any]:
         """Each made in a thread when the one before was taken; the stream ends with its reader."""
@@ -181,8 +187,8 @@ def _guarded(replica: Replica) -> Middleware:
             return problem(401, "this replica answers its gateway alone")
         try:
             return await handler(request)
-        except (Draining, PeerLost) as end:
-            return _ending(replica, end)
+        except Draining:
+            return _leaving()
         except Full:
             return _busy(replica)
         except BadRequest as bad:
@@ -196,10 +202,8 @@ def _guarded(replica: Replica) -> Middleware:
     return guard
 
 
-def _ending(replica: Replica, end: Draining | PeerLost) -> web.Response:
-    if isinstance(end, PeerLost):
-        replica.is_broken = True
-        replica.over.set()
+def _leaving() -> web.Response:
+    """To those for whom nothing was done: whoever hears this asks the next replica, whatever was asked."""
     response = problem(503, "this replica is being stopped")
     response.headers[DRAINING_HEADER] = "1"
     return response

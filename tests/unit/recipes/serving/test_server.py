@@ -14,6 +14,7 @@ from aiohttp import ClientSession
 
 from controlplane.recipes.serving import server
 from controlplane.recipes.serving.__main__ import serve
+from controlplane.recipes.serving.gangs import PeerLost
 from controlplane.recipes.serving.gates import Gate
 from controlplane.recipes.serving.inference_messages import SERVICE, message
 from controlplane.recipes.serving.server import BUSY_HEADER, DRAINING_HEADER, Replica
@@ -40,6 +41,8 @@ class Told:
         self.go = threading.Event()
 
     def infer(self, inputs: Value) -> list[Tensor] | Iterator[Any]:
+        if -1 in inputs["x"].nested():
+            raise PeerLost("rank 1 is gone")
         return outputs_of({"sum": [sum(inputs["x"].nested())]})
 
     def call(self, payload: Value) -> Value:
@@ -50,6 +53,10 @@ class Told:
                 return ("x" * 100_000 for _ in itertools.count())
             case "broken stream":
                 return self.breaks_off()
+            case "lose a rank":
+                raise PeerLost("rank 1 is gone")
+            case "lose a rank in a stream":
+                return self.loses_a_rank()
             case "hold":
                 self.held.set()
                 self.go.wait(10)
@@ -62,6 +69,10 @@ class Told:
     def breaks_off(self) -> Iterator[int]:
         yield 1
         raise LookupError("half way")
+
+    def loses_a_rank(self) -> Iterator[int]:
+        yield 1
+        raise PeerLost("rank 1 is gone")
 
     def generate(self, prompt: str, *, max_tokens: int, temperature: float) -> Iterator[str]:
         del temperature
@@ -248,6 +259,56 @@ def test_a_stop_ends_what_is_under_way_and_sends_everybody_else_away(tmp_path: P
         assert not caller.serving.done()
         model.go.set()
         assert await held == (200, '"held"')
+
+    served(tmp_path, use)
+
+
+def test_who_loses_a_rank_answers_with_an_error_and_sends_only_newcomers_away(tmp_path: Path) -> None:
+    async def use(caller: Caller) -> None:
+        model: Any = caller.replica.model
+        held = asyncio.create_task(caller.post("/invoke", "hold"))  # so that it is not over at once
+        await asyncio.to_thread(model.held.wait, 10)
+        url = f"{caller.said['url']}/invoke"
+        async with caller.session.post(url, json="lose a rank") as answer:
+            assert (answer.status, await answer.json()) == (500, {"error": "PeerLost: rank 1 is gone"})
+            assert DRAINING_HEADER not in answer.headers, (
+                "it was worked on: to repeat it may kill the next replica"
+            )
+        async with caller.session.post(url, json=1) as answer:
+            assert (answer.status, answer.headers[DRAINING_HEADER]) == (503, "1")
+        model.go.set()
+        assert await held == (200, '"held"')
+
+    served(tmp_path, use, concurrency=2)
+
+
+async def _lose_by_rest(caller: Caller) -> None:
+    assert (await caller.post("/invoke", "lose a rank"))[0] == 500
+
+
+async def _lose_in_a_stream(caller: Caller) -> None:
+    status, text = await caller.post("/invoke", "lose a rank in a stream")
+    assert (status, "PeerLost: rank 1 is gone" in text) == (200, True)
+
+
+async def _lose_by_grpc(caller: Caller) -> None:
+    request = message("ModelInferRequest")(model_name="m")
+    tensor = request.inputs.add(name="x", datatype="FP32", shape=[1])
+    tensor.contents.fp32_contents.append(-1.0)
+    async with grpc.aio.insecure_channel(caller.said["grpc"]) as channel:
+        allowed = (("authorization", f"Bearer {KEY}"),)
+        code = await code_of(method(channel, "ModelInfer")(request, metadata=allowed))
+    assert code is grpc.StatusCode.UNKNOWN
+
+
+@pytest.mark.parametrize("lose", [_lose_by_rest, _lose_in_a_stream, _lose_by_grpc])
+def test_a_gang_that_lost_a_rank_is_over_however_it_was_asked(
+    tmp_path: Path, lose: Callable[[Caller], Awaitable[None]]
+) -> None:
+    async def use(caller: Caller) -> None:
+        await lose(caller)
+        replica = caller.replica
+        assert (replica.over.is_set(), replica.is_broken, replica.gate.is_draining) == (True, True, True)
 
     served(tmp_path, use)
 
