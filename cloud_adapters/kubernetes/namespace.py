@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from cloud_adapters.kubernetes.refusals import Absent, Call
+from cloud_adapters.base import Rejected, Transient
+from cloud_adapters.kubernetes.refusals import Absent, Call, Unknown
 
 if TYPE_CHECKING:
     from cloud_adapters.kubernetes.client import Api
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 Json: TypeAlias = Mapping[str, Any]
 
 CUSTOM: Final = "rayclusters"
+GROUP_VERSION: Final = "ray.io/v1"
 PAGE: Final = "500"
 
 
@@ -21,13 +23,16 @@ class Namespace:
         self._until = until
 
     def has_kuberay(self) -> bool:
-        """Whether the API server knows RayClusters; anybody may ask that."""
-        call = Call(verb="get", what="apis/ray.io/v1")
-        try:
-            known = self._api.get(call, "/apis/ray.io/v1", {}, until=self._until)
-        except Absent:
+        """Whether the API server knows RayClusters; anybody may ask that.
+
+        By what it lists: of a group that it does not know it says no more than a proxy does that has lost it.
+        """
+        groups = self._discovered("apis", "APIGroupList").get("groups") or ()
+        versions = (each.get("groupVersion") for group in groups for each in group.get("versions") or ())
+        if GROUP_VERSION not in versions:
             return False
-        return any(each.get("name") == CUSTOM for each in known.get("resources") or ())
+        known = self._discovered(f"apis/{GROUP_VERSION}", "APIResourceList").get("resources") or ()
+        return any(each.get("name") == CUSTOM for each in known)
 
     def node(self, name: str) -> Json | None:
         call = Call(verb="get", what="nodes", name=name)
@@ -37,15 +42,17 @@ class Namespace:
             return None
 
     def list(self, what: str, labels: Mapping[str, str]) -> tuple[Json, ...]:
-        """Those with these labels. None where the API server does not know the kind at all."""
+        """Those with these labels. No RayCluster where the API server does not know them at all."""
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
         query = {"labelSelector": selector, "limit": PAGE}
         found: list[Json] = []
         while True:
             try:
                 page = self._api.get(self._call("list", what), self._path(what), query, until=self._until)
-            except Absent:
-                return ()
+            except (Absent, Unknown) as refused:
+                if what == CUSTOM and not self.has_kuberay():
+                    return ()
+                raise Transient(refused.message) from refused
             found += page.get("items") or ()
             token = page["metadata"].get("continue")
             if not token:
@@ -67,7 +74,12 @@ class Namespace:
     def apply(self, what: str, thing: Json) -> Json:
         name = thing["metadata"]["name"]
         path = f"{self._path(what)}/{name}"
-        return self._api.apply(self._call("apply", what, name), path, thing, until=self._until)
+        try:
+            return self._api.apply(self._call("apply", what, name), path, thing, until=self._until)
+        except Unknown as refused:
+            if what == CUSTOM and not self.has_kuberay():
+                raise Rejected(f"{refused.message}: KubeRay is not installed") from refused
+            raise
 
     def merge(self, what: str, name: str, change: Json) -> Json:
         path = f"{self._path(what)}/{name}"
@@ -82,10 +94,17 @@ class Namespace:
         except Absent:
             return
 
+    def _discovered(self, path: str, kind: str) -> Json:
+        call = Call(verb="get", what=path)
+        answer = self._api.get(call, f"/{path}", {}, until=self._until)
+        if answer.get("kind") != kind:
+            raise Transient(f"{call}: the answer is no {kind} of Kubernetes")
+        return answer
+
     def _call(self, verb: str, what: str, name: str | None = None) -> Call:
         writes = verb not in {"get", "list"}
         return Call(verb=verb, what=what, namespace=self.name, name=name, writes=writes)
 
     def _path(self, what: str) -> str:
-        base = "/apis/ray.io/v1" if what == CUSTOM else "/api/v1"
+        base = f"/apis/{GROUP_VERSION}" if what == CUSTOM else "/api/v1"
         return f"{base}/namespaces/{self.name}/{what}"

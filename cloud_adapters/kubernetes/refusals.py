@@ -34,6 +34,13 @@ class Absent(Rejected):
     """There is no such object."""
 
 
+class Unknown(Transient):
+    """A 404 in other words than Kubernetes': of a proxy, or of an API server that does not know the kind.
+
+    It proves nothing about any object.
+    """
+
+
 class Exists(Rejected):
     """There is one of this name already."""
 
@@ -75,7 +82,7 @@ def refusal(call: Call, code: int, body: bytes, headers: Mapping[str, str]) -> P
         case 403:
             return _forbidden(call, said, message)
         case 404:
-            return Absent(message)
+            return Absent(message) if reason == "NotFound" else Unknown(message)
         case 409:
             return Exists(message) if reason == "AlreadyExists" else Transient(message)
         case 410:
@@ -114,9 +121,10 @@ def _said(body: bytes) -> tuple[str, str]:
     """Reason and message of the Status object; a proxy in between answers with something else."""
     try:
         told = json.loads(body)
-        return str(told.get("reason", "")), str(told.get("message", ""))
+        reason, said = str(told.get("reason", "")), str(told.get("message", ""))
     except (ValueError, AttributeError):
         return "", body[:200].decode(errors="replace").strip()
+    return (reason if told.get("kind") == "Status" else ""), said
 
 
 def _retry_after_seconds(headers: Mapping[str, str]) -> float:

@@ -13,7 +13,15 @@ from cloud_adapters.base import (
     Throttled,
     Transient,
 )
-from cloud_adapters.kubernetes.refusals import Absent, Call, Exists, Expired, MissingRight, refusal
+from cloud_adapters.kubernetes.refusals import (
+    Absent,
+    Call,
+    Exists,
+    Expired,
+    MissingRight,
+    Unknown,
+    refusal,
+)
 
 LOOK = Call(verb="list", what="pods", namespace="ml")
 DEED = Call(verb="create", what="pods", namespace="ml", name="p", writes=True)
@@ -28,7 +36,12 @@ def body(message: str, reason: str = "") -> bytes:
     [
         (LOOK, 400, b"", Rejected),
         (LOOK, 401, b"", AuthFailed),
-        (LOOK, 404, b"", Absent),
+        (LOOK, 404, body("pods p not found", "NotFound"), Absent),
+        (DEED, 404, body("namespaces ml not found", "NotFound"), Absent),
+        (LOOK, 404, b"", Unknown),
+        (LOOK, 404, b"404 page not found", Unknown),
+        (DEED, 404, b"default backend - 404", Unknown),
+        (LOOK, 404, b'{"reason": "NotFound", "message": "no such route"}', Unknown),
         (DEED, 409, body("pods p exists", "AlreadyExists"), Exists),
         (DEED, 409, body("object has been modified", "Conflict"), Transient),
         (LOOK, 410, b"", Expired),
