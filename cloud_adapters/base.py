@@ -366,4 +366,7 @@ class Renews(Protocol):
     """A cloud that ends machines by itself at a set time, unless the time is moved."""
 
     def renew(self, cluster: ClusterRef, claim_id: str, *, until: datetime, deadline: float) -> None:
-        """Moves the end of all machines of the claim to `until`. Idempotent; earlier than before is fine."""
+        """Moves the end of all machines of the claim to `until`. Idempotent; earlier than before is fine.
+
+        Raises what the first said that was refused, after all were asked.
+        """

@@ -156,6 +156,9 @@ class FakeCloud:
         self.stuck: set[str] = set()
         """Names of leftovers that cannot be removed."""
 
+        self.locked: set[str] = set()
+        """Names of machines whose end cannot be moved."""
+
         self.calls: list[tuple[str, str]] = []
         """(verb, launch, claim or cluster id), in order; those that failed, too."""
 
@@ -233,9 +236,16 @@ class FakeCloud:
     def renew(self, cluster: ClusterRef, claim_id: str, *, until: datetime, deadline: float) -> None:  # noqa: ARG002 # it never waits
         def renewed() -> None:
             now = self._now()
-            for sold in self._of_claim(cluster, claim_id):
-                if sold.release_at is not None and sold.exists(now) and self._is_seen(sold, now):
+            alive = [
+                sold
+                for sold in self._of_claim(cluster, claim_id)
+                if sold.release_at is not None and sold.exists(now) and self._is_seen(sold, now)
+            ]
+            for sold in alive:
+                if sold.name not in self.locked:
                     self._sold[sold.name] = replace(sold, release_at=until)
+            if stay := sorted(self.locked & {sold.name for sold in alive}):
+                raise Rejected(f"the end of {', '.join(stay)} cannot be moved")
 
         self._call("renew", claim_id, renewed)
 

@@ -406,7 +406,7 @@ class SweepsContract:
 
 class RenewsContract:
     """Wants `seller`, which also renews, `order`, `wait` and `wait_until`; machines end by themselves before
-    `last_end`, an hour or more ahead, unless they are renewed.
+    `last_end`, an hour or more ahead, unless they are renewed. `lock` makes the provider refuse that for one of them.
     """
 
     @pytest.fixture
@@ -415,6 +415,10 @@ class RenewsContract:
 
     @pytest.fixture
     def wait_until(self) -> Callable[[datetime], None]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def lock(self) -> Callable[[str], None]:
         raise NotImplementedError
 
     def test_a_machine_that_nobody_renews_ends_by_itself(
@@ -452,6 +456,27 @@ class RenewsContract:
         wait_until(later)
         wait()
         assert _listed(seller, order) == []
+
+    def test_a_machine_that_cannot_be_renewed_does_not_cost_the_others_their_lives(
+        self,
+        seller: Sells,
+        order: LaunchOrder,
+        last_end: datetime,
+        wait: Callable[[], None],
+        wait_until: Callable[[datetime], None],
+        *,
+        lock: Callable[[str], None],
+    ) -> None:
+        assert isinstance(seller, Renews)
+        first, *others = sorted(_bought(seller, replace(order, machines=3)))
+        wait()
+        lock(first)
+        later = last_end + timedelta(hours=1)
+        with pytest.raises(PluginError, match=first):
+            seller.renew(order.cluster, order.claim_id, until=later, deadline=CALL_SECONDS)
+        wait_until(last_end)
+        wait()
+        assert _listed(seller, order) == others
 
     def test_renewing_a_claim_without_machines_is_fine(
         self, seller: Sells, order: LaunchOrder, last_end: datetime

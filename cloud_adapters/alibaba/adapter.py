@@ -22,9 +22,11 @@ from cloud_adapters.base import (
     NoCapacity,
     Offer,
     OwnedMachine,
+    PluginError,
     QuotaExceeded,
     Rejected,
     Termination,
+    Throttled,
     Transient,
 )
 from cloud_adapters.boot.user_data import render
@@ -115,13 +117,28 @@ class AlibabaAdapter:
         return tuple(translate.machine_of(row, doomed=doomed, now=now) for row in owned)
 
     def renew(self, cluster: ClusterRef, claim_id: str, *, until: datetime, deadline: float) -> None:
-        """Machines that stopped, or are being taken back, are left to the release time that they have."""
+        """Machines that stopped, or are being taken back, are left to the release time that they have.
+
+        One that is refused does not cost the others their lives; the first refusal is told when all were asked.
+        """
         _, account, last_moment = self._opened(cluster, deadline)
         release_at = translate.renewal(until, self._now())
-        for row in listing.machine_rows(account, cluster.id, claim_id, until=last_moment):
-            if translate.is_wanted(row):
-                wanted = {"InstanceId": row["InstanceId"], "AutoReleaseTime": release_at}
+        owned = listing.machine_rows(account, cluster.id, claim_id, until=last_moment)
+        names = [str(row["InstanceId"]) for row in owned if translate.is_wanted(row)]
+        refused: list[tuple[str, PluginError]] = []
+        for name in names:
+            wanted: dict[str, object] = {"InstanceId": name, "AutoReleaseTime": release_at}
+            try:
                 _unless_gone(account, "ModifyInstanceAutoReleaseTime", wanted, last_moment)
+            except Throttled:
+                raise
+            except PluginError as problem:
+                refused.append((name, problem))
+        if refused:
+            name, first = refused[0]
+            raise type(first)(
+                f"{len(refused)} of {len(names)} machines keep their release time; {name}: {first.message}"
+            ) from first
 
     def leftovers(self, cluster: ClusterRef, *, deadline: float) -> tuple[Leftover, ...]:
         _, account, until = self._opened(cluster, deadline)

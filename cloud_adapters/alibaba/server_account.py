@@ -60,6 +60,8 @@ class Machine:
 
     recycling_since: datetime | None = None
     lock: str | None = None
+    """Set: ECS has locked it for this reason, and changes nothing of it; it runs on."""
+
     stopped_at: datetime | None = None
     """Shut down from inside: it stays, and is paid for."""
 
@@ -234,6 +236,8 @@ class ServedAccount:
 
     def postpone(self, name: str, release_at: datetime) -> None:
         machine = self._alive(name)
+        if machine.lock is not None:
+            raise Refused(403, "InstanceLockedForSecurity", "The instance is locked due to security.")
         if release_at < self.now() + SOONEST_RELEASE:
             raise Refused(400, "InvalidAutoReleaseTime.Malformed", "The release time is too soon.")
         machine.release_at = release_at

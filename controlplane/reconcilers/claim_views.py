@@ -62,7 +62,14 @@ class Renewed:
     until: datetime
 
 
-Heard = Granted | Refused | Delayed | Released | Terminated | Listed | Stands | Renewed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrenewed:
+    """At least one machine keeps the end that it had; the others may have been renewed."""
+
+    message: str
+
+
+Heard = Granted | Refused | Delayed | Released | Terminated | Listed | Stands | Renewed | Unrenewed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,7 @@ from controlplane.reconcilers.claim_views import (
     Stands,
     Terminate,
     Terminated,
+    Unrenewed,
 )
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "Stands",
     "Terminate",
     "Terminated",
+    "Unrenewed",
     "decide",
 ]
 
@@ -215,6 +217,9 @@ def _tend(view: ClaimView) -> ClaimDecision:
             return _given_up(view, message) or _note(view, message, wait=retry_after)
         case Renewed(until=until):
             return ClaimDecision(save=view.claim.changed(renewed_until=until), look_again_at=view.now)
+        case Unrenewed(message=message):
+            # What is there, what is missing and what is idle depends on no renewal.
+            return replace(_note_when_ready(view, message), call=ListOwned(), look_again_at=None)
         case None:
             return _after_refusal(view) or _renewal(view) or ClaimDecision(call=ListOwned())
         case _:
@@ -227,6 +232,11 @@ def _renewal(view: ClaimView) -> ClaimDecision | None:
     if not view.renews or (until is not None and until - view.now > view.dead_man / 2):
         return None
     return ClaimDecision(call=Renew(until=view.now + view.dead_man))
+
+
+def _note_when_ready(view: ClaimView, problem: str) -> ClaimDecision:
+    """Of a claim that is not, the list that follows tells what it waits for."""
+    return _note(view, problem) if view.claim.state is ClaimState.READY else ClaimDecision()
 
 
 def _after_refusal(view: ClaimView) -> ClaimDecision | None:
@@ -343,15 +353,16 @@ def _short(view: ClaimView, listed: Listed, missing: int) -> ClaimDecision:
 def _calm(view: ClaimView) -> ClaimDecision:
     claim = view.claim
     is_ready = claim.state is ClaimState.READY
+    is_well = is_ready and _renewal(view) is None  # else it was refused just now, and is tried again soon
     saved = replace(
         claim,
         missing_since=None,
-        problem=None if is_ready else claim.problem,
+        problem=None if is_well else claim.problem,
         idle_since=None if view.has_tasks or claim.idle_seconds is None else claim.idle_since or view.now,
     )
     if _is_idle_for_too_long(saved, view.now):
         saved = replace(saved, release_requested_at=view.now, problem=f"idle for {claim.idle_seconds:g} s")
-    polls = CALM_POLLS if is_ready else 1
+    polls = CALM_POLLS if is_well else 1
     return ClaimDecision(
         save=saved.changed() if saved != claim else None, look_again_at=view.now + polls * view.poll
     )

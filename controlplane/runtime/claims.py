@@ -148,6 +148,8 @@ class ClaimStep:
             self._budgets.rest(view.cluster.id, view.now + wait)
             return claims.Delayed(message=busy.message, retry_after=wait)
         except PluginError as problem:
+            if isinstance(call, claims.Renew):
+                return claims.Unrenewed(message=problem.message)
             return claims.Delayed(message=problem.message)
 
     def _order(self, view: claims.ClaimView, ref: ClusterRef, call: claims.Ensure) -> LaunchOrder:

@@ -86,5 +86,9 @@ class TestAlibaba(SellsContract, LossesContract, SecretsContract, SweepsContract
         return START + timedelta(hours=2)
 
     @pytest.fixture
+    def lock(self, scene: Scene) -> Callable[[str], None]:
+        return lambda name: setattr(scene.account.bill[name], "lock", "security")
+
+    @pytest.fixture
     def wait_until(self, scene: Scene) -> Callable[[datetime], None]:
         return lambda at: setattr(scene.clock, "at", at)

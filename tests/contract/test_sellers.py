@@ -85,5 +85,9 @@ class TestFakeCloud(SellsContract, LossesContract, SweepsContract, RenewsContrac
         return clock.at + timedelta(seconds=7200)
 
     @pytest.fixture
+    def lock(self, seller: FakeCloud) -> Callable[[str], None]:
+        return seller.locked.add
+
+    @pytest.fixture
     def wait_until(self, clock: Clock) -> Callable[[datetime], None]:
         return clock.wait_until

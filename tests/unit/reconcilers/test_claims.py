@@ -23,8 +23,10 @@ from controlplane.reconcilers.claims import (
     Refused,
     Release,
     Released,
+    Renew,
     Terminate,
     Terminated,
+    Unrenewed,
     decide,
 )
 from tests import factories
@@ -302,3 +304,49 @@ def test_a_gone_claim_is_left_alone() -> None:
 def test_a_problem_is_written_once_and_not_at_every_look() -> None:
     noted = replace(LAUNCHING, problem="no answer")
     assert decide(view(noted, OPEN, heard=Delayed(message="no answer"))).save is None
+
+
+UNRENEWED = Unrenewed(message="1 of 2 machines keep their release time")
+
+
+def renewing(claim: Claim, *, heard: Heard | None = None, at: float = 0) -> ClaimView:
+    return replace(view(claim, GRANTED, heard=heard, at=at), renews=True)
+
+
+def test_a_renewal_that_is_refused_is_told_and_the_machines_are_looked_at_all_the_same() -> None:
+    assert isinstance(decide(renewing(READY)).call, Renew)
+    refused = decide(renewing(READY, heard=UNRENEWED))
+    assert (refused.call, refused.save) == (ListOwned(), READY.changed(problem=UNRENEWED.message))
+    again = decide(renewing(READY.changed(problem=UNRENEWED.message), heard=UNRENEWED))
+    assert (again.call, again.save) == (ListOwned(), None)
+
+
+def test_a_claim_whose_renewal_is_refused_is_repaired_and_ends_when_idle() -> None:
+    refused = READY.changed(problem=UNRENEWED.message)
+    short = replace(refused, missing_since=after(100))
+    repair = decide(renewing(short, heard=listed(BOTH[0], at=200), at=200))
+    assert repair.add is not None
+    idle = replace(refused, idle_seconds=60.0, idle_since=NOON)
+    ended = decide(renewing(idle, heard=listed(*BOTH, at=60), at=60))
+    assert ended.save is not None
+    assert ended.save.release_requested_at == after(60)
+
+
+def test_a_claim_whose_renewal_is_refused_keeps_saying_so_and_tries_again_soon() -> None:
+    refused = READY.changed(problem=UNRENEWED.message)
+    decision = decide(renewing(refused, heard=listed(*BOTH)))
+    assert (decision.save, decision.look_again_at) == (None, after(5))
+    renewed = replace(refused, renewed_until=after(7200))
+    well = decide(renewing(renewed, heard=listed(*BOTH)))
+    assert well.save is not None
+    assert (well.save.problem, well.look_again_at) == (None, after(30))
+
+
+def test_a_list_that_fails_after_a_refused_renewal_is_not_asked_for_at_once() -> None:
+    delayed = decide(renewing(READY, heard=Delayed(message="no answer")))
+    assert (delayed.call, delayed.look_again_at) == (None, after(5))
+
+
+def test_a_claim_that_is_being_launched_is_judged_by_its_list_though_its_renewal_is_refused() -> None:
+    refused = decide(renewing(LAUNCHING, heard=UNRENEWED))
+    assert (refused.call, refused.save) == (ListOwned(), None)
