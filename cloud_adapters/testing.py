@@ -28,10 +28,9 @@ from cloud_adapters.base import (
     Termination,
     Transient,
 )
+from cloud_adapters.testing_claims import CALL_SECONDS, MOST_LOOKS, bought, end, listed
 
-CALL_SECONDS = 15.0
 BOOT_SECONDS = 180.0
-MOST_LOOKS = 100
 
 
 class LendsContract:
@@ -162,12 +161,12 @@ class SellsContract:
     def test_a_launch_buys_once_however_often_it_is_ordered(
         self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
     ) -> None:
-        names = _bought(seller, order)
+        names = bought(seller, order)
         assert len(set(names)) == order.machines
-        assert _bought(seller, order) == names
+        assert bought(seller, order) == names
         wait()
-        assert _bought(seller, order) == names
-        assert _listed(seller, order) == sorted(names)
+        assert bought(seller, order) == names
+        assert listed(seller, order) == sorted(names)
 
     def test_what_was_bought_is_tagged_and_comes_up(
         self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
@@ -187,7 +186,7 @@ class SellsContract:
         with pytest.raises(NoCapacity):
             seller.ensure(sold_out, deadline=CALL_SECONDS)
         wait()
-        assert _listed(seller, sold_out) == []
+        assert listed(seller, sold_out) == []
 
     def test_a_launch_id_with_other_parameters_is_rejected(self, seller: Sells, order: LaunchOrder) -> None:
         seller.ensure(order, deadline=CALL_SECONDS)
@@ -198,20 +197,20 @@ class SellsContract:
         self, seller: Sells, order: LaunchOrder, elsewhere: str, wait: Callable[[], None]
     ) -> None:
         second = replace(order, launch_id=f"{order.launch_id}-2", zone=elsewhere)
-        names = [*_bought(seller, order), *_bought(seller, second)]
+        names = [*bought(seller, order), *bought(seller, second)]
         wait()
-        assert _listed(seller, order) == sorted(set(names))
+        assert listed(seller, order) == sorted(set(names))
         assert len(names) == 2 * order.machines
 
     def test_released_members_end_and_the_others_stay(
         self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
     ) -> None:
-        first, *others = _bought(seller, order)
+        first, *others = bought(seller, order)
         wait()
         for _ in range(2):
             seller.release(order.cluster, order.claim_id, [first, "no-such-machine"], deadline=CALL_SECONDS)
             wait()
-        assert _listed(seller, order) == sorted(others)
+        assert listed(seller, order) == sorted(others)
 
     def test_a_terminated_claim_is_going_until_nothing_is_left(
         self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
@@ -225,38 +224,38 @@ class SellsContract:
         assert answers[0] is Termination.GOING
         assert answers[-1] is not Termination.GOING
         wait()
-        assert _listed(seller, order) == []
+        assert listed(seller, order) == []
 
     def test_a_name_is_never_given_out_twice(
         self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
     ) -> None:
-        first = _bought(seller, order)
-        _end(seller, order, wait)
-        second = _bought(seller, replace(order, launch_id=f"{order.launch_id}-2"))
+        first = bought(seller, order)
+        end(seller, order, wait)
+        second = bought(seller, replace(order, launch_id=f"{order.launch_id}-2"))
         assert set(first).isdisjoint(second)
 
     def test_machines_of_another_cluster_are_neither_shown_nor_ended(
         self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
     ) -> None:
-        names = _bought(seller, order)
+        names = bought(seller, order)
         wait()
         other = replace(order.cluster, id=f"{order.cluster.id}-other")
         assert seller.list_owned(other, deadline=CALL_SECONDS) == ()
         assert seller.terminate(other, order.claim_id, deadline=CALL_SECONDS) is Termination.UNSEEN
         seller.release(other, order.claim_id, names, deadline=CALL_SECONDS)
         wait()
-        assert _listed(seller, order) == sorted(names)
+        assert listed(seller, order) == sorted(names)
 
     def test_machines_of_another_claim_are_not_ended(
         self, seller: Sells, order: LaunchOrder, wait: Callable[[], None]
     ) -> None:
-        names = _bought(seller, order)
+        names = bought(seller, order)
         wait()
         other = f"{order.claim_id}-other"
         assert seller.terminate(order.cluster, other, deadline=CALL_SECONDS) is Termination.UNSEEN
         seller.release(order.cluster, other, names, deadline=CALL_SECONDS)
         wait()
-        assert _listed(seller, order) == sorted(names)
+        assert listed(seller, order) == sorted(names)
 
     def test_a_claim_that_bought_nothing_is_unseen(self, seller: Sells, order: LaunchOrder) -> None:
         answer = seller.terminate(order.cluster, order.claim_id, deadline=CALL_SECONDS)
@@ -274,7 +273,7 @@ class SellsContract:
         with pytest.raises(Rejected):
             seller.ensure(wrong, deadline=CALL_SECONDS)
         wait()
-        assert _listed(seller, order) == []
+        assert listed(seller, order) == []
 
 
 class LossesContract:
@@ -296,9 +295,9 @@ class LossesContract:
         lose_answer()
         with pytest.raises(Ambiguous):
             seller.ensure(order, deadline=CALL_SECONDS)
-        names = _bought(seller, order)
+        names = bought(seller, order)
         wait()
-        assert _listed(seller, order) == sorted(names)
+        assert listed(seller, order) == sorted(names)
         assert len(names) == order.machines
 
     def test_a_cloud_that_does_not_answer_is_never_taken_for_an_empty_one(
@@ -429,12 +428,12 @@ class RenewsContract:
         wait: Callable[[], None],
         wait_until: Callable[[datetime], None],
     ) -> None:
-        names = _bought(seller, order)
+        names = bought(seller, order)
         wait()
-        assert _listed(seller, order) == sorted(names)
+        assert listed(seller, order) == sorted(names)
         wait_until(last_end)
         wait()
-        assert _listed(seller, order) == []
+        assert listed(seller, order) == []
 
     def test_renewed_machines_live_until_the_new_end(
         self,
@@ -445,17 +444,17 @@ class RenewsContract:
         wait_until: Callable[[datetime], None],
     ) -> None:
         assert isinstance(seller, Renews)
-        names = _bought(seller, order)
+        names = bought(seller, order)
         wait()
         later = last_end + timedelta(hours=1)
         for _ in range(2):
             seller.renew(order.cluster, order.claim_id, until=later, deadline=CALL_SECONDS)
         wait_until(last_end)
         wait()
-        assert _listed(seller, order) == sorted(names)
+        assert listed(seller, order) == sorted(names)
         wait_until(later)
         wait()
-        assert _listed(seller, order) == []
+        assert listed(seller, order) == []
 
     def test_a_machine_that_cannot_be_renewed_does_not_cost_the_others_their_lives(
         self,
@@ -468,7 +467,7 @@ class RenewsContract:
         lock: Callable[[str], None],
     ) -> None:
         assert isinstance(seller, Renews)
-        first, *others = sorted(_bought(seller, replace(order, machines=3)))
+        first, *others = sorted(bought(seller, replace(order, machines=3)))
         wait()
         lock(first)
         later = last_end + timedelta(hours=1)
@@ -476,7 +475,7 @@ class RenewsContract:
             seller.renew(order.cluster, order.claim_id, until=later, deadline=CALL_SECONDS)
         wait_until(last_end)
         wait()
-        assert _listed(seller, order) == others
+        assert listed(seller, order) == others
 
     def test_renewing_a_claim_without_machines_is_fine(
         self, seller: Sells, order: LaunchOrder, last_end: datetime
@@ -494,26 +493,5 @@ def _left(seller: Sells, order: LaunchOrder, wait: Callable[[], None]) -> tuple[
     """What a claim that was bought and ended leaves."""
     seller.ensure(order, deadline=CALL_SECONDS)
     wait()
-    _end(seller, order, wait)
+    end(seller, order, wait)
     return _sweeper(seller).leftovers(order.cluster, deadline=CALL_SECONDS)
-
-
-def _end(seller: Sells, order: LaunchOrder, wait: Callable[[], None]) -> None:
-    for _ in range(MOST_LOOKS):
-        answer = seller.terminate(order.cluster, order.claim_id, deadline=CALL_SECONDS)
-        wait()
-        if answer is not Termination.GOING and not _listed(seller, order):
-            return
-
-
-def _bought(seller: Sells, order: LaunchOrder) -> list[str]:
-    return [machine.name for machine in seller.ensure(order, deadline=CALL_SECONDS)]
-
-
-def _listed(seller: Sells, order: LaunchOrder) -> list[str]:
-    """Those of the order's claim that are not on their way out."""
-    return [
-        machine.name
-        for machine in seller.list_owned(order.cluster, deadline=CALL_SECONDS)
-        if machine.claim_id == order.claim_id and machine.state is not MachineState.STOPPING
-    ]
