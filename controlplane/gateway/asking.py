@@ -1,14 +1,22 @@
 """Asking one replica: how a request gets leave to, and what is learned from it, over HTTP and gRPC alike."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.gateway.calls import Call
 from controlplane.gateway.desk import Turn, Wish
 from controlplane.gateway.loads import Loads
 from controlplane.gateway.refusals import BrokenOff, Late
-from controlplane.gateway.retries import Mishap
+from controlplane.gateway.retries import TIMED_OUT, Mishap
+
+FAIR_SHARE: Final = 0.5
+"""Of the service's timeout a replica must have had before being late counts against it.
+
+As much of its own timeout is kept for the replica when a request waits in line: else, with more requests than replicas
+can answer, each would be given its turn when its time is all but over, and be in vain.
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,6 +29,17 @@ class Asked:
     turn: Turn
     began_at: float
     mishap: Mishap | None = None
+    given_at: float = field(init=False)
+    """When it had its turn: what went before is not the replica's fault."""
+
+    def __post_init__(self) -> None:
+        self.given_at = self.clock()
+
+    def timed_out(self, fault: Mishap) -> Mishap:
+        """That, if the replica had enough time; a caller in a hurry, and one who waited long, say nothing of it."""
+        had = min(self.clock() - self.given_at, self.call.timeout_seconds)
+        enough = FAIR_SHARE * self.call.desk.route.limits.timeout_seconds
+        return fault if had >= enough else Mishap.HURRIED
 
     def close(self) -> None:
         self._note()
@@ -42,6 +61,8 @@ class Asked:
             case Mishap.BUSY:
                 outliers.busy(attempt_id, now)
                 return  # other gateways have traffic, too
+            case Mishap.HURRIED:
+                return  # another one would have been late, too
             case _:
                 outliers.failed(attempt_id, now)
         self.loads.ended(
@@ -58,9 +79,11 @@ async def turn_for(call: Call, wish: Wish, clock: Callable[[], float]) -> Turn:
     Over all tries it takes no longer than the service allows: a replica that refuses every connection is asleep
     again after each try, and who asks it would wait forever.
     """
-    began_at, is_put_off = clock(), not call.is_strict and not call.desk.has_replica
+    has_replica = call.desk.has_replica
+    began_at, is_put_off = clock(), not call.is_strict and not has_replica
+    kept = FAIR_SHARE * call.timeout_seconds if has_replica else 0.0
     left = max(0.0, call.desk.route.limits.wake_seconds - call.woken_seconds) if is_put_off else 0.0
-    turn = await call.desk.turn(wish, until=call.deadline + left)
+    turn = await call.desk.turn(wish, until=call.deadline + left - kept)
     waited = clock() - began_at
     call.waited_seconds += waited
     if is_put_off:
@@ -82,6 +105,6 @@ def avoiding(wish: Wish, turn: Turn, mishap: Mishap) -> Wish:
 
 def failure(call: Call, mishap: Mishap | None) -> ControlPlaneError:
     name = call.desk.name
-    if mishap is Mishap.LATE:
+    if mishap in TIMED_OUT:
         return Late(f"a replica of {name} did not answer within {call.timeout_seconds:g} seconds")
     return BrokenOff(f"a replica of {name} broke off before it answered, and the request may not be repeated")

@@ -34,8 +34,10 @@ class Answer:
         self, _kind: type[BaseException] | None, problem: BaseException | None, _trace: TracebackType | None
     ) -> None:
         """A replica that breaks off or stands still in mid-answer has failed; a caller who goes away has not."""
-        if isinstance(problem, aiohttp.ClientError | Late):
+        if isinstance(problem, aiohttp.ClientError):
             self.asked.mishap = Mishap.BROKEN
+        elif isinstance(problem, Late):
+            self.asked.mishap = self.asked.timed_out(Mishap.BROKEN)
         self.response.close()  # a connection whose answer was read to its end is in the pool again already
         self.asked.close()
 
@@ -88,7 +90,7 @@ class Exchange:
         except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError):
             asked.mishap = Mishap.REFUSED
         except TimeoutError as late:
-            asked.mishap = Mishap.LATE
+            asked.mishap = asked.timed_out(Mishap.LATE)
             if message.body.rest is not None and not message.body.is_sent:
                 call.desk.finished(turn)  # and not closed: it was the caller who took so long
                 raise Late(f"the request did not arrive within {call.timeout_seconds:g} seconds") from late

@@ -40,6 +40,12 @@ class Mishap(StrEnum):
     LATE = "late"
     """It did not begin to answer in time."""
 
+    HURRIED = "hurried"
+    """It did not answer in time, and had so little of it that this says nothing of it."""
+
+
+TIMED_OUT: Final = frozenset({Mishap.LATE, Mishap.HURRIED})
+"""No time is left to ask again."""
 
 FREE: Final = frozenset({Mishap.REFUSED, Mishap.LEAVING, Mishap.BUSY})
 """Nothing was done, so asking again costs no replica anything."""
@@ -69,7 +75,7 @@ def is_idempotent(method: str, path: str, *, has_key: bool) -> bool:
 
 def may_repeat(mishap: Mishap, *, is_idempotent: bool, is_whole: bool, paid: int, budget: Budget) -> bool:
     """`is_whole`: the request can be sent once more. `paid`: the retries so far that counted against the budget."""
-    if not is_whole or mishap is Mishap.LATE:
+    if not is_whole or mishap in TIMED_OUT:
         return False
     if mishap in FREE:
         return True

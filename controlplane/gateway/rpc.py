@@ -208,7 +208,12 @@ class Rpc:
         if turn.backend.grpc is None:
             raise Invalid("this service speaks no gRPC", field=SERVICE, value=call.desk.name)
         channel = self.channels.channel(turn.backend)
-        await _connect(channel, min(CONNECT_SECONDS, max(0.0, call.deadline - self.clock())))
+        try:
+            await _connect(channel, min(CONNECT_SECONDS, max(0.0, call.deadline - self.clock())))
+        except Unconnected:
+            if self.clock() < call.deadline:
+                raise
+            raise _too_late(asked) from None  # it may have been about to answer
         key = turn.revision.key
         rpc = channel.stream_stream(method)(
             sending.pieces(), metadata=_for_replica(context, key, call.request_id)
@@ -220,8 +225,7 @@ class Rpc:
                 try:
                     answer = await asyncio.wait_for(rpc.read(), max(0.0, until - self.clock()))
                 except TimeoutError:
-                    asked.mishap = Mishap.LATE
-                    raise failure(call, Mishap.LATE) from None
+                    raise _too_late(asked) from None
                 if answer is aio.EOF:
                     return
                 yield answer
@@ -277,6 +281,11 @@ async def _connect(channel: aio.Channel, seconds: float) -> None:
                 state = channel.get_state(try_to_connect=True)
     except (TimeoutError, aio.UsageError):  # the latter: it was closed meanwhile, its replica being gone
         raise Unconnected from None
+
+
+def _too_late(asked: Asked) -> ControlPlaneError:
+    asked.mishap = asked.timed_out(Mishap.LATE)
+    return failure(asked.call, asked.mishap)
 
 
 def _may_repeat(method: str, asked: Asked, sending: Sending, paid: int) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 from dataclasses import replace
 
 import aiohttp
@@ -16,6 +17,7 @@ from controlplane.gateway.server import Addresses, running
 from controlplane.identity.principals import Principal, Role
 from tests.unit.gateway.stage import (
     PROJECT,
+    Answers,
     HandWritten,
     Replica,
     Stage,
@@ -219,11 +221,71 @@ def test_an_answer_that_breaks_off_does_not_look_whole() -> None:
     play(scene())
 
 
-def test_a_replica_that_is_late_is_given_up() -> None:
-    async def never(_request: web.Request) -> web.StreamResponse:
-        await asyncio.Event().wait()
-        return web.Response()
+async def never(_request: web.Request) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    return web.Response()
 
+
+async def stands_still(request: web.Request) -> web.StreamResponse:
+    out = web.StreamResponse()
+    await out.prepare(request)
+    await out.write(b"half")
+    return await never(request)
+
+
+def usable(stage: Stage) -> list[str]:
+    desk = stage.gateway.directory.desk("vision", "digits")
+    backends = desk.route.revisions[0].backends
+    return [each.attempt_id for each in desk.outliers.usable(backends, desk.clock())]
+
+
+@pytest.mark.parametrize("answers", [never, stands_still])
+def test_a_caller_in_a_hurry_is_held_against_nobody(answers: Answers) -> None:
+    async def scene() -> None:
+        one, two = Replica("one", answers), Replica("two", answers)
+        async with staged(one, two) as stage:
+            await stage.offer(service(revision(1, one.backend, two.backend)))
+            headers = {"x-request-timeout-seconds": "0.05"}
+            for _ in range(12):
+                with suppress(aiohttp.ClientError):  # half an answer is cut
+                    await stage.ask("GET", "/vision/digits/x", headers=headers)
+            assert (len(one.seen) + len(two.seen), usable(stage)) == (12, ["one", "two"])
+            await stage.gateway.feed.tell()
+            assert stage.plane.told() == {}
+
+    play(scene())
+
+
+def test_a_replica_that_hangs_is_ejected() -> None:
+    async def scene() -> None:
+        hangs, good = Replica("hangs", never), Replica("good")
+        async with staged(hangs, good) as stage:
+            await stage.offer(service(revision(1, hangs.backend, good.backend), timeout_seconds=0.1))
+            answers = [await stage.ask("GET", "/vision/digits/x") for _ in range(12)]
+            assert usable(stage) == ["good"]
+            await stage.gateway.feed.tell()
+            assert stage.plane.told() == {"revision-1": (12, 5)}
+        assert sorted(status for status, _ in answers) == [200] * 7 + [504] * 5
+
+    play(scene())
+
+
+def test_who_waited_for_half_of_its_time_is_not_sent_to_a_replica_any_more() -> None:
+    async def scene() -> None:
+        replica = Replica("a", never)
+        async with staged(replica) as stage:
+            await stage.offer(service(revision(1, replica.backend, concurrency=1), timeout_seconds=0.5))
+            first = asyncio.create_task(stage.ask("GET", "/vision/digits/x"))
+            await until(lambda: len(replica.seen) == 1)
+            status, problem = await stage.ask("GET", "/vision/digits/x")
+            assert (status, problem["code"]) == (503, "no_replica")
+            assert (await first)[0] == 504
+        assert len(replica.seen) == 1
+
+    play(scene())
+
+
+def test_a_replica_that_is_late_is_given_up() -> None:
     async def scene() -> None:
         replica = Replica("a", never)
         async with staged(replica) as stage:

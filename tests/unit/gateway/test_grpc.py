@@ -35,6 +35,7 @@ class Model(grpc.GenericRpcHandler):  # type: ignore[misc] # the library ships n
             INFER: grpc.unary_unary_rpc_method_handler(self._infer),
             "/x/Count": grpc.unary_stream_rpc_method_handler(self._count),
             "/x/Flood": grpc.unary_stream_rpc_method_handler(self._flood),
+            "/x/Never": grpc.unary_unary_rpc_method_handler(self._never),
             "/x/Join": grpc.stream_unary_rpc_method_handler(self._join),
         }.get(handler_call_details.method)
 
@@ -58,6 +59,10 @@ class Model(grpc.GenericRpcHandler):  # type: ignore[misc] # the library ships n
                 yield bytes(65536)
         finally:
             self.is_dry = True
+
+    async def _never(self, _request: bytes, _context: object) -> bytes:
+        await asyncio.Event().wait()
+        return b""
 
     async def _join(self, requests: AsyncIterator[bytes], _context: object) -> bytes:
         return b"".join([each async for each in requests])
@@ -124,6 +129,19 @@ def test_a_replica_that_is_busy_is_waited_for_and_no_error_of_its_revision() -> 
             assert await channel.unary_unary(INFER)(b"x", metadata=TO_DIGITS) == b"a:x"
             await stage.gateway.feed.tell()
             assert stage.plane.told() == {"revision-1": (1, 0)}
+
+    play(scene())
+
+
+def test_a_caller_in_a_hurry_is_held_against_nobody() -> None:
+    async def scene() -> None:
+        async with served(Model("a")) as one, staged(grpc=True) as stage, dial(stage) as channel:
+            await stage.offer(service(revision(1, one)))
+            metadata = (*TO_DIGITS, ("x-request-timeout-seconds", "0.05"))
+            with pytest.raises(aio.AioRpcError) as raised:
+                await channel.unary_unary("/x/Never")(b"x", metadata=metadata)
+            await stage.gateway.feed.tell()
+            assert (raised.value.code(), stage.plane.told()) == (grpc.StatusCode.DEADLINE_EXCEEDED, {})
 
     play(scene())
 
