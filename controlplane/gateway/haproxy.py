@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from controlplane.domain.traffic import Backend, RevisionRoute, ServiceRoute
 from controlplane.gateway.choosing import ALL_PPM
 from controlplane.gateway.openai import GENERATIONS, MODELS
-from controlplane.gateway.retries import SAFE_METHODS
+from controlplane.gateway.retries import INFERENCE, SAFE_METHODS
 
 EVERYTHING: Final = "*"
 """In the map of tokens: of all projects."""
@@ -191,8 +191,8 @@ def _backend(site: Site, route: ServiceRoute, revision: RevisionRoute) -> Iterat
     yield f"    timeout queue {milliseconds}ms"
     yield f"    acl is_safe method {' '.join(sorted(SAFE_METHODS))}"
     yield "    acl is_safe hdr_cnt(idempotency-key) gt 0"
-    yield "    acl is_safe path_end /infer"
-    yield "    http-request disable-l7-retry if !is_safe"
+    yield f"    acl is_inference path_reg ^/[^/]+/[^/]+{INFERENCE}$"
+    yield "    http-request disable-l7-retry if !is_safe !METH_POST or !is_safe !is_inference"
     yield f'    http-request set-header authorization "Bearer {revision.key}"'
     yield r"    http-request replace-path ^/[^/]+/[^/]+/?(.*)$ /\1"
     yield f"    http-response set-header x-crossdock-revision {revision.number}"

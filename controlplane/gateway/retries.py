@@ -1,10 +1,14 @@
 """Retries: what may be asked of another replica after one failed, and how much of it."""
 
+import re
 from enum import StrEnum
 from typing import Final
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """Asking twice does what asking once does (RFC 9110, section 9.2.2)."""
+
+INFERENCE: Final = "/v2/models/(.*/)?infer"
+"""Paths whose POST the Open Inference Protocol says may be repeated."""
 
 FAILURES: Final = frozenset({500, 502, 503, 504})
 """Answers that another replica might not have given."""
@@ -69,7 +73,7 @@ class Budget:
 
 def is_idempotent(method: str, path: str, *, has_key: bool) -> bool:
     """A caller's idempotency key says so of any request; the Open Inference Protocol says so of inferences."""
-    is_inference = method == "POST" and path.startswith("/v2/models/") and path.endswith("/infer")
+    is_inference = method == "POST" and re.fullmatch(INFERENCE, path) is not None
     return method in SAFE_METHODS or has_key or is_inference
 
 

@@ -144,6 +144,34 @@ def tokens() -> dict[str, str]:
 
 
 @pytest.mark.sockets
+def test_a_real_haproxy_repeats_what_the_embedded_gateway_would() -> None:
+    async def fails(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=200 if request.path == "/v2/health/ready" else 500)
+
+    async def scene() -> list[int]:
+        one, two = Replica("one", fails), Replica("two", fails)  # after five failures of one it is down
+        async with staged(one, two) as stage:
+            route = service(revision(1, one.backend, two.backend))
+            async with fronted(stage, route) as (_, site):
+
+                async def times_asked(method: str, path: str) -> int:
+                    """The path is as the replica sees it: health checks come in between."""
+                    async with stage.client.request(
+                        method, f"http://{site.bind}/vision/digits{path}"
+                    ) as answer:
+                        assert answer.status == 500
+                    return sum((each.method, each.path) == (method, path) for each in (*one.seen, *two.seen))
+
+                return [
+                    await times_asked("POST", "/files/infer"),
+                    await times_asked("PATCH", "/v2/models/digits/infer"),
+                    await times_asked("POST", "/v2/models/digits/infer"),
+                ]
+
+    assert play(scene()) == [1, 1, 3]
+
+
+@pytest.mark.sockets
 def test_a_real_haproxy_passes_on_what_it_may_and_follows_changes() -> None:
     async def says(request: web.Request) -> web.StreamResponse:
         return web.json_response({"path": request.path, "key": request.headers["Authorization"]})
