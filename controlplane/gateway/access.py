@@ -2,8 +2,12 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Final
 
 from controlplane.gateway.calls import Call
+
+GONE: Final = 499
+"""The caller went away before there was an answer, or all of it."""
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +23,7 @@ class Entry:
 
     began_at: float
     status: int = 0
-    """499: the caller went away before there was an answer."""
+    """Of HTTP, whatever it came over."""
 
     code: str | None = None
     """Of the gateway's own refusal."""

@@ -14,7 +14,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from controlplane.domain.errors import ControlPlaneError, NotFound
-from controlplane.gateway.access import Entry
+from controlplane.gateway.access import GONE, Entry
 from controlplane.gateway.bodies import Body, body_of, held, whole_of
 from controlplane.gateway.calls import Call, Door
 from controlplane.gateway.exchange import Exchange
@@ -34,7 +34,6 @@ OURS: Final = ("Host", "Authorization", "Content-Length", "Expect", SPLIT)
 """Headers that mean something else between the gateway and a replica."""
 
 HELD_ANSWER_BYTES: Final = 64 * 1024
-GONE: Final = 499
 FAULT: Final = Refusal(
     status=500,
     code="internal",

@@ -14,13 +14,13 @@ import grpc
 from grpc import aio
 
 from controlplane.domain.errors import ControlPlaneError, Invalid, TooLarge
-from controlplane.gateway.access import Entry
+from controlplane.gateway.access import GONE, Entry
 from controlplane.gateway.asking import Asked, avoiding, failure, turn_for
 from controlplane.gateway.calls import Call, Door
 from controlplane.gateway.channels import MOST_BYTES, Channels
 from controlplane.gateway.desk import Wish
 from controlplane.gateway.loads import Loads
-from controlplane.gateway.refusals import Refusal, TooSlow, refusal_of
+from controlplane.gateway.refusals import TooSlow, refusal_of
 from controlplane.gateway.replicas import BUSY, CONNECT_SECONDS, LEAVING
 from controlplane.gateway.retries import FREE, Mishap, may_repeat
 
@@ -40,6 +40,23 @@ CODES: Final = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+FAULT_STATUS: Final = 500
+STATUSES: Final = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+"""What the access log calls a replica's codes, as `google.rpc.Code` maps them; the rest are faults."""
+
 MISHAPS: Final = {
     grpc.StatusCode.UNAVAILABLE: Mishap.BROKEN,
     grpc.StatusCode.DEADLINE_EXCEEDED: Mishap.LATE,
@@ -66,6 +83,15 @@ class Context(Protocol):
     def time_remaining(self) -> float | None: ...
 
     def invocation_metadata(self) -> Metadata | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a call ends that did not go well."""
+
+    code: grpc.StatusCode
+    details: str
+    metadata: Metadata = ()
 
 
 class Unconnected(Exception):
@@ -119,33 +145,52 @@ class Rpc:
         method = str(details.method)
 
         async def passed(messages: AsyncIterator[bytes], context: Context) -> None:
-            refusal = await self._visit(method, messages, context)
-            if refusal is not None:
-                await context.abort(CODES.get(refusal.status, grpc.StatusCode.UNAVAILABLE), refusal.detail)
+            end = await self._visit(method, messages, context)
+            if end is not None:
+                await context.abort(end.code, end.details, end.metadata)
 
         return grpc.stream_stream_rpc_method_handler(passed)
 
-    async def _visit(self, method: str, messages: AsyncIterator[bytes], context: Context) -> Refusal | None:
-        """What the gateway itself has against it. Told when all of it is over: even a refusal may not be taken."""
+    async def _visit(self, method: str, messages: AsyncIterator[bytes], context: Context) -> End | None:
+        """What went wrong, if something did. Told when all of it is over: even a refusal may not be taken."""
         entry = Entry(
-            request_id=secrets.token_hex(8), method="gRPC", path=method, began_at=self.clock(), status=200
+            request_id=secrets.token_hex(8),
+            method="gRPC",
+            path=method,
+            began_at=self.clock(),
+            status=FAULT_STATUS,
         )
         try:
-            call = entry.call = await self._call(entry.request_id, context)
-            sending = Sending(messages=messages, check_size=call.check_size)
-            await _begun(sending, call)
-            async with aclosing(self._answers(method, call, sending, context)) as answers:
-                async for answer in answers:
-                    await self._hand_over(context, call, answer)
-                    entry.sent_bytes += len(answer)
-            entry.received_bytes = sending.size_bytes
+            await self._pass_on(entry, messages, context)
+            entry.status = 200
         except ControlPlaneError as error:
             refusal = refusal_of(error)
             entry.status, entry.code = refusal.status, refusal.code
-            return refusal
+            code = CODES.get(refusal.status, grpc.StatusCode.UNAVAILABLE)
+            return End(code=code, details=refusal.detail)
+        except aio.AioRpcError as error:
+            entry.status = STATUSES.get(error.code(), FAULT_STATUS)
+            metadata = tuple(error.trailing_metadata() or ())
+            return End(code=error.code(), details=error.details() or "", metadata=metadata)
+        except (asyncio.CancelledError, aio.InternalError):  # the latter: in the middle of a message to it
+            entry.status = GONE
+            raise
         finally:
             entry.write(self.clock())
         return None
+
+    async def _pass_on(self, entry: Entry, messages: AsyncIterator[bytes], context: Context) -> None:
+        """Raises `ControlPlaneError`, and `AioRpcError` for what a replica said itself."""
+        call = entry.call = await self._call(entry.request_id, context)
+        sending = Sending(messages=messages, check_size=call.check_size)
+        try:
+            await _begun(sending, call)
+            async with aclosing(self._answers(entry.path, call, sending, context)) as answers:
+                async for answer in answers:
+                    await self._hand_over(context, call, answer)
+                    entry.sent_bytes += len(answer)
+        finally:
+            entry.received_bytes = sending.size_bytes
 
     async def _hand_over(self, context: Context, call: Call, answer: bytes) -> None:
         """Raises `TooSlow` for a caller who does not read: a replica is occupied for as long as one may take."""
@@ -195,7 +240,7 @@ class Rpc:
             if sending.problem is not None:
                 raise sending.problem
             if not _may_repeat(method, asked, sending, paid):
-                await _give_up(context, call, ended)
+                raise ended or failure(call, None)
             paid += asked.mishap not in FREE
             wish = avoiding(wish, turn, asked.mishap or Mishap.BROKEN)
 
@@ -296,13 +341,6 @@ def _may_repeat(method: str, asked: Asked, sending: Sending, paid: int) -> bool:
         paid=paid,
         budget=asked.call.desk.budget,
     )
-
-
-async def _give_up(context: Context, call: Call, ended: aio.AioRpcError | None) -> NoReturn:
-    if ended is None:
-        raise failure(call, None)
-    metadata = tuple(ended.trailing_metadata() or ())
-    await context.abort(ended.code(), ended.details() or "", metadata)
 
 
 def _mishap(error: aio.AioRpcError) -> Mishap | None:

@@ -45,6 +45,8 @@ class Model(grpc.GenericRpcHandler):  # type: ignore[misc] # the library ships n
             await context.abort(grpc.StatusCode.UNAVAILABLE, "leaving", (("x-crossdock-draining", "1"),))
         if len(self.heard) <= self.is_busy_for:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "busy", (("x-crossdock-busy", "1"),))
+        if request == b"ill":
+            await context.abort(grpc.StatusCode.INTERNAL, "no memory")
         if request == b"bad":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no such tensor", (("why", "shape"),))
         return self.name.encode() + b":" + request
@@ -60,7 +62,8 @@ class Model(grpc.GenericRpcHandler):  # type: ignore[misc] # the library ships n
         finally:
             self.is_dry = True
 
-    async def _never(self, _request: bytes, _context: object) -> bytes:
+    async def _never(self, _request: bytes, context: Any) -> bytes:  # noqa: ANN401 - untyped
+        self.heard.append(dict(context.invocation_metadata()))
         await asyncio.Event().wait()
         return b""
 
@@ -144,6 +147,37 @@ def test_a_caller_in_a_hurry_is_held_against_nobody() -> None:
             assert (raised.value.code(), stage.plane.told()) == (grpc.StatusCode.DEADLINE_EXCEEDED, {})
 
     play(scene())
+
+
+def test_the_access_log_tells_what_became_of_each_call(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "controlplane.gateway.access")
+
+    async def scene() -> None:
+        model = Model("a")
+        async with served(model) as one, staged(grpc=True) as stage, dial(stage) as channel:
+            await stage.offer(service(revision(1, one)))
+            await channel.unary_unary(INFER)(b"fine", metadata=TO_DIGITS)
+            for request in (b"ill", b"bad"):
+                with pytest.raises(aio.AioRpcError):
+                    await channel.unary_unary(INFER)(request, metadata=TO_DIGITS)
+            with pytest.raises(aio.AioRpcError):
+                await channel.unary_unary(INFER)(b"lost", metadata=(("crossdock-service", "vision/nothing"),))
+            asked = len(model.heard)
+            leaving = channel.unary_unary("/x/Never")(b"x", metadata=TO_DIGITS)
+            await until(lambda: len(model.heard) > asked)
+            leaving.cancel()
+            flooded = channel.unary_stream("/x/Flood")(b"xy", metadata=TO_DIGITS)
+            await flooded.read()
+            flooded.cancel()
+            await until(lambda: len(caplog.records) == 6)
+
+    play(scene())
+    told = [
+        (each.__dict__["code"], each.__dict__["problem"], each.__dict__["received_bytes"])
+        for each in caplog.records
+    ]
+    assert told[:4] == [(200, None, 4), (500, None, 3), (400, None, 3), (404, "not_found", 0)]
+    assert sorted(told[4:]) == [(499, None, 1), (499, None, 2)]
 
 
 def test_who_calls_and_sends_nothing_is_let_go() -> None:
