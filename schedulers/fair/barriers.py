@@ -98,7 +98,7 @@ def _first_unmet(world: World, facts: Facts, role: Role, kinds: Sequence[NodeVie
         where = kinds[0].cluster_id if kinds else _first_open(world, facts)
         return Reason(
             code=ReasonCode.NO_ACCELERATOR,
-            sentence=f"no ready cluster has {wanted}",
+            sentence=f"no ready cluster {_among(world, role)}has {wanted}",
             remedy="add a node that carries it",
             change=room_for(world, facts, role, where),
         )
@@ -121,6 +121,11 @@ def _first_unmet(world: World, facts: Facts, role: Role, kinds: Sequence[NodeVie
             change=Dropped(constraint="taints"),
         )
     return _closed_nodes(world, [kind for kind in left if tolerates(kind, facts.ask_class)])
+
+
+def _among(world: World, role: Role) -> str:
+    elsewhere = any(carries(kind, role) for kind in world.fleet.kinds)
+    return "on which it may be " if elsewhere else ""
 
 
 def _closed_nodes(world: World, kinds: Sequence[NodeView]) -> Reason:

@@ -199,8 +199,8 @@ def _take_turns(draft: _Draft) -> None:
 
 
 def _heir_of(head: Head) -> Heir:
-    (*_, submitted, ask_id), _, line = head
-    return Heir(ask_id, line.facts, line.priority, submitted)
+    turn, _, line = head
+    return Heir(line.facts, line.priority, turn)
 
 
 def _has_hope(draft: _Draft, heir: Heir) -> bool:

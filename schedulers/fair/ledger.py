@@ -104,7 +104,7 @@ class Ledger:
             kept=limits.kept.tolist(),
             borrowing=limits.borrowing.tolist(),
             potential=limits.potential.tolist(),
-            lendable=_lendable(limits, parent, resource_of, len(resources)).tolist(),
+            lendable=_lendable(limits, parent, resource_of, len(resources)),
             resource_of=resource_of,
             weights=[queue.weight_milli * FINE for queue in rows],
             used=[[0] * len(cells) for _ in ids],
@@ -151,18 +151,18 @@ class Ledger:
             amount <= self.potential[node][cell] for cell, amount in request.items()
         )
 
-    def limit(self, node: int, cell: int, amount: int) -> tuple[int, str, int]:
-        """Of a request that does not fit: the node whose limit it meets, which limit, and how much is missing."""
+    def limits(self, node: int, cell: int, amount: int) -> list[tuple[int, str, int]]:
+        """Every limit that a request does not fit into, from the queue up: whose, which, and how much is missing."""
+        found: list[tuple[int, str, int]] = []
         for at in self.paths[node]:
-            kept, used, up = self.kept[at][cell], self.used[at][cell], self.parent[at]
+            kept, used, own = self.kept[at][cell], self.used[at][cell], self.subtree[at][cell]
             free = max(0, kept - used)
-            missing = amount - self.available(at, cell)
-            if up < 0:
-                return at, "nominal", missing
-            if free + self.available(up, cell) >= amount:
-                return at, "borrowing", missing
+            is_root = self.parent[at] < 0
+            room = own - used if is_root else own - max(used, kept) + self.borrowing[at][cell] + free
+            if amount > room:
+                found.append((at, "nominal" if is_root else "borrowing", amount - room))
             amount -= free
-        raise AssertionError(node)  # pragma: no cover - the root returns
+        return found
 
     def is_overdrawn(self, node: int, request: Request) -> bool:
         """After the request was added: whether it would not have fitted."""
@@ -352,10 +352,12 @@ def _levels(paths: Sequence[tuple[int, ...]]) -> list[list[int]]:
     return levels
 
 
-def _lendable(limits: _Limits, parent: Sequence[int], resource_of: Sequence[int], resources: int) -> Columns:
-    sums = np.zeros((len(parent), resources), np.int64)
-    for cell, resource in enumerate(resource_of):
-        sums[:, resource] += limits.potential[:, cell]
-    return np.array([sums[up] if up >= 0 else np.zeros(resources, np.int64) for up in parent]).reshape(
-        len(parent), resources
-    )
+def _lendable(
+    limits: _Limits, parent: Sequence[int], resource_of: Sequence[int], resources: int
+) -> list[list[int]]:
+    """In Python's integers: the largest quota of many flavors together does not fit into 64 bits."""
+    sums = [[0] * resources for _ in parent]
+    for node, potential in enumerate(limits.potential.tolist()):
+        for cell, amount in enumerate(potential):
+            sums[node][resource_of[cell]] += amount
+    return [list(sums[up]) if up >= 0 else [0] * resources for up in parent]

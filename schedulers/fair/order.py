@@ -43,12 +43,7 @@ class Line:
 
     def turn(self, at: int, ledger: Ledger, epoch: int) -> Turn:
         """Of the ask at this place of the line."""
-        submitted, ask_id = self.asks[at]
-        tier, band = TIERS[self.facts.ask_class.tier], self.facts.band
-        aging = ledger.queues[self.facts.queue].aging_seconds
-        raised = (epoch - submitted) // (aging * SECOND) if aging else 0
-        urgency = _urgency(self.facts, epoch)
-        return (tier, -band, -(self.priority + max(0, raised)), urgency, submitted, ask_id)
+        return turn_of(self.facts, self.priority, self.asks[at], ledger, epoch)
 
     def without(self, gone: Collection[AskId]) -> "Line":
         return replace(self, asks=[ask for ask in self.asks if ask[1] not in gone])
@@ -160,6 +155,15 @@ class Tournament:
             sums[self.ledger.resource_of[cell]] += used + line.request.get(cell, 0)
         ratio = max(map(ratio_of, sums, self.fleet_totals), default=0)
         return self.ledger.weighed(root, ratio)
+
+
+def turn_of(facts: Facts, priority: int, ask: tuple[int, AskId], ledger: Ledger, epoch: int) -> Turn:
+    """Of an ask (submitted, id) that waits as of one that runs: who is let in first is the last to be told to go."""
+    submitted, ask_id = ask
+    aging = ledger.queues[facts.queue].aging_seconds
+    raised = (epoch - submitted) // (aging * SECOND) if aging else 0
+    tier = TIERS[facts.ask_class.tier]
+    return (tier, -facts.band, -(priority + max(0, raised)), _urgency(facts, epoch), submitted, ask_id)
 
 
 def _urgency(facts: Facts, now: int) -> int:

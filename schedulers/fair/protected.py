@@ -24,8 +24,8 @@ def _borrowed(world: World, facts: Facts, request: Request, cell: int) -> Iterat
     """(protected until, how much), of all that the queue could take back as the owner."""
     ledger = world.ledger
     mine = ledger.paths[facts.queue]
-    if ledger.queues[facts.queue].preemption.reclaim is Reclaim.NEVER:
-        return
+    if ledger.queues[facts.queue].preemption.reclaim is not Reclaim.ANY:
+        return  # of lower priority only: those it could take back differ from ask to ask
     for queue in world.standing.members:
         its = ledger.paths[queue]
         if queue == facts.queue or its[-1] != mine[-1]:

@@ -1,7 +1,7 @@
 """Shortages: of quota or of room, for good or only now."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -21,6 +21,7 @@ from schedulers.base import (
 from schedulers.fair.clock import SECOND
 from schedulers.fair.facts import Facts
 from schedulers.fair.fleet import CLUSTER, Fleet
+from schedulers.fair.ledger import Ledger, Request
 from schedulers.fair.packing import Part, room, start_levels
 from schedulers.fair.protected import protected_until
 from schedulers.fair.reasons import Reason, cluster_name, in_unit, least, need_of
@@ -64,52 +65,82 @@ def too_large(world: World, facts: Facts) -> Reason | None:
     options, sizes = least(world, facts), facts.sizes(facts.slack)
     if any(could_seat(empty, facts, option, sizes, anywhere=False) for option in options):
         return None
-    parts, last = facts.parts(options[0].choice, sizes), facts.roles[-1]
+    parts = facts.parts(options[0].choice, sizes)
     if topology is not None and any(
         could_seat(empty, facts, option, sizes, anywhere=True) for option in options
     ):
         return _domain_reason(empty, ReasonCode.TOPOLOGY_TOO_LARGE, "empty", topology, parts)
-    part = parts[-1]
-    held, where = _most(empty, part)
+    short = _short(empty, facts, parts)
     return Reason(
         code=ReasonCode.TOO_LARGE,
-        sentence=f"{need_of(facts)}; cluster {where!r}, the largest that is ready, holds {held} even when empty",
+        sentence=(
+            f"{need_of(facts)}; cluster {short.where!r}, the largest that is ready, holds {short.held} even when empty"
+        ),
         remedy="add nodes, or a larger cluster must become ready",
-        blocker=where,
-        change=_more_nodes(world, last.role, part, where, facts),
+        blocker=short.where,
+        change=_more_nodes(world, short, facts),
     )
 
 
 def no_quota(world: World, facts: Facts) -> Reason | None:
-    ledger, wanted = world.ledger, [option.request for option in least(world, facts)]
-    if any(ledger.fits(facts.queue, request) for request in wanted):
+    ledger, wanted = world.ledger, least(world, facts)
+    if any(ledger.fits(facts.queue, option.request) for option in wanted):
         return None
-    request = next(each for each in wanted if ledger.could_fit(facts.queue, each))
-    cell, amount = next(
-        (cell, amount)
-        for cell, amount in sorted(request.items())
-        if amount > ledger.available(facts.queue, cell)
-    )
-    at, limit, missing = ledger.limit(facts.queue, cell, amount)
+    option = next(each for each in wanted if ledger.could_fit(facts.queue, each.request))
+    met = list(_limits_met(ledger, facts.queue, option.request))
+    cell, at, limit, missing = met[0]
     name, queue, blocker = ledger.cells[cell], ledger.queues[facts.queue], ledger.queues[at]
     has = max(0, ledger.available(facts.queue, cell))
-    own = next((quota for quota in blocker.quotas if quota.cell == name), None)
-    now = 0 if own is None else (own.borrowing or 0) if limit == "borrowing" else own.nominal
+    is_all = len(met) == 1 and could_seat(
+        world.unpromised, facts, option, facts.sizes(facts.slack), anywhere=True
+    )
     reason = Reason(
         code=ReasonCode.NO_QUOTA,
         sentence=(
-            f"needs {in_unit(name.resource, amount)} of flavor {name.flavor!r}; queue {queue.name!r} may use "
-            f"{in_unit(name.resource, has)} more, by the {limit} quota of {blocker.name!r}"
+            f"needs {in_unit(name.resource, option.request[cell])} of flavor {name.flavor!r}; "
+            f"queue {queue.name!r} may use {in_unit(name.resource, has)} more, "
+            f"by the {limit} quota of {blocker.name!r}"
         ),
-        remedy=(
-            f"starts when {in_unit(name.resource, missing)} of it are given back, or if that limit were "
-            f"{in_unit(name.resource, now + missing)} instead of {in_unit(name.resource, now)}"
-        ),
+        remedy=_what_would_do(ledger, met, is_all=is_all),
         blocker=blocker.name,
-        change=QuotaRaised(queue_id=blocker.id, cell=name, limit=limit, to=now + missing),
+        change=QuotaRaised(
+            queue_id=blocker.id, cell=name, limit=limit, to=_present(ledger, cell, at, limit) + missing
+        ),
     )
-    until = protected_until(world, facts, request, cell, missing)
+    until = protected_until(world, facts, option.request, cell, missing) if len(met) == 1 else None
     return reason if until is None else _lent(reason, in_unit(name.resource, missing), until)
+
+
+_Met = tuple[int, int, str, int]
+"""A cell, and of which node which limit lacks how much of it."""
+
+
+def _limits_met(ledger: Ledger, queue: int, request: Request) -> Iterator[_Met]:
+    """By cell; of each, those from the root down."""
+    for cell, amount in sorted(request.items()):
+        for at, limit, missing in reversed(ledger.limits(queue, cell, amount)):
+            yield cell, at, limit, missing
+
+
+def _present(ledger: Ledger, cell: int, at: int, limit: str) -> int:
+    own = next((quota for quota in ledger.queues[at].quotas if quota.cell == ledger.cells[cell]), None)
+    return 0 if own is None else (own.borrowing or 0) if limit == "borrowing" else own.nominal
+
+
+def _what_would_do(ledger: Ledger, met: Sequence[_Met], *, is_all: bool) -> str:
+    steps = []
+    for cell, at, limit, missing in met:
+        name, now = ledger.cells[cell], _present(ledger, cell, at, limit)
+        whose = "that limit" if len(met) == 1 else f"the {limit} quota of {ledger.queues[at].name!r}"
+        steps.append(
+            f"{in_unit(name.resource, missing)} of it are given back, or if {whose} were "
+            f"{in_unit(name.resource, now + missing)} instead of {in_unit(name.resource, now)}"
+        )
+    if is_all:
+        return f"starts when {steps[0]}"
+    if len(met) == 1:
+        return f"may start when {steps[0]}, and room is made on nodes"
+    return f"may start when all of this is so: {'; '.join(steps)}"
 
 
 def _lent(reason: Reason, missing: str, until: int) -> Reason:
@@ -129,21 +160,41 @@ def no_room(world: World, facts: Facts) -> Reason | None:
     options = [option for option in least(world, facts) if ledger.fits(facts.queue, option.request)]
     if any(could_seat(open_fleet, facts, option, sizes, anywhere=False) for option in options):
         return None
-    parts, last = facts.parts(options[0].choice, sizes), facts.roles[-1]
+    parts = facts.parts(options[0].choice, sizes)
     if topology is not None and any(
         could_seat(open_fleet, facts, option, sizes, anywhere=True) for option in options
     ):
         return _domain_reason(open_fleet, ReasonCode.NO_DOMAIN, "free", topology, parts)
-    part = parts[-1]
-    now, where = _most(open_fleet, part)
-    missing = max(1, part.tasks - now)
+    short = _short(open_fleet, facts, parts)
     return Reason(
         code=ReasonCode.NO_ROOM,
-        sentence=f"{need_of(facts)}; {now} of {part.tasks} fit now, on cluster {where!r}",
-        remedy=f"room for {missing} more on one cluster: other work must end, or nodes be added",
-        blocker=where,
-        change=_more_nodes(world, last.role, part, where, facts),
+        sentence=f"{need_of(facts)}; {short.held} fit now, on cluster {short.where!r}",
+        remedy=f"room for {short.missing} more on one cluster: other work must end, or nodes be added",
+        blocker=short.where,
+        change=_more_nodes(world, short, facts),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Short:
+    """The first role of which no cluster holds enough; the last one where it is only all together that do not fit."""
+
+    role: Role
+    part: Part
+    where: str
+    held: str
+    missing: str
+
+
+def _short(fleet: Fleet, facts: Facts, parts: Sequence[Part]) -> _Short:
+    rows = [(each.role, part, *_most(fleet, part)) for each, part in zip(facts.roles, parts, strict=True)]
+    role, part, most, where = next((row for row in rows if row[2] < row[1].tasks), rows[-1])
+    of_it = f" of role {role.name!r}" if len(parts) > 1 else ""
+    if most < part.tasks or not of_it:
+        return _Short(
+            role, part, where, f"{most} of {part.tasks}{of_it}", f"{max(1, part.tasks - most)}{of_it}"
+        )
+    return _Short(role, part, where, "each role alone, not all of them together,", f"1{of_it}")
 
 
 def reserved(world: World, facts: Facts) -> Reason:
@@ -162,7 +213,10 @@ def _domain_reason(
     fleet: Fleet, code: ReasonCode, how: str, topology: Topology, parts: Sequence[Part]
 ) -> Reason:
     level = (start_levels(fleet, topology) or (CLUSTER,))[0]
-    rooms = room(fleet, parts[-1], topology, level, 0)
+    columns = [(part, room(fleet, part, topology, level, 0)) for part in parts]
+    part, rooms = next(
+        (each for each in columns if max(each[1].tolist(), default=0) < each[0].tasks), columns[-1]
+    )
     best = int(rooms.argmax()) if len(rooms) else -1
     most = int(rooms[best]) if best >= 0 else 0
     name = fleet.domain_names[level][best] if best >= 0 else topology.level
@@ -173,8 +227,8 @@ def _domain_reason(
     )
     return Reason(
         code=code,
-        sentence=f"all tasks in one {topology.level}: {known}, the most {how}, fits {most} of {parts[-1].tasks}",
-        remedy=f"a {topology.level} with room for {parts[-1].tasks}, or a wider level",
+        sentence=f"all tasks in one {topology.level}: {known}, the most {how}, fits {most} of {part.tasks}",
+        remedy=f"a {topology.level} with room for {part.tasks}, or a wider level",
         blocker=name,
         change=Dropped(constraint="topology"),
     )
@@ -193,14 +247,15 @@ def _most(fleet: Fleet, part: Part) -> tuple[int, str]:
     return max(sorted(open_here, key=lambda each: each[1]), key=lambda each: each[0])
 
 
-def _more_nodes(world: World, role: Role, part: Part, where: str, facts: Facts) -> Change:
+def _more_nodes(world: World, short: _Short, facts: Facts) -> Change:
     """One more empty node, beside one that is there, for each task: as many as could ever be needed."""
+    role, part = short.role, short.part
     level = world.fleet.levels[CLUSTER]
     firsts = (np.flatnonzero(part.nodes & (level == index))[0] for index in np.unique(level[part.nodes]))
     like = next(
         node
         for node in (world.fleet.nodes[int(first)] for first in firsts)
-        if cluster_name(world, node.cluster_id) == where
+        if cluster_name(world, node.cluster_id) == short.where
     )
     return NodesAdded(
         cluster_id=like.cluster_id,

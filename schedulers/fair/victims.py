@@ -26,7 +26,7 @@ from schedulers.fair.facts import Facts
 from schedulers.fair.fleet import Fleet
 from schedulers.fair.holdings import Held, Holding, seat_request
 from schedulers.fair.ledger import Ledger, Request
-from schedulers.fair.order import TIERS
+from schedulers.fair.order import TIERS, Turn, turn_of
 
 Rank = tuple[int, int, int, int, int, AskId, int]
 """Who goes first among the candidates of one queue: by tier, low band, low priority, little loss, new, id, rank."""
@@ -44,6 +44,9 @@ class Candidate:
     is_part: bool
     """One surplus task; the ask goes on without it."""
 
+    turn: Turn
+    """As if it were still waiting."""
+
     rank: Rank
 
     @property
@@ -59,8 +62,7 @@ class Candidate:
         """Within its queue; a surplus task gives way to everything that is not surplus, and to nothing else."""
         if self.is_part:
             return (TIERS[Tier.SURPLUS], -LAST, -LAST)
-        its = self.holding.facts
-        return (TIERS[its.ask_class.tier], -its.band, -self.holding.ask.priority)
+        return self.turn[:3]
 
     @property
     def stake(self) -> "Stake":
@@ -74,7 +76,7 @@ class Candidate:
 
 
 Standing = tuple[int, int, int]
-"""Tier, -band, -priority: within a queue the larger one gives way."""
+"""Tier, -band, -priority with age: within a queue the larger one gives way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +114,14 @@ class Stakes:
     def of(cls, queue: int, holdings: Iterable[Holding], fleet: Fleet, ledger: Ledger, clock: Clock) -> Self:
         """Of all holdings of one queue. Moments that matter are asked of a clock of its own."""
         its_clock, free, rows = Clock(clock.now), list[Candidate](), list[StakeRow]()
-        by_turn = goes_by_turn(ledger.queues[queue])
+        by_turn, epoch = goes_by_turn(ledger.queues[queue]), its_clock.epoch()
         for holding in holdings:
+            ask = holding.ask
+            turn = turn_of(holding.facts, ask.priority, (ask.submitted, ask.id), ledger, epoch)
             priced = [(seat, seat_request(fleet, ledger, queue, seat)) for seat in spare_seats(holding)]
-            rows.extend(_rows(holding, priced, by_turn=by_turn))
+            rows.extend(_rows(holding, turn, priced, by_turn=by_turn))
             if may_ever_go(holding, its_clock):
-                free.extend(_candidates(holding, priced, its_clock))
+                free.extend(_candidates(holding, turn, priced, its_clock))
         rows.sort(key=lambda row: row[:2])
         guaranteed = frozenset(_within(rows, ledger.subtree[queue]))
         owns_all = not ledger.limited[queue]
@@ -136,13 +140,9 @@ class Stakes:
 
     def with_newcomer(self, heir: "Heir", request: Request, own: Sequence[int]) -> bool:
         """Whether it would be guaranteed as well: it stands behind those of its own priority, or has its turn there."""
-        age = heir.submitted if self.by_turn else LAST
-        its = heir.facts
-        row: StakeRow = (
-            (_core_place(its.ask_class.tier), -its.band, -heir.priority, age, 0),
-            (heir.ask_id, CORE),
-            request,
-        )
+        age = _age_in_turn(heir.turn) if self.by_turn else (0, LAST)
+        place = (_core_place(heir.facts.ask_class.tier), *heir.turn[1:3], *age, 0)
+        row: StakeRow = (place, (heir.ask_id, CORE), request)
         before = bisect_left(self.rows, row[:2], key=lambda each: each[:2])
         return row[1] in list(_within([*self.rows[:before], row], own))
 
@@ -157,16 +157,23 @@ def may_ever_go(holding: Holding, clock: Clock) -> bool:
 
 
 def _candidates(
-    holding: Holding, priced: Sequence[tuple[Held, Request]], clock: Clock
+    holding: Holding, turn: Turn, priced: Sequence[tuple[Held, Request]], clock: Clock
 ) -> Iterator[Candidate]:
     """Surplus tasks one by one, the last rank first, then the whole ask."""
     for place, (seat, request) in enumerate(priced):
-        rank = (*_going(holding, 0), 0, *_age(holding), place)
-        yield Candidate(holding=holding, seats=(seat,), request=request, is_part=True, rank=rank)
+        rank = (*_going(turn, 0), 0, *_age(holding), place)
+        yield Candidate(holding=holding, seats=(seat,), request=request, is_part=True, turn=turn, rank=rank)
     loss = lost_seconds(holding, clock.minute())
     owed = TIERS[Tier.SURPLUS] - TIERS[holding.facts.ask_class.tier]
-    rank = (*_going(holding, owed), loss, *_age(holding), LAST)
-    yield Candidate(holding=holding, seats=holding.seats, request=holding.request, is_part=False, rank=rank)
+    rank = (*_going(turn, owed), loss, *_age(holding), LAST)
+    yield Candidate(
+        holding=holding,
+        seats=holding.seats,
+        request=holding.request,
+        is_part=False,
+        turn=turn,
+        rank=rank,
+    )
 
 
 def spare_seats(holding: Holding) -> list[Held]:
@@ -183,8 +190,8 @@ def lost_seconds(holding: Holding, now: int) -> int:
     return max(0, now - saved) // SECOND + holding.facts.ask_class.restart_seconds
 
 
-def _going(holding: Holding, tier: int) -> tuple[int, int, int]:
-    return tier, holding.facts.band, holding.ask.priority
+def _going(turn: Turn, tier: int) -> tuple[int, int, int]:
+    return tier, -turn[1], -turn[2]
 
 
 def _age(holding: Holding) -> tuple[int, AskId]:
@@ -195,23 +202,31 @@ def _age(holding: Holding) -> tuple[int, AskId]:
 class Heir:
     """Who wants the seats."""
 
-    ask_id: AskId
     facts: Facts
     priority: int
-    submitted: int
+    """Without age: between queues age does not count."""
+
+    turn: Turn
+
+    @property
+    def ask_id(self) -> AskId:
+        return self.turn[5]
+
+    @property
+    def submitted(self) -> int:
+        return self.turn[4]
 
     def outranks_in_queue(self, victim: Candidate, rule: WithinQueue) -> bool:
         """Within one queue: tier, band and priority decide; surplus gives way to all that is not."""
         if rule is WithinQueue.NEVER:
             return False
         if self.standing == victim.standing and rule is WithinQueue.LOWER_OR_NEWER_EQUAL:
-            return self.submitted < victim.holding.ask.submitted
+            return _age_in_turn(self.turn) < _age_in_turn(victim.turn)
         return self.standing < victim.standing
 
     @property
     def standing(self) -> Standing:
-        its = self.facts
-        return (TIERS[its.ask_class.tier], -its.band, -self.priority)
+        return self.turn[:3]
 
 
 Stake = tuple[AskId, int]
@@ -222,20 +237,27 @@ SPARE_PLACE: Final = 2
 """When own quota is given out: after what is pinned (0) and everybody's fewest tasks (1)."""
 
 
-StakeRow = tuple[tuple[int, int, int, int, int], Stake, Request]
+StakeRow = tuple[tuple[int, int, int, int, int, int], Stake, Request]
 """Its turn when its queue's own quota is given out, whose it is, and how much it takes."""
 
 
-def _rows(holding: Holding, priced: Sequence[tuple[Held, Request]], *, by_turn: bool) -> Iterator[StakeRow]:
-    core = dict(holding.request)
-    _, band, priority = _going(holding, 0)
-    ask_id, age = holding.ask.id, holding.ask.submitted if by_turn else holding.ask.admitted_at
+def _rows(
+    holding: Holding, turn: Turn, priced: Sequence[tuple[Held, Request]], *, by_turn: bool
+) -> Iterator[StakeRow]:
+    core, ask_id = dict(holding.request), holding.ask.id
+    band, priority = turn[1:3]
+    age = _age_in_turn(turn) if by_turn else (0, holding.ask.admitted_at)
     for place, (seat, part) in enumerate(priced):
         for cell, amount in part.items():
             core[cell] -= amount
-        yield (SPARE_PLACE, -band, -priority, age, -place), (ask_id, seat.rank), part
+        yield (SPARE_PLACE, band, priority, *age, -place), (ask_id, seat.rank), part
     place = _core_place(holding.facts.ask_class.tier)
-    yield (place, -band, -priority, age, 0), (ask_id, CORE), core
+    yield (place, band, priority, *age, 0), (ask_id, CORE), core
+
+
+def _age_in_turn(turn: Turn) -> tuple[int, int]:
+    """Urgency, and who was submitted first."""
+    return turn[3:5]
 
 
 def _core_place(tier: Tier) -> int:

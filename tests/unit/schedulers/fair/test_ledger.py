@@ -82,3 +82,17 @@ def test_a_tree_without_quotas_limits_nothing_and_shares_the_fleet() -> None:
 def test_a_queue_that_nobody_knows_stands_alone() -> None:
     ledger = Ledger.of([], {CELLS[1]: 10}, [QueueId("new")])
     assert ledger.fits(0, ledger.request(0, "default", [("gpu", 5)], 100))
+
+
+def test_the_largest_quota_of_many_flavors_can_still_be_shared() -> None:
+    cells = [Cell(f"f{number}", "memory") for number in range(16)]
+    owner = Queue(
+        id=QueueId("top"), name="top", quotas=tuple(Quota(cell=cell, nominal=LARGEST) for cell in cells)
+    )
+    queues = [owner, Queue(id=QueueId("a"), name="a", parent_id=owner.id)]
+    ledger, tree = Ledger.of(queues, {}), QuotaTree.of(queues)
+    used = LARGEST // 2
+    ledger.add(ledger.number[QueueId("a")], {0: used})
+    tree.add(QueueId("a"), {cells[0]: used})
+    assert ledger.share(ledger.number[QueueId("a")]) == tree.share(QueueId("a"))
+    assert ledger.share(ledger.number[QueueId("a")]).size > 0
