@@ -1,7 +1,7 @@
 """Sites: the Ray cluster that a claim's machines form, how it is reached, and what its machines say of themselves."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from controlplane.domain.ids import ClaimId, LaunchId, SecretId
@@ -34,6 +34,13 @@ class Site:
     @property
     def is_up(self) -> bool:
         return self.url is not None
+
+    def is_silent(self, now: datetime, *, after: timedelta) -> bool:
+        """Whether its Ray has answered once, and then nobody for longer than `after`.
+
+        While it answers, `seen_at` is not kept at every look: it is old without meaning anything.
+        """
+        return self.problem is not None and self.seen_at is not None and now - self.seen_at > after
 
 
 class Phase(StrEnum):

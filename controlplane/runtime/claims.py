@@ -188,7 +188,8 @@ class ClaimStep:
         self._follow_site(tx, claim, decision)
         if decision.save is not None:
             tx.work.poke_many("attempt", tx.attempts.live_of_claim(claim.id))
-        follow_claim(tx, claim)
+        unreachable_after = timedelta(seconds=self._context.settings.unreachable_after_seconds)
+        follow_claim(tx, claim, unreachable_after=unreachable_after)
 
     def _follow_site(self, tx: Tx, claim: Claim, decision: claims.ClaimDecision) -> None:
         site = tx.sites.get(claim.id)

@@ -10,7 +10,7 @@ from controlplane.domain.clusters import Cluster
 from controlplane.domain.ids import ClaimId
 from controlplane.domain.sites import Site
 from controlplane.operations.context import Context
-from controlplane.operations.cordons import nodes_of
+from controlplane.operations.cordons import close
 from controlplane.operations.endpoints import site_endpoint
 from controlplane.operations.inventories import fold_site
 from controlplane.store import Tx, WorkItem
@@ -73,18 +73,12 @@ class SiteStep:
             if claim.state is ClaimState.LAUNCHING:
                 tx.work.poke("claim", claim.id)
         elif turn.problem is not None:
-            _put(tx, replace(site, problem=turn.problem), site)
-            self._shut_if_silent(tx, claim, site)
+            unanswered = replace(site, problem=turn.problem)
+            _put(tx, unanswered, site)
+            after = timedelta(seconds=self._context.settings.unreachable_after_seconds)
+            if unanswered.is_silent(tx.now, after=after):  # nothing new is placed where nobody answers
+                close(tx, claim)
         return tx.now + timedelta(seconds=self._context.settings.poll_seconds)
-
-    def _shut_if_silent(self, tx: Tx, claim: Claim, site: Site) -> None:
-        """Nothing new is placed where nobody answers; nothing that runs there is touched."""
-        silent = site.seen_at is not None and tx.now - site.seen_at > timedelta(
-            seconds=self._context.settings.unreachable_after_seconds
-        )
-        for node in nodes_of(tx, claim) if silent else ():
-            if node.cordoned_at is None:
-                tx.nodes.put(replace(node, cordoned_at=tx.now))
 
 
 def _begun(tx: Tx, item: WorkItem) -> SiteTurn:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from controlplane.operations import claims, clusters, endpoints, machines
 from controlplane.wire.machines import CheckInRequest
 from schedulers.priority import Priority
 from tests.databases import postgresql_in_verify
+from tests.inline_pool import InlinePool
 from tests.unit.runtime.site_world import ADMIN, START, TWO, World, opened
 
 
@@ -246,6 +248,22 @@ def test_a_silent_site_takes_no_new_tasks_and_loses_none(world: World) -> None:
     world.reader.rays["https://10.0.0.1:8443"] = ("m-0001", "m-0002")
     world.pass_time(10)
     assert all(node.cordoned_at is None for node in world.nodes())
+
+
+def test_a_look_at_a_claim_never_opens_what_is_closed_as_nobody_answers_there(world: World) -> None:
+    claim = world.formed()
+    del world.reader.rays["https://10.0.0.1:8443"]
+    world.pass_time(45)
+    looks = len(world.cloud.calls)
+    for _ in range(90):
+        world.now += timedelta(seconds=1)
+        for noun in (
+            "site",
+            "claim",
+        ):  # each loop has a thread of its own, and the planner may come between them
+            world.loops.reconciling[noun].drain(InlinePool())
+            assert [node.cordoned_at is not None for node in world.nodes()] == [True, True], noun
+    assert (world.claim(claim.id).state, len(world.cloud.calls) > looks) == (ClaimState.READY, True)
 
 
 def test_scheduling_goes_on_while_the_machines_of_a_detached_cluster_end(world: World) -> None:
