@@ -1,10 +1,8 @@
 """Reads a Ray cluster's inventory from its dashboard over HTTP; the one place that knows its addresses and errors."""
 
-import threading
 import time
-import weakref
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, TypedDict, cast
 
 import httpx
@@ -19,6 +17,7 @@ from cloud_adapters.base import (
     Throttled,
     Transient,
 )
+from cloud_adapters.connections import Connections
 from cloud_adapters.ray_nodes import NodeRow, machines
 
 MOST_NODES: Final = 10_000
@@ -44,14 +43,15 @@ class Listing(TypedDict):
 
 
 class RayState:
-    """Keeps one connection pool per endpoint; holds no other state, so any thread may call."""
+    """Keeps one connection pool per endpoint for as long as it is used; has no other state: any thread may call."""
 
-    def __init__(self, *, transport: httpx.BaseTransport | None = None) -> None:
-        self._transport = transport
-        self._lock = threading.Lock()
-        self._clients: dict[Endpoint, httpx.Client] = {}
-        # The port has no close: connections end with the adapter that holds them.
-        weakref.finalize(self, _close, self._clients)
+    def __init__(
+        self,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clients = Connections(partial(dialling.client, transport=transport), monotonic=monotonic)
 
     def inventory(self, endpoint: Endpoint, *, deadline: float) -> Inventory:
         until = time.monotonic() + deadline
@@ -79,7 +79,8 @@ class RayState:
         if remaining <= 0:
             raise Transient(f"{endpoint.url} did not answer in time")
         try:
-            answer = self._client(endpoint).get(path, params=params, timeout=remaining)
+            with self._clients.lent(endpoint) as client:
+                answer = client.get(path, params=params, timeout=remaining)
         except UNREACHED as problem:
             raise Transient(f"{endpoint.url} did not answer: {type(problem).__name__} {problem}") from problem
         except (httpx.HTTPError, httpx.InvalidURL) as problem:
@@ -87,18 +88,6 @@ class RayState:
         if answer.status_code != httpx.codes.OK:
             raise refusal(endpoint.url, answer)
         return _json(endpoint.url, answer)
-
-    def _client(self, endpoint: Endpoint) -> httpx.Client:
-        dialled = replace(endpoint, session=None, gpu_resource="")
-        with self._lock:
-            if dialled not in self._clients:
-                self._clients[dialled] = dialling.client(endpoint, transport=self._transport)
-            return self._clients[dialled]
-
-
-def _close(clients: Mapping[Endpoint, httpx.Client]) -> None:
-    for client in clients.values():
-        client.close()
 
 
 def refusal(url: str, answer: httpx.Response) -> PluginError:

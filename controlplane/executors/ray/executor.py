@@ -8,13 +8,13 @@ import io
 import json
 import math
 import re
-import threading
+import time
 import zipfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
+from cloud_adapters.connections import Connections
 from controlplane.domain.amounts import MILLI, Amounts
 from controlplane.domain.clusters import Endpoint
 from controlplane.domain.ids import AttemptId
@@ -34,13 +34,15 @@ EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 class RayExecutor:
     """The Executor port over Ray's Jobs API."""
 
-    def __init__(self) -> None:
-        self._clusters: dict[Endpoint, RayJobs] = {}
-        self._lock = threading.Lock()
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._clusters = Connections(RayJobs, monotonic=monotonic)
         self._wrapper = wrapper_package()
 
     def start(self, order: Order, *, deadline: float) -> str:
-        jobs = self._jobs(order.endpoint)
+        with self._clusters.lent(order.endpoint) as jobs:
+            return self._started(jobs, order, deadline)
+
+    def _started(self, jobs: RayJobs, order: Order, deadline: float) -> str:
         session = jobs.session(deadline=deadline)
         runtime_env: dict[str, Any] = {  # JSON object of Ray's API
             "py_modules": [jobs.upload(self._wrapper, session=session, deadline=deadline)],
@@ -56,34 +58,26 @@ class RayExecutor:
         return session
 
     def stop(self, endpoint: Endpoint, attempt_id: AttemptId, *, deadline: float) -> None:
-        self._jobs(endpoint).stop(attempt_id, deadline=deadline)
+        with self._clusters.lent(endpoint) as jobs:
+            jobs.stop(attempt_id, deadline=deadline)
 
     def observe(
         self, endpoint: Endpoint, attempt_ids: Sequence[AttemptId], *, deadline: float
     ) -> tuple[Observation, ...]:
-        jobs = self._jobs(endpoint)
-        # Jobs first, session second: a head that restarts in between must not lend its new name to old answers.
-        infos = [(attempt_id, jobs.info(attempt_id, deadline=deadline)) for attempt_id in attempt_ids]
-        session = jobs.session(deadline=deadline)
+        with self._clusters.lent(endpoint) as jobs:
+            # Jobs first, session second: a head that restarts in between must not lend its new name to old answers.
+            infos = [(attempt_id, jobs.info(attempt_id, deadline=deadline)) for attempt_id in attempt_ids]
+            session = jobs.session(deadline=deadline)
         return tuple(observation(attempt_id, info, session) for attempt_id, info in infos)
 
     def listed(self, endpoint: Endpoint, *, deadline: float) -> tuple[AttemptId, ...]:
-        jobs = self._jobs(endpoint).listed(deadline=deadline)
+        with self._clusters.lent(endpoint) as cluster:
+            jobs = cluster.listed(deadline=deadline)
         return tuple(sorted(AttemptId(job.id) for job in jobs if _is_alive(job) and _is_attempt(job)))
 
     def close(self) -> None:
         """Closes the kept connections; nothing on the clusters changes."""
-        with self._lock:
-            for jobs in self._clusters.values():
-                jobs.close()
-            self._clusters.clear()
-
-    def _jobs(self, endpoint: Endpoint) -> RayJobs:
-        key = replace(endpoint, session=None, gpu_resource="")
-        with self._lock:
-            if key not in self._clusters:
-                self._clusters[key] = RayJobs(endpoint)
-            return self._clusters[key]
+        self._clusters.close()
 
 
 def observation(attempt_id: AttemptId, info: JobInfo | None, session: str) -> Observation:
