@@ -9,6 +9,8 @@ What that rests on:
 - A claim is gone only when the cloud says that nothing is left, and such a list shows nothing either.
 - A Ray cluster ends with its head. When that machine is missing by the same two lists, the claim goes, whatever else it
   has: nothing can run there any more, and whoever needs machines gets others.
+- One that a plan or an attempt wants is given up when its cloud leaves a launch without any answer: whoever waits asks
+  elsewhere. It ends like any other: it stays in the books for as long as nobody knows what the launch has brought up.
 - It is ready when its machines have joined one Ray cluster: the one behind the cluster's own address, the one that
   they form by checking in, or the one that the adapter builds for one attempt on nodes that the cluster lends.
 
@@ -79,7 +81,7 @@ COOL_DOWN: Final = timedelta(seconds=60)
 """After every zone refused."""
 
 PATIENCE: Final = timedelta(minutes=5)
-"""A launch without an answer is called again for so long; then the lists decide what became of it."""
+"""A launch without an answer is called again for so long; then the lists decide, or their absence does."""
 
 CALM_POLLS: Final = 6
 """A claim that has all its machines is looked at this many times less often."""
@@ -97,7 +99,12 @@ def decide(view: ClaimView) -> ClaimDecision:
 
 
 def _requested(view: ClaimView) -> ClaimDecision:
-    return _buy(view, view.claim.machines_min) if view.cluster.takes_tasks else _later(view)
+    if view.cluster.takes_tasks:
+        return _buy(view, view.claim.machines_min)
+    if not view.claim.tries_again and view.now - view.claim.since > PATIENCE:
+        problem = f"cluster {view.cluster.name!r} has taken no tasks for {PATIENCE.total_seconds():g} s"
+        return _move(view, ClaimState.GONE, problem=problem)
+    return _later(view)
 
 
 def _launching(view: ClaimView) -> ClaimDecision:
@@ -173,9 +180,23 @@ def _pursue(view: ClaimView, launch: Launch) -> ClaimDecision:
         case Released():
             return _refused(view, launch, f"fewer than {launch.machines} machines came; they were given back")
         case Delayed(message=message, retry_after=retry_after):
-            return _note(view, message, wait=retry_after)
+            return _unanswered(view, launch, message) or _note(view, message, wait=retry_after)
         case _:
             return _later(view)
+
+
+def _unanswered(view: ClaimView, launch: Launch, message: str) -> ClaimDecision | None:
+    """Whoever can be served elsewhere waits no longer for a cloud that answers nothing, as with keys that were revoked.
+
+    What the launch has brought up stays in the books until the cloud answers again. One that is merely busy, or runs
+    what was bought before, is waited for.
+    """
+    is_busy = isinstance(view.heard, Delayed) and bool(view.heard.retry_after)
+    is_late = view.now - launch.created_at > PATIENCE
+    if is_busy or not is_late or view.claim.tries_again or view.claim.state is not ClaimState.LAUNCHING:
+        return None
+    waited = f"the cloud has not answered for {PATIENCE.total_seconds():g} s"
+    return _move(view, ClaimState.TERMINATING, problem=f"{waited}: {message}")
 
 
 def _call_again(view: ClaimView, launch: Launch) -> ClaimDecision:

@@ -38,6 +38,7 @@ SETTLED = 60.0
 
 REQUESTED = factories.claim()
 LAUNCHING = factories.claim(state=ClaimState.LAUNCHING, generation=1, last_launch_at=NOON)
+ONCE = replace(LAUNCHING, tries_again=False)
 READY = factories.claim(state=ClaimState.READY, generation=1, last_launch_at=NOON)
 TERMINATING = factories.claim(state=ClaimState.TERMINATING, generation=1, last_launch_at=NOON)
 OPEN = factories.launch()
@@ -90,6 +91,7 @@ def state(decision: ClaimDecision) -> ClaimState | None:
     return decision.save.state if decision.save else None
 
 
+UNANSWERED = Delayed(message="the keys were refused")
 BOTH = (machine("m-1"), machine("m-2"))
 
 
@@ -108,6 +110,17 @@ def test_nothing_is_bought_for_a_cluster_that_takes_no_tasks() -> None:
     short = listed(BOTH[0], at=100)
     assert decide(view(missed, GRANTED, heard=short, at=100, cluster=ClusterState.UNREACHABLE)).add is None
     assert decide(view(LAUNCHING, REFUSED, cluster=ClusterState.UNREACHABLE)).call == ListOwned()
+
+
+def test_a_request_of_a_plan_does_not_wait_for_a_cluster_that_takes_no_tasks() -> None:
+    def after_patience(claim: Claim, seconds: float) -> ClaimDecision:
+        at = PATIENCE.total_seconds() + seconds
+        return decide(view(claim, cluster=ClusterState.UNREACHABLE, at=at))
+
+    once = replace(REQUESTED, tries_again=False)
+    assert state(after_patience(once, 0)) is None
+    assert state(after_patience(once, 1)) is ClaimState.GONE
+    assert state(after_patience(REQUESTED, 1)) is None
 
 
 def test_a_request_that_is_taken_back_goes_without_a_trace() -> None:
@@ -175,6 +188,24 @@ def test_a_part_of_a_launch_goes_back_before_it_counts_as_refused() -> None:
     released = decide(view(LAUNCHING, OPEN, heard=Released())).resolve
     assert released is not None
     assert released.outcome is LaunchOutcome.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("claim", "heard", "at", "found"),
+    [
+        (ONCE, UNANSWERED, PATIENCE.total_seconds(), ClaimState.LAUNCHING),
+        (ONCE, UNANSWERED, PATIENCE.total_seconds() + 1, ClaimState.TERMINATING),
+        (ONCE, replace(UNANSWERED, retry_after=timedelta(seconds=1)), 9999, ClaimState.LAUNCHING),
+        (LAUNCHING, UNANSWERED, 9999, ClaimState.LAUNCHING),
+        (replace(READY, tries_again=False), UNANSWERED, 9999, ClaimState.READY),
+    ],
+    ids=["in time", "too late", "it is only busy", "who asked for it waits", "it runs what it has"],
+)
+def test_a_launch_of_which_no_list_tells_is_given_up_where_others_can_be_asked(
+    claim: Claim, heard: Delayed, at: float, found: ClaimState
+) -> None:
+    decision = decide(view(claim, OPEN, heard=heard, at=at))
+    assert (state(decision) or claim.state, decision.resolve) == (found, None)
 
 
 def test_a_launch_that_is_never_answered_is_judged_by_a_list_that_is_late_enough() -> None:

@@ -1,12 +1,16 @@
 """Burst, on both databases: machines are bought when waiting costs more, form their Ray, run the work, and go."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from cloud_adapters.base import AuthFailed, PluginError, Transient
+from cloud_adapters.fake_cloud import FakeCloud
 from controlplane.domain.amounts import Amounts
 from controlplane.domain.attempts import AttemptState
 from controlplane.domain.budgets import Budget, Window
@@ -18,11 +22,29 @@ from controlplane.domain.queues import Queue
 from controlplane.domain.residency import Residency, Subject
 from controlplane.operations import budgets, explain
 from controlplane.operations.purchases import PurchaseRefusal, Purchasing, apply_provisions, offer_id
+from controlplane.reconcilers.claims import PATIENCE
+from controlplane.runtime.process import Loops
 from controlplane.store import QuotaNode, Tx
 from schedulers.base import Provision
 from schedulers.fair.policy import Fair
 from tests.databases import postgresql_in_verify
 from tests.unit.runtime.site_world import ADMIN, World, opened
+
+Answer = TypeVar("Answer")
+
+
+class Revoked(FakeCloud):
+    """Whoever orders there finds that its keys are no longer taken."""
+
+    has_keys = True
+
+    def _call(
+        self, verb: str, subject: str, deed: Callable[[], Answer], *, lost: type[PluginError] = Transient
+    ) -> Answer:
+        self.has_keys = self.has_keys and verb != "ensure"
+        if not self.has_keys:
+            raise AuthFailed(f"{verb}: the keys were refused")
+        return super()._call(verb, subject, deed, lost=lost)
 
 
 @pytest.fixture
@@ -129,6 +151,38 @@ def test_a_sold_out_offer_leads_to_the_next_one(world: World) -> None:
     assert [each.zones for each in gone] == [("a",)]
     assert [each.zones for each in live] == [("b",)]
     assert {sold.zone for sold in world.cloud.bill} == {"b"}
+
+
+@postgresql_in_verify
+def test_a_cloud_that_takes_the_keys_no_more_is_not_waited_for(world: World) -> None:
+    first, second = Revoked(lambda: world.now), world.cloud
+    first.is_one_ray = False
+    world.loops = Loops(
+        world.context,
+        adapters={"ray": world.reader, "cloud": first, "other": second},
+        executor=world.executor,
+        policy=world.policy,
+        holder="me",
+    )
+    world.loops.scheduling._policy_seconds = math.inf  # else each plan is watched by a thread
+    _, claim = bought(world)
+    world.register("other")
+    world.pass_time(PATIENCE.total_seconds() - 30)
+    assert [each.id for each in claims(world)] == [claim.id]
+
+    world.pass_time(120)
+    (anew,) = [each for each in claims(world) if each.is_coming]
+    assert (anew.cluster_id, anew.wanted_by) == ("cluster_other", claim.wanted_by)
+    assert len(second.machines) == 2
+    left = world.claim(claim.id)
+    assert (left.state, left.problem) == (ClaimState.TERMINATING, "terminate: the keys were refused")
+
+    world.pass_time(3600, step=60)
+    assert world.claim(claim.id).state is ClaimState.TERMINATING  # nobody knows what it holds
+
+    first.has_keys = True
+    world.pass_time(120)
+    assert world.claim(claim.id).state is ClaimState.GONE
 
 
 def test_a_price_that_nobody_verified_buys_nothing(world: World) -> None:
