@@ -23,8 +23,9 @@ from controlplane.operations.model_versions import get as get_version
 from controlplane.operations.models import ModelName
 from controlplane.operations.service_specs import SERVER_NAME, stored
 from controlplane.operations.services import ServiceView, service_for, view
-from controlplane.operations.serving_packages import ENTRYPOINT, pack
+from controlplane.operations.serving_packages import ENTRYPOINT, model_version, pack
 from controlplane.operations.signing import vouched
+from controlplane.operations.uploads import upload_key
 from controlplane.secrets.certificates import ClaimAuthority, claim_authority
 from controlplane.store import Tx
 from controlplane.wire.jobspec import JobSpec, Retry
@@ -129,15 +130,15 @@ def roll_back(
     *,
     once: Once[ServiceView] | None = None,
 ) -> ServiceView:
-    """Deploys the spec of an earlier revision again, as the next one.
+    """Deploys an earlier revision again as the next one, with the version of the model that it served.
 
-    Without a number, of the newest earlier one that ever was ready.
+    Without a number, the newest earlier one that ever was ready.
     """
     authorize(principal, Action.DEPLOY)
     with context.store.read() as tx:
         service = service_for(tx, principal, service_id, Action.DEPLOY)
         old = _earlier(tx, service, number)
-    kit = _kit(context, principal, stored(old.spec), old.spec)
+    kit = _kit(context, principal, *_again(context, service, old))
 
     def unit(tx: Tx) -> ServiceView:
         return _revised(context, tx, principal, service_for(tx, principal, service_id, Action.DEPLOY), kit)
@@ -277,6 +278,26 @@ def _template(service: Service, kit: _Kit) -> tuple[JobSpec, str]:
         labels={"service": service.name, "revision": str(service.last_number)},
     )
     return template, template.model_dump_json(exclude_unset=True)
+
+
+def _again(context: Context, service: Service, old: Revision) -> tuple[ServiceSpec, str]:
+    """The spec of a revision, its model by the number that was served: `production` may be another one by now."""
+    spec = stored(old.spec)
+    if spec.model is None or not spec.model.endswith(f"@{Stage.PRODUCTION}"):
+        return spec, old.spec
+    template = JobSpec.model_validate_json(old.template)
+    try:
+        with context.objects.get(upload_key(str(template.working_dir))) as package:
+            number = model_version(package.read())
+    except NotFound as gone:
+        raise Conflict(
+            f"revision {old.number} of service {service.name!r} was deployed with {spec.model}, and its package,"
+            " which says the version, is no longer stored: deploy a version by its number",
+            field="number",
+            value=old.number,
+        ) from gone
+    again = spec.model_copy(update={"model": f"{spec.model.rpartition('@')[0]}@{number}"})
+    return again, again.model_dump_json(exclude_unset=True)
 
 
 def _earlier(tx: Tx, service: Service, number: int | None) -> Revision:

@@ -45,10 +45,20 @@ def pack(context: Context, working_dir: str | None, serving: Mapping[str, Any]) 
 
 def artifact_uris(package: bytes) -> tuple[str, ...]:
     """Where the model of a packed archive lies; none where no model is served."""
-    with zipfile.ZipFile(io.BytesIO(package)) as archive:
-        serving = json.loads(archive.read(f"{PROGRAM}/{SERVING}"))
-    model = serving["model"] or {"artifacts": ()}
+    model = _model(package) or {"artifacts": ()}
     return tuple(each["uri"] for each in model["artifacts"])
+
+
+def model_version(package: bytes) -> str | None:
+    """The number of the version that a packed archive serves."""
+    model = _model(package)
+    return None if model is None else str(model["version"])
+
+
+def _model(package: bytes) -> dict[str, Any] | None:  # JSON
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        found: dict[str, Any] | None = json.loads(archive.read(f"{PROGRAM}/{SERVING}"))["model"]
+    return found
 
 
 def _copy(context: Context, working_dir: str, target: zipfile.ZipFile) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from controlplane.identity.principals import Role
 from tests.unit.api.client import Api, app_over
+from tests.unit.api.service_site import Site, site_of
 from tests.unit.operations.world import World, world
 
 
@@ -22,3 +23,9 @@ def plane(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 def api(plane: World) -> Api:
     """As an admin of all projects."""
     return Api(app_over(plane.context), plane.secret(Role.ADMIN))
+
+
+@pytest.fixture
+def site(plane: World) -> Site:
+    """With a cluster of two nodes and an uploaded archive."""
+    return site_of(plane)
