@@ -2,17 +2,44 @@
 
 import dataclasses
 import json
+import math
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 T = TypeVar("T")
 
 
-def said(default: Any, text: str) -> Any:  # noqa: ANN401 - whatever the field's type is
-    """A field of settings with its explanation."""
-    return dataclasses.field(default=default, metadata={"help": text})
+class Range(NamedTuple):
+    """Where the number of a setting may lie, which is finite in any case."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def allows(self, value: float) -> bool:
+        return math.isfinite(value) and self.least <= value <= self.most and self.above < value < self.below
+
+    def __str__(self) -> str:
+        limits = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
+        told = [f"{words} {limit:.15g}" for words, limit in limits.items() if math.isfinite(limit)]
+        return " and ".join(told) or "finite"
+
+
+def said(default: Any, text: str = "", **limits: float) -> Any:  # noqa: ANN401 - whatever the field's type is
+    """A field of settings with its explanation. A number's `limits` are those of `Range`."""
+    allowed = {"range": Range(**limits)} if limits else {}
+    return dataclasses.field(default=default, metadata={"help": text, **allowed})
+
+
+def require_ranges(settings: object) -> None:
+    """Raises ValueError for the first number that lies outside of its range."""
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type] # all settings are dataclasses
+        value, allowed = getattr(settings, field.name), field.metadata.get("range")
+        if allowed is not None and not allowed.allows(value):
+            raise ValueError(f"{field.name} must be {allowed}, not {value:.15g}")
 
 
 def parse(kind: type[T], arguments: Sequence[str] | None, *, prog: str, description: str) -> T:

@@ -69,7 +69,7 @@ def _pruned(model: Model, settings: Settings, lesson: Lesson) -> Model:
     network = copy.deepcopy(model.network)
 
     def prune(done: int) -> None:
-        sparsity = pruning.planned_sparsity(done, steps=lesson.steps // 2, final=settings.sparsity)
+        sparsity = pruning.planned_sparsity(done, steps=max(lesson.steps // 2, 1), final=settings.sparsity)
         with torch.no_grad():
             for _, values in weights.layers(network):
                 values.copy_(pruning.largest(values, sparsity))

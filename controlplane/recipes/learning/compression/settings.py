@@ -58,28 +58,30 @@ class Settings:
     output: str = flags.said("", "URI of the folder for the result; CROSSDOCK_OUTPUTS_URI where it is empty")
     data: str = flags.said("", "URI of prepared examples; without it the task's own are used")
     method: Method = Method.INT8_STATIC
-    floor: float = flags.said(0.0, "accuracy below which nothing is published")
-    alpha: float = flags.said(0.9, "factor (scale); share of the teacher in the loss (distil)")
-    eps: float = flags.said(0.05, "limit (clip, threshold)")
-    sparsity: float = flags.said(0.5, "share that goes (magnitude, channels)")
-    bits: int = flags.said(8, "after the point (fixed_point), or of an integer (integer, aware)")
-    temperature: float = flags.said(4.0, "of both answers (distil)")
+    floor: float = flags.said(0.0, "accuracy below which nothing is published", least=0, most=1)
+    alpha: float = flags.said(0.9, "factor (scale); share of the teacher in the loss (distil)", least=0)
+    eps: float = flags.said(0.05, "limit (clip, threshold)", least=0)
+    sparsity: float = flags.said(0.5, "share that goes (magnitude, channels)", least=0, below=1)
+    bits: int = flags.said(
+        8,
+        "after the point (fixed_point), or of an integer (integer, aware)",
+        least=FEWEST_BITS,
+        most=MOST_BITS,
+    )
+    temperature: float = flags.said(4.0, "of both answers (distil)", above=0)
     student: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": "fields of the student's size that differ, as JSON"}
     )
-    epochs: int = flags.said(0, "of training after or while compressing")
-    learning_rate: float = 0.002
-    seed: int = 0
+    epochs: int = flags.said(0, "of training after or while compressing", least=0)
+    learning_rate: float = flags.said(0.002, above=0)
+    seed: int = flags.said(0, least=0)
 
     def __post_init__(self) -> None:
         if not self.model:
             raise ValueError("model must name what to compress")
-        if not 0 <= self.floor <= 1:
-            raise ValueError(f"floor is an accuracy from 0 to 1, not {self.floor:g}")
-        if not 0 <= self.sparsity < 1:
-            raise ValueError(f"sparsity is a share from 0 to below 1, not {self.sparsity:g}")
-        if not FEWEST_BITS <= self.bits <= MOST_BITS:
-            raise ValueError(f"bits must be from {FEWEST_BITS} to {MOST_BITS}, not {self.bits}")
+        flags.require_ranges(self)
+        if self.method is Method.DISTIL and self.alpha > 1:
+            raise ValueError(f"alpha of {self.method} must be at most 1, not {self.alpha:g}")
         if self.method in {Method.AWARE, Method.DISTIL} and self.epochs < 1:
             raise ValueError(f"{self.method} needs at least 1 of epochs, not {self.epochs}")
 

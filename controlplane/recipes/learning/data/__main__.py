@@ -16,13 +16,11 @@ class Settings:
     output: str = ""
     """URI of the folder; CROSSDOCK_OUTPUTS_URI where it is empty."""
 
-    seed: int = 0
-    shards: int = 4
-    """Files for each split."""
+    seed: int = flags.said(0, least=0)
+    shards: int = flags.said(4, "files for each split", least=1)
 
     def __post_init__(self) -> None:
-        if self.shards < 1:
-            raise ValueError(f"shards must be at least 1, not {self.shards}")
+        flags.require_ranges(self)
 
 
 def main() -> None:

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from .examples import Examples
 
 HELD_OUT_EVERY: Final = 5
+SIDE: Final = 8
+"""Pixels of a row, and of a column."""
+
 BRIGHTEST: Final = 16.0
 
 

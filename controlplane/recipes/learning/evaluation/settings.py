@@ -19,9 +19,10 @@ class Settings:
     task: TaskName = TaskName.DIGITS
     output: str = flags.said("", "URI of the folder for the result; CROSSDOCK_OUTPUTS_URI where it is empty")
     data: str = flags.said("", "URI of prepared examples; without it the task's own are used")
-    seed: int = 0
+    seed: int = flags.said(0, least=0)
 
     def __post_init__(self) -> None:
+        flags.require_ranges(self)
         if not self.models:
             raise ValueError("models must name at least one")
         if strange := [uri for uri in self.models.values() if not str(uri).endswith((".pt", ".onnx"))]:

@@ -11,14 +11,13 @@ class Settings:
     data: str = flags.said("", "URI of prepared examples")
     split: str = "test"
     output: str = flags.said("", "URI of the folder for answers; CROSSDOCK_OUTPUTS_URI where it is empty")
-    workers: int = flags.said(2, "shards at once, each with one CPU, where no seats were booked")
+    workers: int = flags.said(2, "shards at once, each with one CPU, where no seats were booked", least=1)
 
     def __post_init__(self) -> None:
         for name in ("model", "data"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must be given")
-        if self.workers < 1:
-            raise ValueError(f"workers must be at least 1, not {self.workers}")
+        flags.require_ranges(self)
 
     @property
     def model_file(self) -> str:

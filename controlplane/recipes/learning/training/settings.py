@@ -8,8 +8,12 @@ from enum import StrEnum
 from typing import Any, Final
 
 from .. import flags
+from ..data import images
 from ..models.tasks import TaskName
 from .schedules import Schedule
+
+MOST_SEED: Final = 2**24 - 1
+"""The generator's seed of a step has 64 bits, the upper 24 of which are the training's."""
 
 STOPPED: Final = 128 + signal.SIGTERM
 """How a training ends that was stopped before its end, and saved."""
@@ -74,42 +78,44 @@ class Settings:
     )
     data: str = flags.said("", "URI of prepared examples; without it the task's own are used")
     strategy: StrategyName = StrategyName.DATA_PARALLEL
-    epochs: int = 8
-    batch_examples: int = flags.said(64, "examples per optimiser step, over all ranks")
-    micro_batches: int = flags.said(2, "parts in which each rank works through its share of a step")
+    epochs: int = flags.said(8, least=1)
+    batch_examples: int = flags.said(64, "examples per optimiser step, over all ranks", least=1)
+    micro_batches: int = flags.said(2, "parts in which each rank works through its share of a step", least=1)
     precision: Precision = Precision.FLOAT32
     optimizer: OptimizerName = OptimizerName.ADAM
-    learning_rate: float = flags.said(0.004, "the highest rate, reached after the warm-up")
-    momentum: float = flags.said(0.9, "beta of momentum and heavy_ball")
+    learning_rate: float = flags.said(0.004, "the highest rate, reached after the warm-up", above=0)
+    momentum: float = flags.said(0.9, "beta of momentum and heavy_ball", least=0, below=1)
     schedule: Schedule = Schedule.COSINE
-    warmup_steps: int = 10
+    warmup_steps: int = flags.said(10, least=0)
     patience_epochs: int = flags.said(
-        0, "stop after so many epochs without a better held-out loss; 0 never does"
+        0, "stop after so many epochs without a better held-out loss; 0 never does", least=0
     )
     checkpoint_steps: int = flags.said(
-        0, "also save every so many steps; 0 saves at the end of each epoch only"
+        0, "also save every so many steps; 0 saves at the end of each epoch only", least=0
     )
-    average_steps: int = flags.said(8, "steps between two averages of parameters (averaging)")
+    average_steps: int = flags.said(8, "steps between two averages of parameters (averaging)", least=1)
     staleness: int = flags.said(
-        0, "steps by which a rank may lead the slowest; 0 is synchronous (parameter_server)"
+        0, "steps by which a rank may lead the slowest; 0 is synchronous (parameter_server)", least=0
     )
-    servers: int = flags.said(1, "actors among which parameters are divided (parameter_server)")
-    shift_pixels: int = flags.said(0, "move images by up to so many pixels (digits)")
-    noise: float = flags.said(0.0, "standard deviation of noise on pixels (digits)")
-    seed: int = 0
+    servers: int = flags.said(1, "actors among which parameters are divided (parameter_server)", least=1)
+    shift_pixels: int = flags.said(
+        0, "move images by up to so many pixels (digits)", least=0, below=images.SIDE
+    )
+    noise: float = flags.said(0.0, "standard deviation of noise on pixels (digits)", least=0)
+    seed: int = flags.said(0, least=0, most=MOST_SEED)
     launch: Launch = Launch.DRIVER
-    workers: int = flags.said(2, "ranks, each with one CPU, where no seats were booked")
+    workers: int = flags.said(2, "ranks, each with one CPU, where no seats were booked", least=1)
     least_workers: int = flags.said(
-        0, "train elastically, with so many ranks at least; 0 keeps the number fixed"
+        0, "train elastically, with so many ranks at least; 0 keeps the number fixed", least=0
     )
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_examples", "micro_batches", "average_steps", "servers", "workers"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+        flags.require_ranges(self)
         is_language = self.strategy in {StrategyName.TENSOR_PARALLEL, StrategyName.PIPELINE}
         if is_language and self.task is not TaskName.TEXT:
             raise ValueError(f"{self.strategy} divides the transformer of the task text, not {self.task}")
+        if (self.shift_pixels or self.noise) and self.task is not TaskName.DIGITS:
+            raise ValueError(f"shift_pixels and noise are of images, which the task {self.task} has not")
         if self.least_workers and self.strategy not in ELASTIC:
             raise ValueError(f"{self.strategy} has a fixed number of ranks; leave least_workers at 0")
         if self.strategy is StrategyName.PARAMETER_SERVER and self.launch is Launch.TASKS:

@@ -8,8 +8,10 @@ import torch
 
 from controlplane.recipes.learning import storage
 from controlplane.recipes.learning.compression import __main__ as program
+from controlplane.recipes.learning.compression import methods, weights
+from controlplane.recipes.learning.compression.pruning import zeros
 from controlplane.recipes.learning.compression.settings import Method, Settings
-from controlplane.recipes.learning.compression.teaching import Lesson, teach
+from controlplane.recipes.learning.compression.teaching import BATCH_EXAMPLES, Lesson, teach
 from controlplane.recipes.learning.models import files
 from controlplane.recipes.learning.models.files import Model
 from controlplane.recipes.learning.models.tasks import TASKS, TaskName
@@ -50,6 +52,14 @@ def test_half_of_the_weights_are_zero_and_pack_better(model: str, tmp_path: Path
     assert report.after.packed_bytes < 0.8 * report.before.packed_bytes
 
 
+def test_a_lesson_of_one_step_prunes_all_that_was_asked_for(model: str) -> None:
+    examples = TASKS[TaskName.DIGITS].load(0)[0].first(BATCH_EXAMPLES)
+    settings = Settings(model=model, method=Method.MAGNITUDE, sparsity=0.5, epochs=1)
+    pruned = methods.compressed(files.read(settings.model_file), settings, examples)
+    found = zeros([values for _, values in weights.layers(pruned.network)])
+    assert found == pytest.approx(0.5, abs=0.01)
+
+
 def test_fewer_channels_make_a_smaller_network_that_can_be_read_back(model: str, tmp_path: Path) -> None:
     report = compressed(tmp_path, Settings(model=model, method=Method.CHANNELS, sparsity=0.5))
     assert report.after.size_bytes < 0.6 * report.before.size_bytes
@@ -88,9 +98,17 @@ def test_a_method_of_the_digits_network_is_refused_for_another(tmp_path: Path) -
     ("arguments", "told"),
     [
         ("--method scale", "model must name what to compress"),
-        ("--model m --sparsity 1", "share from 0 to below 1, not 1"),
-        ("--model m --bits 1", "bits must be from 2 to 16, not 1"),
-        ("--model m --floor 95", "accuracy from 0 to 1, not 95"),
+        ("--model m --sparsity 1", "sparsity must be at least 0 and below 1, not 1"),
+        ("--model m --bits 1", "bits must be at least 2 and at most 16, not 1"),
+        ("--model m --floor 95", "floor must be at least 0 and at most 1, not 95"),
+        ("--model m --floor nan", "floor must be at least 0 and at most 1, not nan"),
+        ("--model m --alpha -1", "alpha must be at least 0, not -1"),
+        ("--model m --method distil --epochs 1 --alpha 2", "alpha of distil must be at most 1, not 2"),
+        ("--model m --eps -0.1", "eps must be at least 0, not -0.1"),
+        ("--model m --temperature 0", "temperature must be above 0, not 0"),
+        ("--model m --method magnitude --epochs -1", "epochs must be at least 0, not -1"),
+        ("--model m --learning-rate 0", "learning_rate must be above 0, not 0"),
+        ("--model m --seed -1", "seed must be at least 0, not -1"),
         ("--model m --method distil", "distil needs at least 1 of epochs, not 0"),
     ],
 )
