@@ -51,7 +51,7 @@ def one_core_session(onnx: bytes) -> Any:  # noqa: ANN401 - untyped by its packa
 
 def require_floor(accuracy: float, floor: float) -> None:
     """Raises `BelowFloor`, with both numbers."""
-    if accuracy < floor:
+    if not accuracy >= floor:  # NaN reaches no floor
         raise BelowFloor(f"accuracy {accuracy:.4f} is below the floor of {floor:.4f}: nothing is published")
 
 

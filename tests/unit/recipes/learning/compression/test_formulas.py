@@ -14,6 +14,7 @@ from controlplane.recipes.learning.compression.aware import (
     settled,
 )
 from controlplane.recipes.learning.compression.distillation import distillation_loss
+from controlplane.recipes.learning.compression.measuring import BelowFloor, require_floor
 from controlplane.recipes.learning.models.vision import VisionSize, layers, network
 
 W = torch.tensor([0.3, -0.8, 0.05, -0.05, 1.2])
@@ -47,6 +48,13 @@ def test_equalised_layers_answer_as_before_and_have_the_same_ranges() -> None:
     x = torch.tensor([0.3, 0.9])
     before = second @ torch.relu(first @ x + bias)
     torch.testing.assert_close(new_second @ torch.relu(new_first @ x + new_bias), before)
+
+
+@pytest.mark.parametrize("accuracy", [0.79, float("nan")])
+def test_only_what_reaches_the_floor_is_published(accuracy: float) -> None:
+    require_floor(0.8, 0.8)
+    with pytest.raises(BelowFloor, match="below the floor"):
+        require_floor(accuracy, 0.8)
 
 
 def test_the_threshold_keeps_what_reaches_it() -> None:

@@ -1,5 +1,6 @@
 """What leaves answers as the original does, and a package runs only as its signer left it."""
 
+import copy
 import io
 import json
 import zipfile
@@ -55,6 +56,17 @@ def test_the_exported_graph_answers_as_the_network(name: TaskName) -> None:
     graph = onnx_files.exported(network, task, held_out)
     others = held_out.take(np.arange(70, 75))  # another number of examples than it was exported with
     assert onnx_files.difference(network, graph, task, others) <= onnx_files.TOLERANCE
+
+
+def test_a_network_that_answers_what_is_no_number_is_not_exported(
+    digits: tuple[torch.nn.Module, Examples],
+) -> None:
+    trained, held_out = digits
+    diverged = copy.deepcopy(trained)
+    with torch.no_grad():
+        next(diverged.parameters()).flatten()[0] = float("nan")
+    with pytest.raises(onnx_files.Differs, match="differs by nan"):
+        onnx_files.exported(diverged, TASKS[TaskName.DIGITS], held_out)
 
 
 def test_a_graph_of_another_network_is_told_apart(digits: tuple[torch.nn.Module, Examples]) -> None:
