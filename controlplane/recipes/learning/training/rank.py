@@ -36,6 +36,18 @@ class Assignment:
     outputs_uri: str
     resume_from: str | None
 
+    def batch(self, step: int) -> Examples:
+        """What all ranks together learn from in a step; moved and noisy before anybody takes a share of it."""
+        settings = self.settings
+        indices = batch_of_step(
+            step, examples=len(self.training), batch_examples=settings.batch_examples, seed=settings.seed
+        )
+        batch = self.training.take(indices)
+        augmentation = Augmentation(shift_pixels=settings.shift_pixels, noise=settings.noise)
+        if not augmentation.does_something:
+            return batch
+        return augmentation(batch, np.random.default_rng([settings.seed, 5, step]))
+
 
 class Rank:
     def __init__(self, assignment: Assignment, ranks: Ranks, outlet: Outlet) -> None:
@@ -46,7 +58,6 @@ class Rank:
         # More threads than a seat's one CPU would take from the neighbours, and reorder sums.
         torch.set_num_threads(1)
         self._strategy = strategy(settings, ranks=ranks, steps=self._steps)
-        self._augmentation = Augmentation(shift_pixels=settings.shift_pixels, noise=settings.noise)
         self._step, self._epoch_loss = 0, 0.0
         self._patience = Patience(epochs=settings.patience_epochs)
         self._keeper = Keeper(
@@ -90,7 +101,7 @@ class Rank:
         """
         began = time.monotonic()
         asked = self._outlet.begin_step()
-        batch = self._batch()
+        batch = self._assignment.batch(self._step)
         # Dropout differs between steps and ranks, and is the same again when a step is taken again.
         self._ranks.seed((self._settings.seed << 40) + (self._step << 12) + self._ranks.number)
         rate = self._strategy.learner.rate(self._step)
@@ -102,18 +113,6 @@ class Rank:
         seconds = time.monotonic() - began
         self._measure(loss=loss / len(batch), learning_rate=rate, samples_per_second=len(batch) / seconds)
         return stopping > 0
-
-    def _batch(self) -> Examples:
-        indices = batch_of_step(
-            self._step,
-            examples=len(self._assignment.training),
-            batch_examples=self._settings.batch_examples,
-            seed=self._settings.seed,
-        )
-        batch = self._assignment.training.take(indices)
-        if not self._augmentation.does_something:
-            return batch
-        return self._augmentation(batch, np.random.default_rng([self._settings.seed, 5, self._step]))
 
     def _is_due(self) -> bool:
         every = self._settings.checkpoint_steps

@@ -11,7 +11,7 @@ from ray.actor import ActorHandle
 from torch import Tensor, nn
 
 from ...board import Board, Record
-from ...data.batches import batch_of_step, share, steps_per_epoch
+from ...data.batches import share_of, steps_per_epoch
 from ...data.examples import Examples
 from ...models.recommender import Recommender
 from ...models.tasks import TASKS
@@ -120,11 +120,8 @@ class PullingRank:
         return judge(self._network, self._task, examples, CPU)
 
     def _share(self, step: int) -> tuple[Examples, int]:
-        training, settings = self._assignment.training, self._settings
-        batch = batch_of_step(
-            step, examples=len(training), batch_examples=settings.batch_examples, seed=settings.seed
-        )
-        return training.take(share(batch, rank=self._rank, ranks=self._ranks)), len(batch)
+        batch = self._assignment.batch(step)
+        return share_of(batch, rank=self._rank, ranks=self._ranks), len(batch)
 
     def _pull(self, rows: Mapping[str, Tensor]) -> bool:
         """False when training is being ended, which the first server decides for all."""
