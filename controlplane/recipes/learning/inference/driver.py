@@ -6,12 +6,14 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TextIO
 
 import ray
+from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
 from .. import storage, surroundings
 from ..data import shards
@@ -23,8 +25,15 @@ from .settings import Settings
 
 LOOK_EVERY_SECONDS: Final = 0.2
 
+MOST_DEATHS: Final = 5
+"""Of processes that one shard may cost: memory that others took may kill one that is sound. Lost nodes do not count."""
+
 ray_calls: Final[Any] = ray
 """Untyped, as its types know neither retries of tasks nor lists of calls."""
+
+
+class EndsProcesses(Exception):
+    """A shard ends every process that answers it."""
 
 
 @dataclass(slots=True)
@@ -104,23 +113,41 @@ def answer_all(work: Work, *, seats: Sequence[Seat], stop: threading.Event, reco
 
 
 def _call(work: Work, resources: Mapping[str, float]) -> Any:  # noqa: ANN401 - see ray_calls
-    """Starts a task that answers a shard; on another node if its own is lost."""
+    """Starts a task that answers a shard."""
     wanted = dict(resources)
     options: dict[str, Any] = {"num_cpus": wanted.pop("CPU", 0), "num_gpus": wanted.pop("GPU", 0)}
     options["memory"] = wanted.pop("memory", None)
-    task = ray_calls.remote(max_retries=-1, resources=wanted, **options)(answers.answer)
+    task = ray_calls.remote(max_retries=0, resources=wanted, **options)(answers.answer)
     kept = ray_calls.put(work.model)
     return lambda shard: task.remote(work.data, shard, kept, work.output)
 
 
 def _answers(todo: tuple[Shard, ...], call: Any, *, at_once: int, stop: threading.Event) -> Any:  # noqa: ANN401 - an iterator, see ray_calls
-    """As they come. When it is stopped, those that are under way still count."""
+    """As they come, again where a process or a node was lost. When it is stopped, those under way still count.
+
+    Raises `EndsProcesses`.
+    """
     waiting = list(reversed(todo))
-    running: list[Any] = []  # references, see ray_calls
+    deaths: Counter[str] = Counter()
+    running: dict[Any, Shard] = {}  # by reference, see ray_calls
     while running or (waiting and not stop.is_set()):
         while waiting and len(running) < at_once and not stop.is_set():
-            running.append(call(waiting.pop()))
-        ready, running = ray_calls.wait(running, timeout=LOOK_EVERY_SECONDS)
+            shard = waiting.pop()
+            running[call(shard)] = shard
+        ready, _ = ray_calls.wait(list(running), timeout=LOOK_EVERY_SECONDS)
         for reference in ready:
-            answered: Answer = ray_calls.get(reference)
-            yield answered
+            shard = running.pop(reference)
+            try:
+                answered: Answer = ray_calls.get(reference)
+            except NodeDiedError:
+                waiting.append(shard)
+            except (WorkerCrashedError, OutOfMemoryError) as died:
+                deaths[shard.name] += 1
+                if deaths[shard.name] >= MOST_DEATHS:
+                    raise EndsProcesses(
+                        f"{shard.name} has ended {deaths[shard.name]} processes that answered it, the limit is"
+                        f" {MOST_DEATHS}: {died}"
+                    ) from died
+                waiting.append(shard)
+            else:
+                yield answered
