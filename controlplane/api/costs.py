@@ -4,19 +4,18 @@ from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime
 
 from controlplane.api import cost_documents as documents
 from controlplane.api.calls import DeedRoute, Read, Whole, respond
 from controlplane.api.openapi import PROBLEMS, takes
 from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
-from controlplane.domain.budgets import Window, window_at
+from controlplane.domain.budgets import Window, first_of_month
 from controlplane.domain.cost_reports import GroupBy
 from controlplane.domain.costs import Span
 from controlplane.operations import budgets, costs
 from controlplane.operations.budgets import BudgetView
 from controlplane.operations.costs import CostView, RateView
-from controlplane.wire.base import Page
+from controlplane.wire.base import Moment, Page
 from controlplane.wire.costs import (
     BudgetDocument,
     BudgetRemove,
@@ -31,10 +30,8 @@ router = APIRouter(prefix="/v1", tags=["costs"], responses=dict(PROBLEMS))
 deeds = APIRouter(prefix="/v1", tags=["costs"], responses=dict(PROBLEMS), route_class=DeedRoute)
 
 SEPARATOR: Final = "\n"
-Since = Annotated[
-    AwareDatetime | None, Query(alias="from", description="Default: the first of this month, UTC.")
-]
-Until = Annotated[AwareDatetime | None, Query(alias="to", description="Default: now.")]
+Since = Annotated[Moment | None, Query(alias="from", description="Default: the first of this month, UTC.")]
+Until = Annotated[Moment | None, Query(alias="to", description="Default: now.")]
 OfProject = Annotated[str | None, Query(max_length=63, description="What this one bears; default: all.")]
 
 
@@ -54,7 +51,7 @@ def list_costs(
     place = cursors.read("costs", after)
     # The pages of one report are of one window, also where that ends now.
     end = datetime.fromisoformat(str(place[1])) if place else until or call.now
-    window = Span(since or window_at(Window.MONTH, end).start, end)
+    window = Span(since or first_of_month(end), end)
     views = costs.costs(call.context, who, by=GroupBy(by), window=window, project=project)
     last = str(place[0]) if place else ""
     found = [view for view in views if _cost_key(view) > last]

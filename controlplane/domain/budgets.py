@@ -47,15 +47,24 @@ class Standing:
         return (self.budget.limit_millionths * UNITS - self.spent_units - self.promised_units) // UNITS
 
 
+def first_of_month(at: datetime) -> datetime:
+    """Of UTC; also of the calendar's last month, whose end is no moment."""
+    return _midnight(at).replace(day=1)
+
+
 def window_at(window: Window, now: datetime) -> Span:
     """The one that a moment lies in."""
-    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = _midnight(now)
     match window:
         case Window.DAY:
             return Span(day, day + timedelta(days=1))
         case Window.MONTH:
-            first = day.replace(day=1)
+            first = first_of_month(now)
             year, month = (first.year + 1, 1) if first.month == DECEMBER else (first.year, first.month + 1)
             return Span(first, first.replace(year=year, month=month))
         case Window.TOTAL:
             return Span(EPOCH, FOREVER)
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

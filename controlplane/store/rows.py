@@ -38,13 +38,18 @@ def micros(at: datetime) -> int:
     return (since.days * SECONDS_PER_DAY + since.seconds) * MICROSECONDS_PER_SECOND + since.microseconds
 
 
+_FIRST: Final = micros(datetime.min.replace(tzinfo=UTC))
+_LAST: Final = micros(datetime.max.replace(tzinfo=UTC))
+
+
 def micros_or_none(at: datetime | None) -> int | None:
     return None if at is None else micros(at)
 
 
 @lru_cache(maxsize=MOST_MOMENTS_REMEMBERED)
 def moment(column: int) -> datetime:
-    return EPOCH + timedelta(microseconds=column)
+    """Of one that no calendar has, the nearest that it has: a row that cannot be read would stop all who read many."""
+    return EPOCH + timedelta(microseconds=min(max(column, _FIRST), _LAST))
 
 
 def moment_or_none(column: int | None) -> datetime | None:

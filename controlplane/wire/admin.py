@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, SecretStr
+from pydantic import Field, SecretStr
 
-from controlplane.wire.base import Answer, Name, Request
+from controlplane.wire.base import Answer, Moment, Name, Request
 
 Role = Literal["viewer", "submitter", "admin"]
 
@@ -136,7 +136,7 @@ class TokenCreate(Request):
     project: Name | None = Field(
         default=None, description="The project that it is good for; none = all projects."
     )
-    expires_at: AwareDatetime | None = Field(default=None, strict=False)
+    expires_at: Moment | None = Field(default=None, strict=False)
 
 
 class TokenDocument(Answer):

@@ -1,8 +1,9 @@
 """What all documents share: strictness towards callers, tolerance towards newer servers, pages and problems."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
 
@@ -17,6 +18,17 @@ Name = Annotated[
         max_length=63,
     ),
 ]
+
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("lies outside the years 1 to 9999 of UTC") from error
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""With its offset, whatever that is; kept as UTC, in which a moment at either end of the calendar may not exist."""
 
 
 class Request(BaseModel):

@@ -4,9 +4,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from controlplane.wire.base import Answer, Name, Request
+from controlplane.wire.base import Answer, Moment, Name, Request
 
 MILLIONTHS: Final = 1_000_000
 
@@ -39,7 +39,7 @@ class RateSet(Request):
     per: Literal["gpu", "cpu"]
     price_per_hour: Money = Field(description="Of one GPU, or of one CPU.")
     currency: Currency
-    valid_from: AwareDatetime | None = Field(default=None, strict=False, description="Default: now.")
+    valid_from: Moment | None = Field(default=None, strict=False, description="Default: now.")
 
 
 class RateDocument(Answer):

@@ -4,9 +4,9 @@ import re
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from controlplane.wire.base import MAX_INT, Name, Request
+from controlplane.wire.base import MAX_INT, Moment, Name, Request
 
 SCHEMA_VERSION = 1
 """Written beside every stored spec."""
@@ -294,9 +294,7 @@ class JobSpec(Request):
     estimated_runtime_seconds: float | None = Field(
         default=None, gt=0, le=31_536_000, description="How long it should run, as far as its user knows."
     )
-    deadline: AwareDatetime | None = Field(
-        default=None, strict=False, description="When the result is needed."
-    )
+    deadline: Moment | None = Field(default=None, strict=False, description="When the result is needed.")
 
     @field_validator("entrypoint")
     @classmethod

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from controlplane.wire.base import Answer, Request
+from controlplane.wire.base import Answer, Moment, Request
 
 Role = Literal["head", "node", "wait"]
 
@@ -17,7 +17,7 @@ class Notice(Request):
     model_config = ConfigDict(extra="ignore", strict=False)
 
     kind: Literal["spot", "maintenance", "shutdown"]
-    at: AwareDatetime | None = None
+    at: Moment | None = None
 
 
 class CheckInRequest(Request):

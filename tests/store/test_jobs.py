@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -134,6 +135,26 @@ def test_pages_stay_stable_while_jobs_arrive(planted: Store) -> None:
     third = listed(planted, EVERYTHING, after=second[-1], limit=2)
 
     assert [*first, *second, *third] == ["job-5", "job-4", "job-3", "job-2", "job-1"]
+
+
+@pytest.mark.parametrize(
+    ("deadline", "nearest"),
+    [
+        (
+            datetime(9999, 12, 31, 23, 59, tzinfo=timezone(-timedelta(hours=14))),
+            datetime.max.replace(tzinfo=UTC),
+        ),
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), datetime.min.replace(tzinfo=UTC)),
+    ],
+)
+def test_a_moment_that_utc_does_not_have_is_read_as_the_nearest(
+    planted: Store, deadline: datetime, nearest: datetime
+) -> None:
+    late = replace(RICH_ASK, traits=Traits(deadline=deadline))
+    planted.write(lambda tx: add_job(tx, RICH_JOB, late, {}))
+    with planted.read() as tx:
+        found = tx.asks.get(late.id)
+    assert found == replace(late, traits=Traits(deadline=nearest))
 
 
 def test_jobs_of_the_same_moment_are_each_listed_once(planted: Store) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -14,6 +15,8 @@ from tests.unit.operations.world import World, other_project
 
 JSON = {"Content-Type": "application/json"}
 GOOD: dict[str, Any] = {"name": "train", "entrypoint": "python train.py"}
+AFTER_TIME, BEFORE_TIME = "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"
+"""Moments whose UTC no calendar has."""
 
 READING: dict[str, Any] = {"inputs": {"corpus": "s3://data/corpus/"}}
 RAY: dict[str, Any] = {"name": "lab-2", "adapter": "ray", "url": "https://lab:8265"}
@@ -66,6 +69,8 @@ def raw(api: Api, content: bytes, *, path: str = "/v1/jobs", **headers: str) -> 
         ({"depends_on": ["job_nobody"]}, "depends_on", "job_nobody", None),
         ({"labels": {"Bad Key": "x"}}, "labels.Bad Key", "Bad Key", "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"),
         ({"deadline": "2026-03-01T12:00:00"}, "deadline", "2026-03-01T12:00:00", None),
+        ({"deadline": AFTER_TIME}, "deadline", AFTER_TIME, None),
+        ({"deadline": BEFORE_TIME}, "deadline", BEFORE_TIME, None),
     ],
 )
 def test_a_bad_field_is_named_with_its_value_and_limit(
@@ -108,6 +113,26 @@ def test_a_gang_that_no_cluster_could_ever_hold_names_what_the_largest_holds(pla
     found = refused(plane, api, {**GOOD, "tasks": 8, "resources": {"gpus": 1}})
     assert (found["field"], found["value"], found["limit"]) == ("tasks", 8, 4)
     assert found["message"] == "needs 8 x {cpu 1, gpu 1}, the largest cluster 'lab' holds 4"
+
+
+@BOTH
+def test_the_last_moment_of_all_is_one(plane: World, api: Api) -> None:
+    job_id = api.post("/v1/jobs", {**GOOD, "deadline": "9999-12-31T23:59:59.999999Z"}).json()["id"]
+    with plane.store.read() as tx:
+        (ask,) = tx.asks.queued().classes
+    assert (ask.job_id, ask.traits.deadline) == (job_id, datetime.max.replace(tzinfo=UTC))
+
+
+@pytest.mark.parametrize("at", [AFTER_TIME, BEFORE_TIME])
+def test_a_moment_that_is_none_is_refused_everywhere(plane: World, api: Api, at: str) -> None:
+    rate = {"per": "gpu", "price_per_hour": "1", "currency": "EUR", "valid_from": at}
+    token = {"name": "ci", "role": "viewer", "expires_at": at}
+    for path, body, field in (("/v1/rates", rate, "valid_from"), ("/v1/tokens", token, "expires_at")):
+        before = plane.counts()
+        found = problem(api.post(path, body), 422, "invalid")
+        assert (found["field"], found["value"], plane.counts()) == (field, at, before)
+    for end in ("from", "to"):
+        assert problem(api.get("/v1/costs", params={end: at}), 422, "invalid")["field"] == end
 
 
 @BOTH

@@ -66,6 +66,8 @@ BAD: list[Any] = [
     {**GOOD, "labels": {"a": "nul \0"}},
     {**GOOD, "deadline": "2026-03-01T12:00:00"},
     {**GOOD, "deadline": "soon"},
+    {**GOOD, "deadline": "9999-12-31T23:59:59-14:00"},
+    {**GOOD, "deadline": "0001-01-01T00:00:00+14:00"},
     {**GOOD, "depends_on": [""]},
     {**GOOD, "working_dir": f"sha256:{'0' * 64}"},
 ]

@@ -102,6 +102,14 @@ def test_rates_that_cannot_be_are_refused(plane: World, api: Api) -> None:
     problem(api.get("/v1/costs?from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z"), 422, "invalid")
 
 
+def test_costs_are_told_up_to_the_last_month_of_all(plane: World, api: Api) -> None:
+    used_for(plane, 60)
+    last = api.get("/v1/costs?to=9999-12-31T23:59:59Z")
+    assert (last.status_code, last.json()["items"]) == (200, [])
+    whole = api.get("/v1/costs?from=0001-01-01T00:00:00Z&to=9999-12-31T23:59:59Z")
+    assert [each["task_seconds"] for each in whole.json()["items"]] == [60]
+
+
 def test_budgets_are_set_shown_and_removed(plane: World, api: Api) -> None:
     api.post("/v1/quotas", {"cohort": "pool"})
     first = api.post("/v1/budgets", {"queue": "default", "limit": "100", "currency": "USD"})
