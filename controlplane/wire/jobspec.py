@@ -40,7 +40,10 @@ def parse_bytes(text: str) -> int:
         raise ValueError(f"{text!r} is not a size; write for example 512MiB, 2GiB or a number of bytes")
     number, unit = float(match[1]), match[2] or "B"
     base = 1024 if unit.endswith("iB") else 1000
-    return int(number * base ** _POWER.get(unit[0], 0))
+    size = number * base ** _POWER.get(unit[0], 0)
+    if size > MAX_INT:  # also when it is too large for a float, which then is infinite
+        raise ValueError(f"must be between 0 and {MAX_INT} bytes")
+    return int(size)
 
 
 def sane_environment(value: dict[str, str]) -> dict[str, str]:

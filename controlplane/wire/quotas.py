@@ -16,6 +16,9 @@ Resource = Annotated[
 ]
 Quantity = Annotated[float, Field(ge=0, le=MAX_INT)]
 
+LONGEST_SECONDS = 31_536_000
+"""A year. The policy counts microseconds, and adds them to moments."""
+
 
 class Limit(Request):
     """The limits for one resource of one flavor: `gpus` and `cpus` in whole ones, `memory` in bytes."""
@@ -60,10 +63,16 @@ class QuotaSet(Request):
     when_can_preempt: Literal["take", "try_next"] = "try_next"
     preemption: Preemption = Field(default_factory=Preemption)
     burst_after_seconds: int | None = Field(
-        default=None, ge=0, description="Machines are bought for work that would wait longer; none = never."
+        default=None,
+        ge=0,
+        le=LONGEST_SECONDS,
+        description="Machines are bought for work that would wait longer; none = never.",
     )
     aging_seconds: int | None = Field(
-        default=None, gt=0, description="Waiting so long raises a job by one priority; none = never."
+        default=None,
+        gt=0,
+        le=LONGEST_SECONDS,
+        description="Waiting so long raises a job by one priority; none = never.",
     )
     band: int = Field(
         default=0,

@@ -55,6 +55,8 @@ def raw(api: Api, content: bytes, *, path: str = "/v1/jobs", **headers: str) -> 
         ({"resources": {"gpus": 1.5}}, "resources.gpus", 1.5, None),
         ({"resources": {"memory": -1}}, "resources.memory", -1, None),
         ({"resources": {"memory": "much"}}, "resources.memory", "much", None),
+        ({"resources": {"memory": f"{'9' * 400}TiB"}}, "resources.memory", f"{'9' * 120}...", None),
+        ({"resources": {"memory": "9000TiB"}}, "resources.memory", "9000TiB", None),
         ({"resources": {"cpus": 0}}, "resources", None, None),
         ({"resources": {"custom": {"tpu": -1}}}, "resources.custom.tpu", -1, 0),
         ({"retry": {"max_attempts": 0}}, "retry.max_attempts", 0, 1),

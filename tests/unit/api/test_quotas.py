@@ -89,6 +89,10 @@ def test_setting_again_replaces_everything(plane: World, api: Api) -> None:
         ({}, "queue", "name a queue"),
         ({"queue": "blue", "limits": [GPUS | {"nominal": -1}]}, "limits.0.nominal", ""),
         ({"queue": "blue", "limits": [GPUS | {"nominal": 2**53 - 1}]}, "quotas.nominal", "not within"),
+        ({"queue": "blue", "limits": [GPUS | {"nominal": 10**400}]}, "limits.0.nominal", ""),
+        ({"queue": "blue", "limits": [GPUS | {"borrowing": 2**63}]}, "limits.0.borrowing", ""),
+        ({"queue": "blue", "burst_after_seconds": 2**63}, "burst_after_seconds", "less than or equal"),
+        ({"queue": "blue", "aging_seconds": 2**63}, "aging_seconds", "less than or equal"),
         ({"queue": "blue", "weight": -1}, "weight", ""),
         ({"queue": "blue", "band": 101}, "band", ""),
     ],
@@ -104,6 +108,16 @@ def test_a_tree_that_makes_no_sense_is_refused_and_the_old_one_stands(
     assert told["field"] == field
     assert word in answer.json()["detail"] or word in told["message"]
     assert api.get("/v1/quotas").json() == before
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+def test_a_quota_that_is_no_number_is_refused(plane: World, api: Api, number: str) -> None:
+    for field, body in {
+        "weight": f'{{"queue": "default", "weight": {number}}}',
+        "limits.0.nominal": f'{{"queue": "default", "limits": [{{"resource": "gpus", "nominal": {number}}}]}}',
+    }.items():
+        answer = api.post("/v1/quotas", content=body, headers={"Content-Type": "application/json"})
+        assert problem(answer, 422, "invalid")["field"] == field
 
 
 def test_a_cohort_with_members_stays(plane: World, api: Api) -> None:
