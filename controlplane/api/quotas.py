@@ -8,6 +8,7 @@ from controlplane.api import quota_documents as documents
 from controlplane.api.calls import DeedRoute, Read, Whole, respond
 from controlplane.api.openapi import PROBLEMS, takes
 from controlplane.api.pages import DEFAULT_PAGE, After, Limit, page, text_of
+from controlplane.domain.quota_lint import Surprise
 from controlplane.operations import flavors, quotas
 from controlplane.wire.base import Page
 from controlplane.wire.quotas import (
@@ -62,19 +63,17 @@ def list_quotas(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) ->
 
 @router.get("/quotas/lint", response_model=Page[SurpriseDocument])
 def lint_quotas(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -> Response:
-    """What is allowed, and yet is hardly meant. By node and code."""
+    """What is allowed, and yet is hardly meant. By node, code and sentence."""
     who, cursors = call.principal(), call.site.cursors
     last = text_of(cursors.read("surprises", after)) or ""
-    keyed = sorted(
-        (f"{each.queue_id} {each.code}", (name, each)) for name, each in quotas.lint(call.context, who)
-    )
-    found = [pair for pair in keyed if pair[0] > last]
+    keyed = sorted(quotas.lint(call.context, who), key=_surprise_key)
+    found = [pair for pair in keyed if _surprise_key(pair) > last]
     return respond(
         page(
             found[: limit + 1],
             limit,
-            lambda pair: documents.surprise(pair[1]),
-            lambda pair: cursors.write("surprises", (pair[0],)),
+            documents.surprise,
+            lambda pair: cursors.write("surprises", (_surprise_key(pair),)),
         )
     )
 
@@ -113,3 +112,9 @@ def list_flavors(call: Read, after: After = None, limit: Limit = DEFAULT_PAGE) -
             lambda view: cursors.write("flavors", (view.flavor.name,)),
         )
     )
+
+
+def _surprise_key(named: tuple[str, Surprise]) -> str:
+    """One node may have several of one code, one for each cell."""
+    each = named[1]
+    return f"{each.queue_id} {each.code} {each.sentence}"

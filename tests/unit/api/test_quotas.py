@@ -138,6 +138,22 @@ def test_surprises_are_told(plane: World, api: Api) -> None:
     assert "cohort_of_one" in codes
 
 
+def test_two_surprises_of_one_sort_at_one_node_are_told_page_by_page(plane: World, api: Api) -> None:
+    idle = [{"resource": each, "nominal": 4, "lending": 0} for each in ("cpus", "memory")]
+    assert api.post("/v1/quotas", {"queue": "default", "limits": idle}).status_code == 200
+    whole = api.get("/v1/quotas/lint").json()["items"]
+    assert [each["code"] for each in whole].count("lends_nothing") == 2
+    seen: list[dict[str, Any]] = []
+    after: dict[str, str] = {}
+    while True:
+        body = api.get("/v1/quotas/lint", params={"limit": "1"} | after).json()
+        seen += body["items"]
+        if body["next"] is None:
+            break
+        after = {"after": body["next"]}
+    assert seen == whole
+
+
 def test_a_flavor_counts_its_nodes_and_stays_while_a_quota_names_it(plane: World, api: Api) -> None:
     plane.cluster(accelerator="A100", nodes=2)
     made = api.post("/v1/flavors", {"name": "a100", "accelerators": ["A100"]}).json()
