@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from controlplane.domain.amounts import MILLI
 from controlplane.domain.attempts import AttemptState
@@ -19,6 +20,8 @@ from controlplane.operations.idempotency import Once, write_once
 from controlplane.operations.lookups import project_for, project_names, queue_for
 from controlplane.store import QuotaNode, Tx
 from schedulers.base import DEFAULT_FLAVOR
+
+UNSEEN: Final = "a queue of another project"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,12 +124,17 @@ def listed(context: Context, principal: Principal) -> list[QuotaView]:
 
 
 def lint(context: Context, principal: Principal) -> list[tuple[str, Surprise]]:
-    """With the name of each node."""
+    """With the name of each node. Of those that `listed` shows; the others count and are not named."""
     authorize(principal, Action.READ)
     with context.store.read() as tx:
-        nodes = [each.queue for each in tx.quotas.nodes()]
-        names = {queue.id: queue.name for queue in nodes}
-        return [(names[each.queue_id], each) for each in surprises(nodes, _capacity(tx))]
+        seen, nodes = _seen_queues(tx, principal.project_id), tx.quotas.nodes()
+        names = {each.queue.id: each.queue.name for each in nodes if each.is_cohort or each.queue.id in seen}
+        queues = [replace(each.queue, name=names.get(each.queue.id, UNSEEN)) for each in nodes]
+        return [
+            (names[each.queue_id], each)
+            for each in surprises(queues, _capacity(tx))
+            if each.queue_id in names
+        ]
 
 
 def explain(context: Context, principal: Principal, *, project: str, queue: str) -> Told:

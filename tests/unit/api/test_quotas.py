@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.identity.principals import Role
 from tests.unit.api.client import Api, problem
-from tests.unit.operations.world import World
+from tests.unit.operations.world import World, other_project
 
 GPUS = {"resource": "gpus", "nominal": 4}
 
@@ -152,6 +152,28 @@ def test_two_surprises_of_one_sort_at_one_node_are_told_page_by_page(plane: Worl
             break
         after = {"after": body["next"]}
     assert seen == whole
+
+
+def test_surprises_of_another_projects_queues_are_not_told(plane: World, api: Api) -> None:
+    other_project(plane)
+    api.post("/v1/quotas", {"cohort": "pool"})
+    idle = {"limits": [GPUS | {"lending": 0}], "parent": "pool"}
+    assert api.post("/v1/quotas", {"project": "other", "queue": "default", **idle}).status_code == 200
+
+    def told(viewer: Api) -> list[tuple[str, str]]:
+        items = viewer.get("/v1/quotas/lint").json()["items"]
+        return [(each["name"], each["sentence"]) for each in items if each["code"] != "more_than_there_is"]
+
+    nobody = "there is nobody to lend to or borrow from"
+    assert told(api.as_token(plane.secret(Role.VIEWER, "default"))) == [
+        ("pool", f"'pool' has one member, 'a queue of another project': {nobody}")
+    ]
+    lends = "'other/default' lends none of its 4000 gpu of 'default'; they stay idle when it has no work"
+    for viewer in (api.as_token(plane.secret(Role.VIEWER, "other")), api.as_token(plane.secret(Role.VIEWER))):
+        assert told(viewer) == [
+            ("pool", f"'pool' has one member, 'other/default': {nobody}"),
+            ("other/default", lends),
+        ]
 
 
 def test_a_flavor_counts_its_nodes_and_stays_while_a_quota_names_it(plane: World, api: Api) -> None:
