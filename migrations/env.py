@@ -6,7 +6,8 @@ from sqlalchemy import text
 from controlplane.store.schema import METADATA
 
 LOCK_NUMBER = 7_203_915
-"""Ours among PostgreSQL's advisory locks; SQLite's transaction has locked everything already."""
+"""Migrations' own among PostgreSQL's advisory locks; object stores and quotas have others. SQLite's transaction has
+locked everything already."""
 
 connection = context.config.attributes["connection"]
 if connection.dialect.name == "postgresql":

@@ -84,6 +84,7 @@ def remove(
     authorize(principal, Action.EDIT_QUOTAS)
 
     def unit(tx: Tx) -> FlavorView:
+        tx.quotas.hold()
         known = next((each for each in tx.quotas.flavors() if each.name == name), None)
         if known is None:
             raise NotFound(f"there is no flavor {name!r}", field="name", value=name)

@@ -72,6 +72,7 @@ def put(
     fresh = QueueId(context.ids.new("cohort"))
 
     def unit(tx: Tx) -> QuotaView:
+        tx.quotas.hold()
         known = _found(tx, principal, name)
         above = None if parent is None else _cohort(tx, parent)
         queue = replace(
@@ -98,6 +99,7 @@ def remove(context: Context, principal: Principal, name: NodeName, *, once: Quot
     authorize(principal, Action.EDIT_QUOTAS)
 
     def unit(tx: Tx) -> QuotaView:
+        tx.quotas.hold()
         known = _found(tx, principal, name)
         if known is None:
             raise NotFound(f"{_called(name)} has no quota", field="queue", value=_called(name))

@@ -20,7 +20,7 @@ _ADD: Final = inserted(OBJECT_STORES)
 _ALL: Final = Statement(_STORE.order_by(_C.name))
 _REMOVE: Final = Statement(delete(OBJECT_STORES).where(_C.name == bindparam("name")), table=OBJECT_STORES)
 
-# Of PostgreSQL's, until the commit. The number is arbitrary, and the only one we use.
+# Of PostgreSQL's, until the commit. The number is arbitrary, but none of ours in quotas.py and env.py.
 _LOCK: Final = literal_column("6420118", BigInteger())
 _KEEP: Final = Statement(select(func.pg_advisory_xact_lock_shared(_LOCK)))
 _CHANGE: Final = Statement(select(func.pg_advisory_xact_lock(_LOCK)))

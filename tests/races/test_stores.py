@@ -4,15 +4,11 @@ On PostgreSQL, where writers meet. Each is held up where it comes to a table tha
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from controlplane.domain.ids import JobId
 from controlplane.domain.jobs import ask_id
@@ -25,13 +21,9 @@ from controlplane.wire.data import StoreCreate
 from controlplane.wire.jobspec import JobSpec
 from controlplane.wire.protocol import RecordBatch
 from tests import factories
-from tests.store.planting import Raw, raw
+from tests.races.holds import SECONDS, held_up
 from tests.unit.operations.world import World, world
 from tests.unit.runtime.pipeline_world import job_step, makes, pipeline_world
-
-SECONDS = 30
-WAITING = """SELECT 1 FROM pg_locks WHERE NOT granted
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 
 @pytest.fixture
@@ -168,36 +160,6 @@ def test_who_submits_waits_for_nobody_else_who_does(plane: World) -> None:
             other.submit(plane.submit, inputs={"corpus": "s3://raw/corpus/"}).result(timeout=SECONDS)
 
     plane.store.write(unit)
-
-
-@dataclass(slots=True, kw_only=True)
-class Hold:
-    watcher: Raw
-    threads: ThreadPoolExecutor
-    deeds: list[Future[None]] = field(default_factory=list)
-
-    def begin(self, *deeds: Callable[[], object]) -> None:
-        """Each when the one before waits for a lock, or is over."""
-        for deed in deeds:
-            self.deeds.append(self.threads.submit(_no_answer, deed))
-            while len(self.watcher.execute(WAITING)) < len(self.deeds) and not self.deeds[-1].done():
-                pass
-
-
-@contextmanager
-def held_up(url: str, table: str) -> Iterator[Hold]:
-    """Until the end nobody writes to the table; raises then what any deed raised."""
-    with ThreadPoolExecutor() as threads, raw(url) as watcher, psycopg.connect(url) as other:
-        other.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.Identifier(table)))
-        hold = Hold(watcher=watcher, threads=threads)
-        yield hold
-        other.commit()
-        for deed in hold.deeds:
-            deed.result(timeout=SECONDS)
-
-
-def _no_answer(deed: Callable[[], object]) -> None:
-    deed()
 
 
 def job(late: str, **fields: object) -> dict[str, object]:
