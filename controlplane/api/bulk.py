@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from controlplane.api.calls import DeedRoute, Whole, call_of, check_text
+from controlplane.api.calls import DeedRoute, Whole, call_of, check_text, read_call
 from controlplane.api.openapi import PROBLEMS, takes
 from controlplane.api.problems import TooBusy, problem_of, refused
 from controlplane.domain.errors import Invalid, UserError
@@ -34,6 +34,8 @@ class BulkRoute(DeedRoute):
         endpoint = self.endpoint
 
         async def handle(request: Request) -> Response:
+            # Before a byte of a large body is read; beside that, a second hop to a thread is nothing.
+            await run_in_threadpool((await read_call(request)).principal)
             call = await call_of(request, MAX_BULK_BYTES)
             room = call.site.bulk_calls
             # Nobody waits for a place: a thread that waits is lost to all other calls.

@@ -1,6 +1,7 @@
 """Calls: one request, read once on the event loop and answered in one hop to a thread.
 
-A call is authenticated in that hop, not before: a second hop would cost more than the look into the cache.
+A call is authenticated in that hop, not before: a second hop would cost more than the look into the cache. Those with
+large bodies, uploads and bulk calls, are authenticated before these are read as well.
 """
 
 import hashlib

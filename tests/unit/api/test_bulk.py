@@ -110,6 +110,14 @@ def test_a_call_has_a_size(plane: World, api: Api) -> None:
     assert found["limit"] == MAX_BULK_BYTES
 
 
+def test_a_stranger_is_refused_before_the_body_is_read(plane: World, api: Api) -> None:
+    big = b" " * (MAX_BULK_BYTES + 1)
+    stranger = api.as_token(f"cd_{'x' * 43}")
+    problem(
+        stranger.post(PATH, content=big, headers={"Content-Type": "application/json"}), 401, "unauthenticated"
+    )
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"jobs": 7}', b'{"jobs": [{"name": "\\ud800"}]}'])
 def test_what_is_no_list_of_jobs_is_refused_as_a_whole(plane: World, api: Api, body: bytes) -> None:
     problem(api.post(PATH, content=body, headers={"Content-Type": "application/json"}), 422, "invalid")
