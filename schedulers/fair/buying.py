@@ -179,7 +179,10 @@ class Market:
         return _Deal(offer, machines, plain + plain * lost // SECOND)
 
     def _fits_quota(self, facts: Facts, total: Request, offer: Offer, role: RoleFacts, tasks: int) -> bool:
-        return self.world.ledger.fits(facts.queue, self._with(facts, total, offer, role, tasks))
+        ledger = self.world.ledger
+        if not ledger.gives_any(facts.queue, offer.flavor, role.amounts):
+            return False
+        return ledger.fits(facts.queue, self._with(facts, total, offer, role, tasks))
 
     def _with(self, facts: Facts, total: Request, offer: Offer, role: RoleFacts, tasks: int) -> Request:
         more = self.world.ledger.request(facts.queue, offer.flavor, role.amounts, tasks)

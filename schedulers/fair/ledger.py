@@ -127,6 +127,13 @@ class Ledger:
             if Cell(flavor, name) in numbers
         }
 
+    def gives_any(self, node: int, flavor: str, amounts: Sequence[tuple[str, int]]) -> bool:
+        """Whether its tree knows the flavor for all that it counts: without nodes and without quota it gives none."""
+        counted = self.counted[node]
+        return not self.limited[node] or all(
+            Cell(flavor, name) in self.cell_number for name, amount in amounts if amount and name in counted
+        )
+
     def available(self, node: int, cell: int) -> int:
         """May be negative, after a quota was cut or a request was added on trial."""
         way = self.paths[node]
