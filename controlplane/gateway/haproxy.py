@@ -23,6 +23,12 @@ REVISION: Final = "revision_"
 """How the names of backends begin that are revisions."""
 
 RATE_WINDOW_SECONDS: Final = 10
+STREAM_SECONDS: Final = 3600
+"""For which a connection outlives a new configuration, at least. It has no end of its own if it goes on flowing."""
+
+MOST_RELOADS: Final = 50
+"""Which a connection outlives at most: each may leave a process behind, and replicas may come and go each second."""
+
 PLAIN: Final = re.compile(r"[A-Za-z0-9._:-]+")
 """Names that need no quoting; nothing else gets into a configuration."""
 
@@ -99,7 +105,8 @@ def _head(site: Site, slowest_seconds: float) -> str:
     return f"""global
     log stdout format raw local0
     stats socket {site.folder}/admin.sock mode 600 level operator expose-fd listeners
-    hard-stop-after {round(slowest_seconds) + 10}s
+    hard-stop-after {max(STREAM_SECONDS, round(slowest_seconds) + 10)}s
+    mworker-max-reloads {MOST_RELOADS}
 
 defaults
     mode http

@@ -51,6 +51,11 @@ def test_the_configuration_is_the_golden_one() -> None:
     assert written.files["revision-2.pem"] == "CA"
 
 
+def test_no_request_within_its_timeout_ends_with_an_old_configuration() -> None:
+    slow = service(revision(1, backend("a")), timeout_seconds=7200.0)
+    assert "hard-stop-after 7210s" in write(SITE, [slow], {}).files["haproxy.cfg"]
+
+
 def test_what_haproxy_cannot_dial_goes_to_the_embedded_gateway() -> None:
     proxied = replace(backend("a"), proxy_url="http://c:p@127.0.0.1:1")
     strange = backend('a" unsafe')
