@@ -89,6 +89,13 @@ OF_JOBS: Final = (ATTEMPTS, JOB_LABELS, DEPENDENCIES, REPLICAS, ASKS)
 ARCHIVED: Final = (JOBS, *reversed(OF_JOBS), *reversed(OF_ATTEMPTS), EVENTS)
 """In an order in which each row finds those that it refers to."""
 
+# Held or released: an heir that is over claims nothing any more, and its victim's job may outlive it by far.
+_DISINHERIT: Final = Statement(
+    update(SEATS)
+    .where(SEATS.c.heir.in_(select(ASKS.c.id).where(is_in(ASKS.c.job_id, "ids"))))
+    .values(heir=None),
+    table=SEATS,
+)
 _EVENTS_HEAD: Final = Statement(
     select(EVENTS.c.xid, EVENTS.c.seq, EVENTS.c.at)
     .where(in_feed(EVENTS.c.xid, EVENTS.c.seq))
@@ -208,6 +215,7 @@ def _removals() -> tuple[Statement, ...]:
         _removal(WORK, or_(work, work_of_attempts)),
         *(_removal(table, table.c.attempt_id.in_(_OF_JOBS)) for table in OF_ATTEMPTS),
         _removal(DEPENDENCIES, is_in(DEPENDENCIES.c.needs_id, "ids")),
+        _DISINHERIT,
         *(_removal(table, is_in(table.c.job_id, "ids")) for table in OF_JOBS),
         _removal(JOBS, is_in(_C.id, "ids")),
     )

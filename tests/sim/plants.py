@@ -333,4 +333,10 @@ PLANTS: Final = (
         ),
         net="tests/races/test_takeover.py",
     ),
+    plant(
+        "an heir that is archived stays written on seats",
+        "controlplane/store/retention.py",
+        "        _DISINHERIT,\n",
+        "",
+    ),
 )

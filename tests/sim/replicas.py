@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
 from cloud_adapters.base import Lends
-from controlplane.domain.errors import ControlPlaneError, Unavailable
+from controlplane.domain.errors import PluginError, StaleWrite, Unavailable
 from controlplane.domain.ids import TokenId
 from controlplane.identity.principals import Principal, Role
 from controlplane.operations.context import Context, OpensStores
@@ -100,7 +100,7 @@ class LoopsReplica:
             case "scheduling":
                 self._loops.scheduling.turn()
             case "retention":
-                with suppress(ControlPlaneError):
+                with suppress(PluginError, StaleWrite, Unavailable):
                     self._loops.retention.round()
             case "sweep":
                 with suppress(Unavailable):

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from controlplane.domain.attempts import AttemptState
+from controlplane.domain.attempts import AttemptState, Outcome
 from controlplane.domain.clusters import ClusterState
 from controlplane.domain.errors import NoLongerKept
-from controlplane.domain.ids import AttemptId, ClusterId, JobId
+from controlplane.domain.ids import AskId, AttemptId, ClusterId, JobId
 from controlplane.domain.jobs import JobState
 from controlplane.store import JobPlace, MetricRow, RankRow, Store, Tx
 from controlplane.store.schema import METADATA
@@ -109,6 +109,27 @@ def test_a_chain_of_retries_goes_from_its_end(planted: Store) -> None:
 
     assert remove(planted, 1, 4) == ["job-4"]
     assert remove(planted, 1, 4) == ["job-1"]
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_an_heir_may_go_before_its_victim(planted: Store, *, has_ended: bool) -> None:
+    """The victim's job went on for longer, or holds its seats to this day where nobody answers."""
+    victim = factories.attempt(3)
+    stopping = victim.stop(Outcome.PREEMPTED, at=NOON, reason="for ask-1")
+
+    def unit(tx: Tx) -> None:
+        tx.attempts.add(victim, [factories.seat(3, rank) for rank in range(2)])
+        tx.heirs.bequeath([victim.id], AskId("ask-1"))
+        tx.attempts.save(stopping)
+        if has_ended:
+            tx.attempts.save(stopping.end(Outcome.PREEMPTED, at=NOON))
+
+    planted.write(unit)
+
+    assert remove(planted, 1) == ["job-1"]
+
+    with planted.read() as tx:
+        assert [seat.heir for seat in tx.attempts.seats(victim.id)] == [None, None]
 
 
 def test_rows_of_jobs_come_whole_and_parents_first(planted: Store) -> None:
