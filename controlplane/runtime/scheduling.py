@@ -28,6 +28,8 @@ from schedulers.base import Defer, Delta, Engine, MarketChanged, Plan, Policy, R
 
 IDLE_SECONDS = 1.0
 FEED_PAGE = 5000
+FIRST_REST_SECONDS = 1.0
+"""Of a leader that failed; the next rest is twice as long, up to the time of a lease."""
 
 SCHEDULER_LEASE = "scheduler"
 
@@ -77,7 +79,13 @@ class SchedulingLoop:
         self._means = None if policy.is_simple else means
         self._policy_seconds = policy_seconds
         self._sight = Sight(is_simple=policy.is_simple, min_runtime=min_runtime)
+        self._held: Lease | None = None
+        """Until it is given back; without a leadership whatever it was taken for has failed."""
+
         self._leading: _Leadership | None = None
+        self._first_rest = timedelta(seconds=min(FIRST_REST_SECONDS, leader_seconds))
+        self._rest = self._first_rest
+        self._resumes_at: datetime | None = None
         self._fault: Fault | None = None
         """Of the last answer, until one can be followed."""
 
@@ -89,7 +97,10 @@ class SchedulingLoop:
         self._resign()
 
     def turn(self) -> None:
-        """One step. Whatever breaks it ends the leadership: somebody else may lead by the time we know."""
+        """One step. Whatever breaks it ends the leadership: somebody else may lead by the time we know.
+
+        The next turn gives the lease back, if it is still ours.
+        """
         try:
             self.step()
         except Unavailable as away:
@@ -124,17 +135,36 @@ class SchedulingLoop:
             return
         self._fault = None
         self._commit(leading, plan)
+        self._rest = self._first_rest
 
     def _lead(self) -> _Leadership | None:
+        if self._leading is None and self._held is not None:
+            self._step_down(self._held)
         if self._leading is None:
             with self._store.read() as tx:
-                if tx.leases.is_with_another(SCHEDULER_LEASE, self._holder):
+                is_resting = self._resumes_at is not None and tx.now < self._resumes_at
+                if is_resting or tx.leases.is_with_another(SCHEDULER_LEASE, self._holder):
                     return None
-            lease = self._store.write(
+            self._held = self._store.write(
                 lambda tx: tx.leases.take(SCHEDULER_LEASE, self._holder, self._leader_seconds)
             )
-            self._leading = self._begin(lease) if lease else None
+            self._leading = self._begin(self._held) if self._held else None
         return self._leading
+
+    def _step_down(self, lease: Lease) -> None:
+        """Lets a standby lead, and rests by the clock that leases have.
+
+        Whoever took the lease again at once would fail again at once, be woken by that very commit, and keep all
+        standbys out.
+        """
+
+        def unit(tx: Tx) -> datetime:
+            tx.leases.release(lease)
+            return tx.now
+
+        self._resumes_at = self._store.write(unit) + self._rest
+        self._rest = min(2 * self._rest, timedelta(seconds=self._leader_seconds))
+        self._held = None
 
     def _renew(self, leading: _Leadership, now: datetime) -> None:
         """When half of its time is over. What was read while it was somebody else's is thrown away with the rest."""
@@ -226,9 +256,9 @@ class SchedulingLoop:
             leading.told = plan.defers
 
     def _resign(self) -> None:
-        if self._leading is None:
+        if self._held is None:
             return
-        lease = self._leading.lease
+        lease = self._held
         try:
             self._store.write(lambda tx: tx.leases.release(lease))
         except (StaleWrite, Unavailable) as problem:

@@ -262,7 +262,7 @@ def test_what_comes_while_a_leader_reads_is_not_lost(world: World, monkeypatch: 
             came.append(submission.submit(world.context, ADMIN, spec, spec.model_dump_json()).job.id)
         return read()
 
-    world.loops.scheduling._leading = None
+    world.loops.scheduling._leading = world.loops.scheduling._held = None
     monkeypatch.setattr(store, "read", read_after_a_submit)
     world.loops.scheduling.step()
     monkeypatch.undo()
