@@ -226,7 +226,8 @@ class Audits:
 
     def kept_since(self) -> datetime | None:
         """All events from this moment on are kept; None: none was ever pruned."""
-        if feed_floor.height(self._link) == (0, 0):
+        floor = feed_floor.read(self._link)
+        if (floor.xid, floor.seq) == (0, 0):
             return None
         row = self._link.row(_OLDEST, {"one": 1, **WHOLE_FEED})
         return self._link.now if row is None else moment(row[0]) + DISORDER

@@ -95,9 +95,11 @@ class Events:
     ) -> tuple[list[tuple[str, Event]], str]:
         """Events with the cursor behind each, and the cursor to go on from, also where the filter left none.
 
-        Without a cursor from the oldest event that is kept. Raises `NoLongerKept` where some behind it were pruned.
+        Without a cursor from the oldest event that is kept. Raises `NoLongerKept` where some behind it were pruned, and
+        for a place that a restored database does not know.
         """
-        start, head = self._start(cursor), self._head()
+        head = self._head()
+        start = self._start(cursor, head)
         params: dict[str, object] = {
             "xid": start.xid,
             "seq": start.seq,
@@ -114,7 +116,8 @@ class Events:
 
     def subjects_after(self, cursor: str, limit: int) -> tuple[list[tuple[str, str]], str]:
         """As `after`, of each event only what kind it is and what it speaks of: for who looks at the rows anyway."""
-        start, head = self._start(cursor), self._head()
+        head = self._head()
+        start = self._start(cursor, head)
         params = {
             "xid": start.xid,
             "seq": start.seq,
@@ -132,17 +135,28 @@ class Events:
         """The cursor of now: behind all that `after` would give."""
         return str(self._head())
 
-    def _start(self, cursor: str | None) -> Cursor:
+    def is_of_another_server(self) -> bool:
+        """Whether the database was restored into a server that numbers its transactions anew."""
+        return feed_floor.is_of_another_server(self._link)
+
+    def settle(self) -> None:
+        """Then: lets the feed go on here behind all that it has. Takes as long as writing every event anew."""
+        feed_floor.settle(self._link)
+
+    def _start(self, cursor: str | None, head: Cursor) -> Cursor:
         """Where to read on. Raises `NoLongerKept`."""
-        xid, seq = feed_floor.height(self._link)
-        floor = Cursor(xid=xid, seq=seq)
-        start = floor if cursor is None else Cursor.parse(cursor)
+        kept = feed_floor.read(self._link)
+        floor = Cursor(xid=kept.xid, seq=kept.seq)
+        if cursor is None:
+            return floor
+        start = Cursor.parse(cursor)
         if _place(start) < _place(floor):
-            raise NoLongerKept(
-                f"events up to {floor} were pruned; read on from there, or from the beginning without a cursor",
-                field="after",
-                value=cursor,
-                limit=str(floor),
+            raise _no_longer_kept(cursor, floor, f"events up to {floor} were pruned")
+        # Heads only rise, and in this server's life none was below the number of the newest event it began with.
+        is_ahead = _place(start) > max(_place(floor), _place(head))
+        if is_ahead or (start.xid and start.seq < kept.restored):
+            raise _no_longer_kept(
+                cursor, floor, "the database was restored, and knows no such place in its feed"
             )
         return start
 
@@ -150,6 +164,15 @@ class Events:
         row = self._link.row(_HORIZON)
         oldest_open, newest_seq = row if row is not None else (0, 0)
         return Cursor(xid=oldest_open - 1, seq=newest_seq)
+
+
+def _no_longer_kept(cursor: str, floor: Cursor, why: str) -> NoLongerKept:
+    return NoLongerKept(
+        f"{why}; read on from {floor}, or from the beginning without a cursor",
+        field="after",
+        value=cursor,
+        limit=str(floor),
+    )
 
 
 def _place(cursor: Cursor) -> tuple[int, int]:

@@ -199,6 +199,23 @@ def _oldest_open_xid_postgresql(_element: oldest_open_xid, _compiler: SQLCompile
     return "(pg_snapshot_xmin(pg_current_snapshot())::text)::bigint"
 
 
+class next_xid(ColumnElement[int]):  # noqa: N801 - reads as SQL
+    """No transaction that is seen has this number or a larger one; 1 where writers queue."""
+
+    inherit_cache = False
+    type = BigInteger()
+
+
+@compiles(next_xid, SQLITE)
+def _next_xid_sqlite(_element: next_xid, _compiler: SQLCompiler, **_options: object) -> str:
+    return "1"
+
+
+@compiles(next_xid, POSTGRESQL)
+def _next_xid_postgresql(_element: next_xid, _compiler: SQLCompiler, **_options: object) -> str:
+    return "(pg_snapshot_xmax(pg_current_snapshot())::text)::bigint"
+
+
 LAST: Final = 2**63 - 1
 WHOLE_FEED: Final[Params] = {"xid": 0, "seq": 0, "head_xid": LAST, "head_seq": LAST}
 """Of `in_feed`."""

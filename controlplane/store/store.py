@@ -90,8 +90,13 @@ class Store:
         return self._doors.has_one_writer
 
     def migrate(self) -> None:
-        """Brings the tables to the newest revision; at once when they are there."""
+        """Brings the tables to the newest revision, at once when they are there, and settles what was restored."""
         migrating.upgrade(self._url)
+        if not self.has_one_writer:  # else transactions have no numbers
+            with self.read() as tx:
+                is_foreign = tx.events.is_of_another_server()
+            if is_foreign:
+                self.write(lambda tx: tx.events.settle())
 
     def read(self) -> AbstractContextManager[Tx]:
         """One consistent snapshot, in which nothing can be written."""
