@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, func, select, tuple_
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as insert_or_update
 
 from controlplane.domain.errors import Conflict
@@ -47,13 +47,27 @@ _RANKS_OF_MANY: Final = Statement(
     _RANK.add_columns(_R.attempt_id).where(is_in(_R.attempt_id, "ids")).order_by(_R.attempt_id, _R.rank)
 )
 _NEW_RANK: Final = insert_or_update(RANKS).values({column: bindparam(column.name) for column in _R})
-_SAVE_RANK: Final = Statement(
-    _NEW_RANK.on_conflict_do_update(
-        index_elements=[_R.attempt_id, _R.rank],
-        set_={
-            column.name: column for column in _NEW_RANK.excluded if column.name not in {"attempt_id", "rank"}
+_BY_SEQ: Final = ("acked_seq", "progress", "progress_message")
+_RISING: Final = ("log_offset", "heartbeat_at")
+_OF_THE_EXIT: Final = ("exit_code", "exit_reason", "exited_at")
+
+
+# `Any`: a column's type parameter says nothing here.
+def _merged() -> dict[str, ColumnElement[Any]]:
+    """What was read before another transaction wrote the row takes nothing of that back."""
+    new = _NEW_RANK.excluded
+    return {
+        **{name: case((_R.acked_seq > new.acked_seq, _R[name]), else_=new[name]) for name in _BY_SEQ},
+        **{
+            name: case((_R[name] > new[name], _R[name]), else_=func.coalesce(new[name], _R[name]))
+            for name in _RISING
         },
-    ).inline(),
+        **{name: case((new.exit_reason.is_(None), _R[name]), else_=new[name]) for name in _OF_THE_EXIT},
+    }
+
+
+_SAVE_RANK: Final = Statement(
+    _NEW_RANK.on_conflict_do_update(index_elements=[_R.attempt_id, _R.rank], set_=_merged()).inline(),
     table=RANKS,
 )
 
@@ -155,7 +169,7 @@ class Records:
         self.save_ranks([(attempt_id, rank, row)])
 
     def save_ranks(self, rows: Sequence[tuple[AttemptId, int, RankRow]]) -> None:
-        """Each rank at most once."""
+        """Each rank at most once. What a row has is kept where the new one is behind it."""
         self._link.change_all(_SAVE_RANK, [_rank_params(*each) for each in rows])
 
     def add_metrics(self, metrics: Sequence[MetricRow]) -> None:

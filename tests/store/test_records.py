@@ -1,5 +1,7 @@
 """Records: metrics, checkpoints, logs by offset, and how far each rank has come."""
 
+from dataclasses import replace
+
 import pytest
 
 from controlplane.domain.attempts import AttemptState
@@ -64,6 +66,45 @@ def test_a_rank_that_never_reported_has_zeros(planted: Store) -> None:
     with planted.read() as tx:
         assert tx.records.rank(ONE, 0) == RankRow()
         assert tx.records.ranks(ONE) == {}
+
+
+def test_what_was_read_before_another_wrote_takes_nothing_back(planted: Store) -> None:
+    """A twin that was held up in its transaction; on PostgreSQL nothing keeps the other from going first."""
+    before = RankRow(acked_seq=4, log_offset=10, heartbeat_at=factories.after(1), progress=0.1)
+    newest = RankRow(
+        acked_seq=9,
+        log_offset=30,
+        heartbeat_at=factories.after(5),
+        exit_code=0,
+        exit_reason="finished",
+        exited_at=factories.after(4),
+        progress=1.0,
+        progress_message="done",
+    )
+    twin = replace(before, acked_seq=5, heartbeat_at=factories.after(3))
+
+    for row in (before, newest, twin):
+        planted.write(lambda tx, row=row: tx.records.save_rank(ONE, 0, row))  # type: ignore[misc]
+
+    with planted.read() as tx:
+        assert tx.records.rank(ONE, 0) == newest
+
+
+def test_what_is_new_of_each_of_two_is_kept(planted: Store) -> None:
+    logged = RankRow(acked_seq=4, log_offset=10, heartbeat_at=factories.after(2))
+    ended = RankRow(
+        acked_seq=5,
+        heartbeat_at=factories.after(1),
+        exit_code=1,
+        exit_reason="failed",
+        exited_at=factories.after(1),
+    )
+
+    for row in (logged, ended):
+        planted.write(lambda tx, row=row: tx.records.save_rank(ONE, 0, row))  # type: ignore[misc]
+
+    with planted.read() as tx:
+        assert tx.records.rank(ONE, 0) == replace(ended, log_offset=10, heartbeat_at=factories.after(2))
 
 
 def test_a_rank_comes_back_whole_and_is_replaced(planted: Store) -> None:
