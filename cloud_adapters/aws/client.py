@@ -6,10 +6,11 @@ The SDK is imported with the first call, not with the module: a server that has 
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from threading import Lock
+from threading import Lock, local
 from time import monotonic
 from typing import Any, Final
 
@@ -27,6 +28,10 @@ READ_ATTEMPTS: Final = 2
 
 SHORT_SECONDS: Final = 5.0
 """Below it a second attempt and the pause before it would not fit."""
+
+ROLE_CONNECT_SECONDS: Final = 2.0
+ROLE_READ_SECONDS: Final = 3.0
+"""For a role's keys, which every call of the account waits for: far less than a purchase may take."""
 
 PRICE_REGION: Final = "us-east-1"
 """One of the three in which the price list is served."""
@@ -123,15 +128,30 @@ def keys_of(secret: str | None) -> Keys:
 class Account:
     """Clients of one account behind one address; safe for threads. Keeps connections, and nothing of any answer."""
 
-    def __init__(self, secret: str | None, endpoint_url: str | None) -> None:
+    def __init__(
+        self, secret: str | None, endpoint_url: str | None, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self.clock = clock
         self._keys = keys_of(secret)
         self._endpoint_url = endpoint_url
         self._lock = Lock()
+        self._due = local()
+        """The call that a thread is making, and when its time is over."""
+
         self._session: Any = None  # boto3 ships no types
         self._clients: dict[tuple[str, str, float, int], Any] = {}
 
     def until(self, deadline: float) -> "Calls":
-        return Calls(account=self, ends_at=monotonic() + deadline)
+        return Calls(account=self, ends_at=self.clock() + deadline)
+
+    @contextmanager
+    def due(self, act: Act, ends_at: float) -> Iterator[None]:
+        """Nothing that this thread asks for within is sent later: taking on a role may have eaten the time."""
+        self._due.act, self._due.ends_at = act, ends_at
+        try:
+            yield
+        finally:
+            del self._due.act, self._due.ends_at
 
     def signed_identity_url(self, region: str, seconds: int, headers: Mapping[str, str]) -> str:
         """A URL that tells whoever fetches it, with these headers, who we are. Signed here; no call is made."""
@@ -177,9 +197,16 @@ class Account:
             retries={"mode": "standard", "total_max_attempts": attempts},
             user_agent_extra=SESSION_NAME,
         )
-        return self._session.client(
+        client = self._session.client(
             service, region_name=region, endpoint_url=self._endpoint_url, config=config
         )
+        client.meta.events.register("before-send", self._check_time)
+        return client
+
+    def _check_time(self, **_: object) -> None:
+        """The SDK asks when a request is signed, and before each time that it sends it."""
+        if self.clock() >= self._due.ends_at:
+            raise Transient(f"{self._due.act}: its deadline passed before it was sent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,12 +215,15 @@ class Calls:
 
     account: Account
     ends_at: float
-    """By the monotonic clock."""
+    """By the account's clock."""
 
     def ask(self, act: Act, region: str, **parameters: object) -> Answer:
         seconds = self._seconds_left(act)
         attempts = 1 if act is Act.BUY or seconds < SHORT_SECONDS else READ_ATTEMPTS
-        return _answered(act, lambda: self.account.client(act.service, region, seconds, attempts), parameters)
+        with self.account.due(act, self.ends_at):
+            return _answered(
+                act, lambda: self.account.client(act.service, region, seconds, attempts), parameters
+            )
 
     def rows(self, act: Act, region: str, key: str, **parameters: object) -> Iterator[Mapping[str, Any]]:
         """All of them, page by page, or an error: a list that was cut short is no list."""
@@ -206,7 +236,7 @@ class Calls:
             token = {"NextToken": answer["NextToken"]}
 
     def _seconds_left(self, act: Act) -> float:
-        left = self.ends_at - monotonic()
+        left = self.ends_at - self.account.clock()
         fitting = [step for step in TIME_STEPS if step <= left]
         if not fitting:
             raise Transient(f"{act}: the deadline of the call has passed")
@@ -283,7 +313,7 @@ def _in_role(session: Any, keys: Keys, region: str, endpoint_url: str | None) ->
     from botocore.credentials import DeferredRefreshableCredentials  # noqa: PLC0415 # lazy
 
     def taken_on() -> dict[str, str]:
-        sts = session.client("sts", region_name=region, endpoint_url=endpoint_url)
+        sts = role_client(session, region, endpoint_url)
         external = {} if keys.external_id is None else {"ExternalId": keys.external_id}
         given = sts.assume_role(RoleArn=keys.role_arn, RoleSessionName=SESSION_NAME, **external)[
             "Credentials"
@@ -298,6 +328,18 @@ def _in_role(session: Any, keys: Keys, region: str, endpoint_url: str | None) ->
     inner = _bare_session()
     inner._credentials = DeferredRefreshableCredentials(taken_on, SESSION_NAME)  # noqa: SLF001 # no public setter
     return boto3.Session(botocore_session=inner)
+
+
+def role_client(session: Any, region: str, endpoint_url: str | None) -> Any:  # noqa: ANN401 # untyped SDK
+    """Asks once: whoever waits for the role has a deadline, and asks again."""
+    from botocore.config import Config  # noqa: PLC0415 # lazy
+
+    config = Config(
+        connect_timeout=ROLE_CONNECT_SECONDS,
+        read_timeout=ROLE_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": 1},
+    )
+    return session.client("sts", region_name=region, endpoint_url=endpoint_url, config=config)
 
 
 def _bare_session() -> Any:  # noqa: ANN401 # untyped SDK

@@ -17,7 +17,7 @@ import pytest
 from cloud_adapters.admissions import Admission
 from cloud_adapters.aws.adapter import AwsAdapter
 from cloud_adapters.aws.catalogue import ON_DEMAND_DOLLARS, PRICES_AS_OF, TABLE
-from cloud_adapters.aws.client import Act
+from cloud_adapters.aws.client import Account, Act, role_client
 from cloud_adapters.aws.eks import Eks
 from cloud_adapters.aws.server import ACCESS_KEY, SECRET_KEY, Fault, Key
 from cloud_adapters.base import (
@@ -140,6 +140,27 @@ def test_a_role_is_taken_on_with_the_keys(aws: Aws, adapter: AwsAdapter, order: 
     assert aws.cloud.calls.count("sts:AssumeRole") == 1
     del aws.cloud.keys[ACCESS_KEY]
     assert len(adapter.list_owned(taken.cluster, deadline=SECONDS)) == 2
+
+
+def test_a_role_is_asked_for_once_and_not_for_long() -> None:
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
+    config = role_client(boto3.Session(**keys), "us-east-1", None).meta.config
+    assert config.retries["total_max_attempts"] == 1
+    assert config.connect_timeout + config.read_timeout <= 5
+
+
+@pytest.mark.parametrize("act", [Act.BUY, Act.MACHINES])
+def test_what_a_slow_role_leaves_no_time_for_is_not_sent(aws: Aws, act: Act) -> None:
+    role = f"arn:aws:iam::{aws.cloud.account}:role/crossdock"
+    keys = {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY, "role_arn": role}
+    minute_after_the_role = Account(
+        json.dumps(keys), aws.url, clock=lambda: 60.0 * aws.cloud.calls.count("sts:AssumeRole")
+    )
+    calls = minute_after_the_role.until(30.0)
+    wanted = {"MinCount": 1, "MaxCount": 1} if act is Act.BUY else {}
+    with pytest.raises(Transient, match=f"{act}: its deadline passed before it was sent"):
+        calls.ask(act, "us-east-1", **wanted)
+    assert aws.cloud.calls == ["sts:AssumeRole"]
 
 
 def test_a_role_that_may_not_be_taken_on_is_said_to_be_that(
