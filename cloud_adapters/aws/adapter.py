@@ -73,7 +73,7 @@ class AwsAdapter:
             machines=(),
             complete=True,
             session=f"{account}/{','.join(settings.regions)}",
-            problems=rights.problems(calls, settings),
+            problems=rights.problems(calls, cluster, settings),
         )
 
     def offers(self, cluster: ClusterRef, *, deadline: float) -> tuple[Offer, ...]:
@@ -144,10 +144,10 @@ class _Rights:
         del secret, settings  # they are the key under which this is kept
         self._found: tuple[float, tuple[str, ...]] | None = None
 
-    def problems(self, calls: Calls, settings: AwsSettings) -> tuple[str, ...]:
+    def problems(self, calls: Calls, cluster: ClusterRef, settings: AwsSettings) -> tuple[str, ...]:
         now = monotonic()
         if self._found is None or now - self._found[0] >= RIGHTS_SECONDS:
-            self._found = (now, health.problems(calls, settings))
+            self._found = (now, health.problems(calls, cluster, settings))
         return self._found[1]
 
 

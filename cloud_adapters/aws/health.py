@@ -1,6 +1,7 @@
 """The account's health: whether its keys open it, what they may do there, and whether the settings hold true."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Final
 
 from cloud_adapters.aws.catalogue import quota_of
@@ -8,7 +9,8 @@ from cloud_adapters.aws.client import Act, Calls
 from cloud_adapters.aws.errors import WouldWork
 from cloud_adapters.aws.offering import quotas
 from cloud_adapters.aws.settings import AwsSettings
-from cloud_adapters.base import CapacityType, PluginError
+from cloud_adapters.aws.translate import TAGGED_AT_BIRTH, tags
+from cloud_adapters.base import CapacityType, ClusterRef, PluginError
 
 PRETENDED: Final[Mapping[Act, Mapping[str, object]]] = {
     Act.TYPES: {},
@@ -27,16 +29,19 @@ PRETENDED: Final[Mapping[Act, Mapping[str, object]]] = {
 nothing can be asked for before there is something."""
 
 
+DRY_RUN: Final = "crossdock-dry-run"
+
+
 def identity(calls: Calls, settings: AwsSettings) -> str:
     """The account's number. Raises `AuthFailed` on refused keys, `Transient` when AWS does not answer."""
     return str(calls.ask(Act.WHO_AM_I, settings.regions[0])["Account"])
 
 
-def problems(calls: Calls, settings: AwsSettings) -> tuple[str, ...]:
+def problems(calls: Calls, cluster: ClusterRef, settings: AwsSettings) -> tuple[str, ...]:
     """What stands in the way of buying, a sentence each; of what could not be looked at, that."""
     found: list[str] = []
     for region in settings.regions:
-        for look in (_rights, _subnets, _images, _types, _quotas):
+        for look in (partial(_rights, cluster), _subnets, _images, _types, _quotas):
             try:
                 found.extend(look(calls, settings, region))
             except PluginError as error:
@@ -44,10 +49,12 @@ def problems(calls: Calls, settings: AwsSettings) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _rights(calls: Calls, settings: AwsSettings, region: str) -> Iterator[str]:
-    asked = {**PRETENDED, Act.BUY: _purchase(settings, region)}
+def _rights(cluster: ClusterRef, calls: Calls, settings: AwsSettings, region: str) -> Iterator[str]:
+    asked: dict[Act, Mapping[str, object]] = {**PRETENDED}
+    asked[Act.BUY] = _purchase(settings, region) | _tagged(cluster, *TAGGED_AT_BIRTH)
     if settings.placement_groups:
-        asked[Act.MAKE_PLACEMENT_GROUP] = {"GroupName": "crossdock-dry-run", "Strategy": "cluster"}
+        group: dict[str, object] = {"GroupName": DRY_RUN, "Strategy": "cluster"}
+        asked[Act.MAKE_PLACEMENT_GROUP] = group | _tagged(cluster, "placement-group")
     for act, parameters in asked.items():
         try:
             calls.ask(act, region, DryRun=True, **parameters)
@@ -57,7 +64,13 @@ def _rights(calls: Calls, settings: AwsSettings, region: str) -> Iterator[str]:
             yield f"{region}: {error.message}"
 
 
-def _purchase(settings: AwsSettings, region: str) -> Mapping[str, object]:
+def _tagged(cluster: ClusterRef, *things: str) -> dict[str, object]:
+    """As whatever is really made is tagged: the right to make anything else is not granted."""
+    each = tags(cluster.id, DRY_RUN)
+    return {"TagSpecifications": [{"ResourceType": thing, "Tags": each} for thing in things]}
+
+
+def _purchase(settings: AwsSettings, region: str) -> dict[str, object]:
     """Only what the settings say: whether stock and quota suffice is seen when something is really bought."""
     subnet = next(subnet for zone, subnet in settings.subnets.items() if settings.region_of(zone) == region)
     groups = [settings.security_groups[region]] if region in settings.security_groups else []

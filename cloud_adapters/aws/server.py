@@ -60,6 +60,14 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
 """Lists that lag: where their items are, and what the items are called."""
 
 REMOVALS: Final = ("Delete", "Release", "Cancel")
+POLICY_TAG: Final = "crossdock.io/cluster"
+TAGGED: Final[Mapping[str, tuple[str, ...]]] = {
+    "ec2:RunInstances": ("instance", "volume"),
+    "ec2:CreatePlacementGroup": ("placement-group",),
+    "ec2:CreateSecurityGroup": ("security-group",),
+}
+"""What docs/aws-policy.json lets an account make only where the request tags it."""
+
 OPEN_TO_ALL: Final = frozenset({"sts:GetCallerIdentity"})
 STALLS_FOR_AT_MOST_SECONDS: Final = 60.0
 
@@ -304,6 +312,8 @@ class StrictEc2:
         if request.right in self.denied and request.right not in OPEN_TO_ALL:
             code = "UnauthorizedOperation" if is_ec2 else "AccessDeniedException"
             raise Refusal(code, "You are not authorized to perform this operation.", 403)
+        if any(POLICY_TAG not in request.tags_for(thing) for thing in TAGGED.get(request.right, ())):
+            raise Refusal("UnauthorizedOperation", "You are not authorized to perform this operation.", 403)
 
     def _done(self, request: Request) -> Reply:
         self.backend.open(request.region)

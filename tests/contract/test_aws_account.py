@@ -96,6 +96,14 @@ def test_what_stands_in_the_way_is_said_in_sentences(aws: Aws, adapter: AwsAdapt
     assert all(problem.startswith("us-east-1: ") for problem in problems)
 
 
+def test_the_server_refuses_to_make_what_is_not_tagged_as_the_policy_wants_it(aws: Aws) -> None:
+    calls = Account(aws.cloud.secret, aws.url).until(SECONDS)
+    group = {"GroupName": "g", "Strategy": "cluster"}
+    for act, wanted in ((Act.BUY, {"MinCount": 1, "MaxCount": 1}), (Act.MAKE_PLACEMENT_GROUP, group)):
+        with pytest.raises(AuthFailed, match=act):
+            calls.ask(act, "us-east-1", DryRun=True, **wanted)
+
+
 def test_rights_are_looked_at_now_and_then_and_keys_every_time(aws: Aws, adapter: AwsAdapter) -> None:
     for _ in range(3):
         adapter.inventory(aws.cluster(), deadline=SECONDS)
