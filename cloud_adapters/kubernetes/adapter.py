@@ -119,7 +119,7 @@ class KubernetesAdapter:
 
 def _lent_out(machine: Machine) -> Machine:
     """Whoever cannot see what others use must take it that they use everything."""
-    return replace(machine, used=machine.allocatable)
+    return replace(machine, used=machine.allocatable, ours=None)
 
 
 def _expect_ready(group: owned.Group, member: str) -> None:

@@ -103,7 +103,7 @@ class Connections:
         else:
             kubeconfig, until = self._kubeconfig(cluster, settings, deadline)
             api = dialled(self._access(cluster, kubeconfig, settings), kubeconfig)
-        return _Kept(key=key, site=Site(api, settings), used_at=time.monotonic(), until=until)
+        return _Kept(key=key, site=Site(api, settings, cluster.id), used_at=time.monotonic(), until=until)
 
     def _kubeconfig(
         self, cluster: ClusterRef, settings: Settings, deadline: float

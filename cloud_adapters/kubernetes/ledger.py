@@ -27,10 +27,11 @@ class Book:
 class Ledger:
     """Safe for threads. Only nodes whose pods changed are added up again."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, cluster_id: str) -> None:
         self.nodes = Book(replace=self._replace_nodes, put=self._put_node, drop=self._drop_node)
         self.pods = Book(replace=self._replace_pods, put=self._put_pod, drop=self._drop_pod)
         self._settings = settings
+        self._cluster_id = cluster_id
         self._lock = threading.Lock()
         self._nodes: dict[str, Machine] = {}
         self._held: dict[str, Held] = {}
@@ -43,11 +44,13 @@ class Ledger:
         """Machines with what is used of them, for nodes that did not change since."""
 
     def machines(self) -> tuple[Machine, ...]:
-        """Sorted by name."""
+        """Sorted by name. What our members hold is told apart by their labels, from the moment that they are there."""
         with self._lock:
             for name in self._nodes.keys() - self._added_up.keys():
-                used = total(self._held[uid].amounts for uid in self._on_node.get(name, ()))
-                self._added_up[name] = replace(self._nodes[name], used=used)
+                held = [self._held[uid] for uid in self._on_node.get(name, ())]
+                ours = total(each.amounts for each in held if each.is_ours)
+                used = total(each.amounts for each in held)
+                self._added_up[name] = replace(self._nodes[name], used=used, ours=ours)
             return tuple(self._added_up[name] for name in sorted(self._nodes))
 
     def _replace_nodes(self, nodes: Iterable[Json]) -> None:
@@ -75,7 +78,7 @@ class Ledger:
         held: dict[str, Held] = {}
         on_node: dict[str, set[str]] = {}
         for pod in pods:
-            found = held_by(pod, self._settings)
+            found = held_by(pod, self._settings, self._cluster_id)
             if found is not None:
                 held[pod["metadata"]["uid"]] = found
                 on_node.setdefault(found.node_name, set()).add(pod["metadata"]["uid"])
@@ -84,7 +87,7 @@ class Ledger:
             self._added_up.clear()
 
     def _put_pod(self, pod: Json) -> None:
-        uid, new = pod["metadata"]["uid"], held_by(pod, self._settings)
+        uid, new = pod["metadata"]["uid"], held_by(pod, self._settings, self._cluster_id)
         with self._lock:
             if self._held.get(uid) == new:  # most changes of a pod change nothing that it holds
                 return

@@ -42,9 +42,10 @@ REVIEWS: Final = "/apis/authorization.k8s.io/v1"
 class Site:
     """Safe for threads."""
 
-    def __init__(self, api: Api, settings: Settings) -> None:
+    def __init__(self, api: Api, settings: Settings, cluster_id: str) -> None:
         self.api = api
         self.settings = settings
+        self._cluster_id = cluster_id
         self._lock = threading.Lock()
         self._feed: _Feed | None = None
         self._problems: tuple[float, tuple[str, ...]] | None = None
@@ -83,7 +84,7 @@ class Site:
             old = self._feed
             if old is not None and old.session == session and old.is_alive:
                 return old
-            self._feed = _Feed(self.api, self.settings, session)
+            self._feed = _Feed(self.api, self.settings, self._cluster_id, session)
         if old is not None:
             old.close()
         return self._feed
@@ -143,9 +144,9 @@ class Site:
 class _Feed:
     """Of one session: another one starts with empty books."""
 
-    def __init__(self, api: Api, settings: Settings, session: str) -> None:
+    def __init__(self, api: Api, settings: Settings, cluster_id: str, session: str) -> None:
         self.session = session
-        self._ledger = Ledger(settings)
+        self._ledger = Ledger(settings, cluster_id)
         self._nodes = Follower(NODES, self._ledger.nodes, _ApiSource(api))
         self._pods = Follower(PODS, self._ledger.pods, _ApiSource(api))
 

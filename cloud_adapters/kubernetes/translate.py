@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from cloud_adapters.base import MILLI, Amounts, Machine, Taint, custom_amounts
+from cloud_adapters.kubernetes.orders import CLUSTER_LABEL, HEAD, MEMBER_LABEL, label_value
 from cloud_adapters.kubernetes.quantities import milli_had, milli_held
 from cloud_adapters.kubernetes.settings import Settings
 
@@ -23,6 +24,8 @@ class Held:
 
     node_name: str
     amounts: Amounts
+    is_ours: bool = False
+    """A member's pod of the cluster, which a seat is booked for. Nobody books what a head takes."""
 
 
 def machine_of(node: Json, settings: Settings) -> Machine:
@@ -49,13 +52,13 @@ def is_lent(node: Json, settings: Settings) -> bool:
     return all(labels.get(key) == value for key, value in settings.node_selector)
 
 
-def held_by(pod: Json, settings: Settings) -> Held | None:
+def held_by(pod: Json, settings: Settings, cluster_id: str) -> Held | None:
     """None for a pod that is on no node, or over."""
     spec = pod.get("spec", {})
     node_name = spec.get("nodeName")
     if not node_name or pod.get("status", {}).get("phase") in OVER:
         return None
-    return Held(node_name, _held(pod_requests(spec), settings))
+    return Held(node_name, _held(pod_requests(spec), settings), is_ours=_is_ours(pod, cluster_id))
 
 
 def pod_requests(spec: Json) -> dict[str, int]:
@@ -101,6 +104,12 @@ def tolerations_for(taints: Iterable[Taint]) -> tuple[tuple[str, str, str], ...]
             }
         )
     )
+
+
+def _is_ours(pod: Json, cluster_id: str) -> bool:
+    labels = pod["metadata"].get("labels") or {}
+    is_member = labels.get(MEMBER_LABEL, HEAD) != HEAD
+    return is_member and labels.get(CLUSTER_LABEL) == label_value(cluster_id)
 
 
 def _host(addresses: Iterable[Json], name: str) -> str:

@@ -42,7 +42,7 @@ def test_shared_gpus_and_slices_are_counted_as_the_settings_say() -> None:
     assert allocatable.gpu_milli == 2000
     assert allocatable.custom_milli == (("mig-1g", 7000),)
     asking = {"name": "c", "resources": {"requests": {"nvidia.com/gpu.shared": "1"}}}
-    assert held_by(pod("p", "n1", asking), settings) == Held("n1", Amounts(gpu_milli=250))
+    assert held_by(pod("p", "n1", asking), settings, "c") == Held("n1", Amounts(gpu_milli=250))
 
 
 @pytest.mark.parametrize(
@@ -110,11 +110,11 @@ def test_a_pod_asks_for_the_most_it_ever_needs_at_once(spec: Json, cpu: int) -> 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
 def test_a_pod_that_is_over_holds_nothing(phase: str) -> None:
-    assert held_by(pod("p", "n1", container(cpu="1"), phase=phase), PLAIN) is None
+    assert held_by(pod("p", "n1", container(cpu="1"), phase=phase), PLAIN, "c") is None
 
 
 def test_a_pod_without_a_node_holds_nothing() -> None:
-    assert held_by(pod("p", None, container(cpu="1"), phase="Pending"), PLAIN) is None
+    assert held_by(pod("p", None, container(cpu="1"), phase="Pending"), PLAIN, "c") is None
 
 
 def test_an_illness_of_a_node_is_not_tolerated() -> None:
