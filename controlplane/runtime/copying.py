@@ -170,10 +170,16 @@ def _upload_begun(way: Way, each: CopiedObject) -> CopiedObject:
 
 
 def _sweep(way: Way, each: CopiedObject) -> None:
-    """Aborts what began under this very key since it was ours, and nobody wrote down."""
+    """Aborts what began under this very key since it was ours, and nobody wrote down.
+
+    Another copy may go to the same key, below a prefix that both have: what it wrote down is spared, else each would
+    end the other's upload for ever.
+    """
+    with way.store.read() as tx:
+        known = {*tx.copied_objects.uploads_of_others(way.copy.id, each.target_key), each.upload_id}
     for upload in way.target.store.list_uploads(each.target_key):
         is_ours = upload.key == each.target_key and upload.begun_at >= each.created_at - SKEW
-        if is_ours and upload.upload_id != each.upload_id:
+        if is_ours and upload.upload_id not in known:
             way.target.store.abort_parts(upload.key, upload.upload_id)
 
 

@@ -2,15 +2,15 @@
 
 from typing import Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_update
 
-from controlplane.domain.data_copies import CopiedObject, CopiedPart
+from controlplane.domain.data_copies import CopiedObject, CopiedPart, CopyState
 from controlplane.domain.ids import CopyId
 from controlplane.store.links import Link
 from controlplane.store.rows import Row, micros, micros_or_none, moment, moment_or_none
-from controlplane.store.schema_copies import COPY_OBJECTS, COPY_PARTS
-from controlplane.store.statements import Statement, bound, inserted
+from controlplane.store.schema_copies import COPIES, COPY_OBJECTS, COPY_PARTS
+from controlplane.store.statements import Statement, bound, fixed, inserted
 
 _O: Final = COPY_OBJECTS.c
 _P: Final = COPY_PARTS.c
@@ -48,6 +48,21 @@ _SAVE: Final = Statement(
 _FORGET: Final = Statement(delete(COPY_OBJECTS).where(*_IS_IT), table=COPY_OBJECTS)
 _LAST: Final = Statement(
     _OBJECT.where(_O.copy_id == bindparam("copy_id")).order_by(_O.ordinal.desc()).limit(bound("limit"))
+)
+_LATER: Final = COPY_OBJECTS.alias("later")
+_UPLOADS_OF_OTHERS: Final = Statement(
+    select(_O.upload_id)
+    .join(COPIES, COPIES.c.id == _O.copy_id)
+    .where(
+        COPIES.c.state.in_([fixed(CopyState.PENDING), fixed(CopyState.COPYING)]),
+        COPIES.c.id != bindparam("copy_id"),
+        # Only the last object of a copy is under way, and open copies are few.
+        _O.ordinal
+        == select(func.max(_LATER.c.ordinal)).where(_LATER.c.copy_id == COPIES.c.id).scalar_subquery(),
+        _O.target_key == bindparam("target_key"),
+        _O.upload_id.is_not(None),
+        _O.finished_at.is_(None),
+    )
 )
 _PAGE: Final = Statement(
     _OBJECT.where(_O.copy_id == bindparam("copy_id"), _O.ordinal > bound("after"))
@@ -98,6 +113,11 @@ class CopiedObjects:
     def last(self, copy_id: CopyId) -> CopiedObject | None:
         row = self._link.row(_LAST, {"copy_id": copy_id, "limit": 1})
         return None if row is None else _object(row)
+
+    def uploads_of_others(self, copy_id: CopyId, target_key: str) -> frozenset[str]:
+        """What other open copies have under way at such a key, in whatever store."""
+        params = {"copy_id": copy_id, "target_key": target_key}
+        return frozenset(row[0] for row in self._link.rows(_UPLOADS_OF_OTHERS, params))
 
     def of_copy(self, copy_id: CopyId, after: int, limit: int) -> list[CopiedObject]:
         """By ordinal; `after` is the one last seen."""

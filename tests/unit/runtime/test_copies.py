@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 
-from controlplane.domain.data_copies import CopyState
+from controlplane.domain.data_copies import Copy, CopyState
 from controlplane.domain.errors import Ambiguous, AuthFailed, Transient
 from controlplane.operations import copies
+from controlplane.operations.object_stores import located
+from controlplane.runtime.copying import Way, bring
 from controlplane.storage.fake import FakeStore
+from controlplane.storage.pace import Pace
 from controlplane.storage.testing import pattern
+from controlplane.storage.uris import parse
 from tests.inline_pool import InlinePool
 from tests.unit.runtime.copy_site import PART, Crash, Fields, Instead, Site, open_uploads, site
 
@@ -171,3 +175,29 @@ def test_what_reads_back_differently_is_taken_away(site: Site) -> None:
 
     assert site.run(copy).state is CopyState.FAILED
     assert site.target.inner.objects == {}
+
+
+def hurried(site: Site, copy: Copy) -> Way:
+    """Its time is over after some parts."""
+    looks = iter(range(12))
+    with site.plane.store.read() as tx:
+        source, target = (located(site.plane.context, tx, parse(uri)) for uri in (copy.source, copy.target))
+    return Way(
+        store=site.plane.store,
+        copy=copy,
+        source=source,
+        target=target,
+        part_bytes=PART,
+        pace=Pace(None, clock=float, sleep=lambda _: None),
+        goes_on=lambda: next(looks, None) is not None,
+    )
+
+
+def test_two_copies_that_reach_one_key_leave_each_others_uploads_alone(site: Site) -> None:
+    site.source.objects["a/big"] = site.source.objects["c/big"] = pattern(20 * PART)
+    folder = site.request("s3://from/a/", "s3://into/x/")
+    single = site.request("s3://from/c/big", "s3://into/x/big")
+    ended = [[bring(hurried(site, copy)) for copy in (folder, single)] for _ in range(8)]
+    assert (ended[0], ended[-1]) == ([False, False], [True, True])
+    assert "abort_parts" not in site.target.calls
+    assert site.target.inner.objects["x/big"] == pattern(20 * PART)
