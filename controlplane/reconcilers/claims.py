@@ -200,7 +200,11 @@ def _unanswered(view: ClaimView, launch: Launch, message: str) -> ClaimDecision 
 
 
 def _call_again(view: ClaimView, launch: Launch) -> ClaimDecision:
-    if view.now - launch.created_at <= PATIENCE:
+    last = view.claim.last_launch_at
+    is_new = (
+        last is None or last < launch.created_at
+    )  # it waited for its turn, and the cloud knows nothing of it
+    if is_new or view.now - launch.created_at <= PATIENCE:
         return ClaimDecision(call=Ensure(launch=launch), save=view.claim.changed(last_launch_at=view.now))
     if view.now < _settled_at(view):
         return ClaimDecision(look_again_at=_settled_at(view))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from cloud_adapters.base import (
@@ -35,6 +35,8 @@ from controlplane.store import Tx, WorkItem
 
 END_SECONDS = 30.0
 LIST_SECONDS = 30.0
+LONGEST_LOAD = timedelta(seconds=40)
+"""No call for another claim begins after it: with the calls of one claim it is less than an item is ours for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +69,18 @@ class ClaimStep:
             return [self._turn(tx, item, None) for item in items]
 
     def act(self, turns: Sequence[ClaimTurn]) -> Sequence[ClaimTurn]:
-        """One list serves all that begin with one: each compares it with rows that it loads afterwards."""
+        """One list serves all that begin with one: each compares it with rows that it loads afterwards.
+
+        Where the cloud takes its time, the last ones come back untouched, and are looked at anew.
+        """
+        until = self._now() + LONGEST_LOAD
         views = [
             turn.view
             for turn in turns
             if turn.view is not None and isinstance(turn.decision.call, claims.ListOwned)
         ]
         listed = self._heard(min(views, key=lambda view: view.now), claims.ListOwned()) if views else None
-        return [self._carried_on(turn, listed) for turn in turns]
+        return [self._carried_on(turn, listed) if self._now() < until else _put_off(turn) for turn in turns]
 
     def record(self, tx: Tx, turns: Sequence[ClaimTurn]) -> None:
         for turn in turns:
@@ -124,20 +130,33 @@ class ClaimStep:
         """Until no call is left. Rows are loaded after each answer, so that no answer is older than they are."""
         answer = listed if isinstance(turn.decision.call, claims.ListOwned) else None
         while turn.view is not None and turn.decision.call is not None:
-            if turn.decision.save is not None:  # first: whoever comes after a crash must know of the call
-                self._context.store.write(partial(_mark, item=turn.item, claim=turn.decision.save))
-            heard = answer or self._heard(turn.view, turn.decision.call)
+            heard = answer or self._waits(turn.view)
             answer = None
+            if heard is None:
+                if turn.decision.save is not None:  # first: whoever comes after a crash must know of the call
+                    self._context.store.write(partial(_mark, turn=turn, claim=turn.decision.save))
+                heard = self._called(turn.view, turn.decision.call)
             with self._context.store.read() as tx:
                 turn = self._turn(tx, turn.item, heard)
         return turn
 
+    def _now(self) -> datetime:
+        with self._context.store.read() as tx:
+            return tx.now
+
     def _heard(self, view: claims.ClaimView, call: claims.Call) -> claims.Heard:
-        seller = self._sellers[view.cluster.adapter]
+        return self._waits(view) or self._called(view, call)
+
+    def _waits(self, view: claims.ClaimView) -> claims.Heard | None:
+        """None: the call may be made now."""
         wait = self._budgets.take(view.cluster.id, view.now)
-        if wait:
-            waits = view.claim.problem or f"waits for its turn at the cloud of cluster {view.cluster.name!r}"
-            return claims.Delayed(message=waits, retry_after=wait)
+        if not wait:
+            return None
+        waits = view.claim.problem or f"waits for its turn at the cloud of cluster {view.cluster.name!r}"
+        return claims.Delayed(message=waits, retry_after=wait)
+
+    def _called(self, view: claims.ClaimView, call: claims.Call) -> claims.Heard:
+        seller = self._sellers[view.cluster.adapter]
         ref = ref_of(self._context, view.cluster)
         try:
             if isinstance(call, claims.Ensure):
@@ -245,6 +264,13 @@ def _bought(seller: Sells, order: LaunchOrder) -> claims.Heard:
         return claims.Refused(message=refused.message)
 
 
-def _mark(tx: Tx, item: WorkItem, claim: Claim) -> None:
-    tx.work.check(item)
-    tx.claims.save(claim)
+def _put_off(turn: ClaimTurn) -> ClaimTurn:
+    look_again_at = None if turn.view is None else turn.view.now
+    return replace(turn, decision=claims.ClaimDecision(look_again_at=look_again_at))
+
+
+def _mark(tx: Tx, turn: ClaimTurn, claim: Claim) -> None:
+    """With the moment of the call itself, not that of the decision: others may have been made between them."""
+    tx.work.check(turn.item)
+    buys = isinstance(turn.decision.call, claims.Ensure)
+    tx.claims.save(replace(claim, last_launch_at=tx.now) if buys else claim)

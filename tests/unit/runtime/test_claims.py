@@ -9,13 +9,21 @@ from typing import TypeVar
 
 import pytest
 
-from cloud_adapters.base import Ambiguous, CapacityType, ClusterRef, LaunchOrder, PluginError, Transient
+from cloud_adapters.base import (
+    Ambiguous,
+    CapacityType,
+    ClusterRef,
+    LaunchOrder,
+    OwnedMachine,
+    PluginError,
+    Transient,
+)
 from cloud_adapters.fake_cloud import FakeCloud
 from controlplane.domain.attempts import Attempt, AttemptState
 from controlplane.domain.claims import Claim, ClaimState, LaunchOutcome
 from controlplane.domain.clusters import Cluster, ClusterState, Node
 from controlplane.domain.errors import Conflict, Invalid, NotFound, StaleWrite
-from controlplane.domain.ids import ClusterId, JobId, TokenId
+from controlplane.domain.ids import ClaimId, ClusterId, JobId, TokenId
 from controlplane.executors.base import Phase
 from controlplane.executors.fake import FakeExecutor
 from controlplane.identity.attempt_tokens import attempt_token
@@ -359,6 +367,25 @@ def test_a_part_of_a_gang_is_given_back(world: World) -> None:
     claim = world.ready()
     assert [launch[2] for launch in world.launches(claim)] == [LaunchOutcome.REFUSED, LaunchOutcome.GRANTED]
     assert len(world.cloud.machines) == 2
+
+
+def test_a_slow_cloud_is_asked_for_each_of_many_claims_and_none_is_given_up_unasked(world: World) -> None:
+    asked: list[tuple[str, timedelta]] = []
+
+    def slow(launch: LaunchOrder, *, deadline: float) -> tuple[OwnedMachine, ...]:
+        with world.context.store.read() as tx:
+            claim = tx.claims.get(ClaimId(launch.claim_id))
+        assert claim is not None
+        assert claim.last_launch_at is not None
+        asked.append((launch.launch_id, world.now - claim.last_launch_at))
+        world.now += timedelta(seconds=25)
+        return FakeCloud.ensure(world.cloud, launch, deadline=deadline)
+
+    world.cloud.ensure = slow  # type: ignore[method-assign] # this cloud takes its time
+    made = [claims.request(world.context, ADMIN, TWO).claim for _ in range(20)]
+    world.settle()
+    assert sorted(asked) == sorted((f"{claim.id}-g1-l1", timedelta()) for claim in made)
+    assert [world.launches(claim) for claim in made] == [[("g1-l1", "a", LaunchOutcome.GRANTED)]] * 20
 
 
 def test_a_zone_that_does_not_answer_is_left_after_a_while(world: World) -> None:
