@@ -15,6 +15,7 @@ from controlplane.domain.ids import AskId, ClusterId, QueueId
 from schedulers.base import Budget, ClusterView, Data, Defer, Offer, Provision, ReasonCode, Release
 from schedulers.fair.clock import SECOND
 from schedulers.fair.facts import Facts, RoleFacts, lets_in
+from schedulers.fair.fleet import NEVER
 from schedulers.fair.ledger import Request
 from schedulers.fair.world import World
 
@@ -77,32 +78,38 @@ class Market:
         """Whether its queue ever buys, and there is something to buy."""
         return bool(self.world.books.base.offers) and self._patience(facts.queue) is not None
 
-    def wants(self, facts: Facts, submitted: int, starts_at: int | None) -> bool:
-        """Whether the ask would wait longer than its queue puts up with, or than its deadline allows."""
+    def of_use_before(self, facts: Facts, submitted: int, starts_at: int | None) -> int | None:
+        """The moment before which machines have to be there; None: the ask does not want any.
+
+        If it would wait longer than its queue puts up with, that is its start without them, if one is in sight; if it
+        only would be late for its deadline, they have to be there in time for that.
+        """
         patience = self._patience(facts.queue)
         if patience is None or len(self.provisions) >= MOST_ORDERS:
-            return False
+            return None
+        patience, latest, clock = patience * SECOND, _latest_start(facts), self.world.clock
         if starts_at is not None:
-            latest = _latest_start(facts)
-            return starts_at - submitted > patience * SECOND or (latest is not None and starts_at > latest)
-        return self.world.clock.is_past(self._acts_at(facts, submitted, patience * SECOND))
+            is_late, is_too_long = latest is not None and starts_at > latest, starts_at - submitted > patience
+        else:
+            # It could not wait as long again and still meet its deadline.
+            is_late = latest is not None and clock.is_past(latest - patience + 1)
+            is_too_long = clock.is_past(submitted + patience)
+        if is_too_long:
+            return NEVER if starts_at is None else starts_at
+        return latest + 1 if is_late and latest is not None else None
 
-    @staticmethod
-    def _acts_at(facts: Facts, submitted: int, patience: int) -> int:
-        """When it has waited for so long, or could not wait as long again and still meet its deadline."""
-        latest = _latest_start(facts)
-        waited = submitted + patience
-        return waited if latest is None else min(waited, latest - patience + 1)
+    def buy(self, ask_id: AskId, facts: Facts, before: int) -> Defer | None:
+        """Orders machines for the fewest tasks and says so; or says why none are bought; None: nothing is on offer.
 
-    def buy(self, ask_id: AskId, facts: Facts) -> Defer | None:
-        """Orders machines for the fewest tasks and says so; or says why none are bought; None: nothing is on offer."""
+        Machines that are not there `before` that moment are of no use.
+        """
         problems: list[ReasonCode] = []
         limits: list[tuple[int, str]] = []
         best: _Bargain | None = None
         for cluster in self.world.fleet.clusters:
             if cluster.blocked is not None or not lets_in(cluster, facts.ask_class):
                 continue
-            for offers in self._assortments(cluster.id):
+            for offers in self._assortments(cluster.id, before):
                 found = self._deals(cluster, offers, facts, problems)
                 if found is None:
                     continue
@@ -118,10 +125,14 @@ class Market:
             return self._order(ask_id, facts, best)
         return _refusal(facts, problems, limits)
 
-    def _assortments(self, cluster_id: ClusterId) -> list[list[Offer]]:
+    def _assortments(self, cluster_id: ClusterId, before: int) -> list[list[Offer]]:
         """Offers of which roles may be served together: all of a cluster, or each alone."""
-        base = self.world.books.base
-        every = [offer for offer in base.offers if offer.cluster_id == cluster_id]
+        base, now = self.world.books.base, self.world.now
+        every = [
+            offer
+            for offer in base.offers
+            if offer.cluster_id == cluster_id and now + offer.boot_seconds * SECOND < before
+        ]
         return [[offer] for offer in every] if base.is_uniform else [every]
 
     def _deals(

@@ -237,8 +237,9 @@ def _is_served(draft: _Draft, heir: Heir) -> bool:
         return True
     draft.refused.setdefault(heir.facts.id, heir.facts)
     starts_at = draft.calendar.reserve(heir.ask_id, heir.facts, heir.submitted)
-    if draft.market.wants(heir.facts, heir.submitted, starts_at):
-        bought = draft.market.buy(heir.ask_id, heir.facts)
+    before = draft.market.of_use_before(heir.facts, heir.submitted, starts_at)
+    if before is not None:
+        bought = draft.market.buy(heir.ask_id, heir.facts, before)
         if bought is not None:
             draft.waiting[heir.facts.id] = bought
     return False
