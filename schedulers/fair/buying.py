@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.domain.ids import AskId, ClusterId, QueueId
-from schedulers.base import Budget, ClusterView, Data, Defer, Offer, Provision, ReasonCode, Release
+from schedulers.base import (
+    Budget,
+    ClusterView,
+    Data,
+    Defer,
+    Offer,
+    Provision,
+    ReasonCode,
+    Release,
+    Topology,
+    TopologyMode,
+)
 from schedulers.fair.clock import SECOND
 from schedulers.fair.facts import Facts, RoleFacts, lets_in
 from schedulers.fair.fleet import NEVER
@@ -163,18 +174,19 @@ class Market:
         its, queue = facts.ask_class, self.world.ledger.queues[facts.queue]
         flavors = role.role.flavors or queue.flavors
         met = its.tolerations
-        near = its.topology is None or its.topology.level in (*dict(offer.domains), "cluster")
-        alone = (
-            its.topology is not None
-            and its.topology.level == "node"
-            and _per_machine(offer, role) >= role.role.tasks_min
+        is_near = (
+            its.topology is None
+            or its.topology.mode is TopologyMode.PREFERRED
+            or its.topology.level in (*dict(offer.domains), "cluster")
+            or (its.topology.level == "node" and _per_machine(offer, role) >= role.role.tasks_min)
         )
         return (
             (not flavors or offer.flavor in flavors)
             and (role.role.accelerator in (None, offer.accelerator))
             and all((key, value) in met or (key, "*") in met for key, value in offer.taints)
             and _per_machine(offer, role) > 0
-            and (near or alone)
+            and is_near
+            and (role is not facts.roles[-1] or _keeps_slices(offer, role, its.topology))
         )
 
     def _deal(self, offer: Offer, role: RoleFacts, facts: Facts, tasks: int, taken: int) -> _Deal | None:
@@ -319,6 +331,15 @@ def _egress_price(cluster: ClusterView, data: Data, offer: Offer) -> int:
 
 def _per_machine(offer: Offer, role: RoleFacts) -> int:
     return role.role.amounts.times_in(offer.allocatable)
+
+
+def _keeps_slices(offer: Offer, role: RoleFacts, topology: Topology | None) -> bool:
+    """Whatever becomes of the whole, slices stay together: in domains that are known before, or on one machine."""
+    return topology is None or all(
+        each.level in (*dict(offer.domains), "cluster")
+        or (each.level == "node" and _per_machine(offer, role) >= each.tasks)
+        for each in topology.slices
+    )
 
 
 def _listed(orders: dict[str, int]) -> str:
