@@ -157,11 +157,13 @@ class Market:
             for offer in offers:
                 if not self._suits(offer, role, facts):
                     continue
+                if not self._fits_quota(facts, total, offer, role, tasks):
+                    continue  # first: what no quota lets in would not be bought either if it were to be had
                 taken = sum(deal.machines for deal in deals if deal.offer.id == offer.id)
                 deal = self._deal(offer, role, facts, tasks, taken)
                 if deal is None:
                     problems.append(ReasonCode.SOLD_OUT)
-                elif self._fits_quota(facts, total, offer, role, tasks):
+                else:
                     options.append(deal)
             if not options:
                 return None
@@ -294,7 +296,7 @@ def _refusal(facts: Facts, problems: Sequence[ReasonCode], limits: Sequence[tupl
         return Defer(
             class_id=facts.id,
             code=ReasonCode.SOLD_OUT,
-            sentence="machines would be bought for it, but every offer that fits is sold out for now",
+            sentence="machines would be bought for it, but every offer that fits it and its quota is sold out for now",
             remedy="is tried again when the first of them may be asked again, or when other work ends",
         )
     return None
