@@ -132,6 +132,9 @@ class ClaimView:
     has_tasks: bool
     """Whether a live attempt holds a seat on one of its nodes, or runs on its Ray cluster."""
 
+    is_promised: bool = False
+    """Whether seats on its nodes are kept for somebody who waits until others have gone."""
+
     joining: Joining = Joining.CLUSTER
     joined: int = 0
     """Machines that its own Ray lists, where they check in."""

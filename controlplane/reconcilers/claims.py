@@ -377,13 +377,13 @@ def _short(view: ClaimView, listed: Listed, missing: int) -> ClaimDecision:
 
 def _calm(view: ClaimView) -> ClaimDecision:
     claim = view.claim
-    is_ready = claim.state is ClaimState.READY
+    is_ready, is_used = claim.state is ClaimState.READY, view.has_tasks or view.is_promised
     is_well = is_ready and _renewal(view) is None  # else it was refused just now, and is tried again soon
     saved = replace(
         claim,
         missing_since=None,
         problem=None if is_well else claim.problem,
-        idle_since=None if view.has_tasks or claim.idle_seconds is None else claim.idle_since or view.now,
+        idle_since=None if is_used or claim.idle_seconds is None else claim.idle_since or view.now,
     )
     if _is_idle_for_too_long(saved, view.now):
         saved = replace(saved, release_requested_at=view.now, problem=f"idle for {claim.idle_seconds:g} s")

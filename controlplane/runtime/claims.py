@@ -20,7 +20,7 @@ from cloud_adapters.base import (
     Throttled,
 )
 from controlplane.domain.claims import Claim, ClaimState, Launch, LaunchOutcome
-from controlplane.domain.clusters import Cluster
+from controlplane.domain.clusters import Cluster, Node
 from controlplane.domain.ids import ClaimId, LaunchId
 from controlplane.domain.sites import Site
 from controlplane.identity.launch_tokens import launch_token
@@ -32,6 +32,7 @@ from controlplane.reconcilers import claims
 from controlplane.runtime.budgets import Budgets
 from controlplane.runtime.offers import follow_launch
 from controlplane.store import Tx, WorkItem
+from schedulers.base import microseconds
 
 END_SECONDS = 30.0
 LIST_SECONDS = 30.0
@@ -107,6 +108,7 @@ class ClaimStep:
             cluster=cluster,
             launches=tuple(tx.launches.of_claim(claim_id)),
             has_tasks=runs_there or any(tx.attempts.on_node(node.id) for node in nodes),
+            is_promised=claim.idle_seconds is not None and _are_promised(tx, nodes),
             joining=joining,
             joined=len(nodes),
             head=None if site is None else site.head,
@@ -222,6 +224,16 @@ class ClaimStep:
         elif site is not None and (claim.state is ClaimState.GONE or _is_of(tx, site, decision.resolve)):
             retire(tx, nodes_of(tx, claim))
             end_site(tx, site)
+
+
+def _are_promised(tx: Tx, nodes: Sequence[Node]) -> bool:
+    ids, now = frozenset(node.id for node in nodes), microseconds(tx.now)
+    return any(
+        node_id in ids
+        for nomination in tx.memories.nominations()
+        if nomination.until > now
+        for _, node_id in nomination.seats
+    )
 
 
 def _is_of(tx: Tx, site: Site, launch: Launch | None) -> bool:

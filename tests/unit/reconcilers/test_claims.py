@@ -327,6 +327,17 @@ def test_a_claim_whose_machines_are_going_is_told_again() -> None:
     assert going == ClaimDecision(look_again_at=after(104))
 
 
+def test_an_idle_claim_goes_but_not_while_seats_on_it_are_promised() -> None:
+    idle = replace(READY, idle_seconds=60.0, idle_since=NOON)
+    seen = view(idle, GRANTED, heard=listed(*BOTH, at=60), at=60)
+    gone = decide(seen).save
+    assert gone is not None
+    assert (gone.release_requested_at, gone.problem) == (after(60), "idle for 60 s")
+    kept = decide(replace(seen, is_promised=True)).save
+    assert kept is not None
+    assert (kept.release_requested_at, kept.idle_since) == (None, None)
+
+
 def test_a_gone_claim_is_left_alone() -> None:
     gone = factories.claim(state=ClaimState.GONE)
     assert decide(view(gone)) == ClaimDecision()

@@ -23,7 +23,7 @@ from controlplane.domain.attempts import Attempt, AttemptState
 from controlplane.domain.claims import Claim, ClaimState, LaunchOutcome
 from controlplane.domain.clusters import Cluster, ClusterState, Node
 from controlplane.domain.errors import Conflict, Invalid, NotFound, StaleWrite
-from controlplane.domain.ids import ClaimId, ClusterId, JobId, TokenId
+from controlplane.domain.ids import AskId, ClaimId, ClusterId, JobId, TokenId
 from controlplane.executors.base import Phase
 from controlplane.executors.fake import FakeExecutor
 from controlplane.identity.attempt_tokens import attempt_token
@@ -41,6 +41,7 @@ from controlplane.storage.file import FileStore
 from controlplane.store import Store, Tx
 from controlplane.wire.jobspec import JobSpec
 from controlplane.wire.protocol import RecordBatch
+from schedulers.base import Nomination, microseconds
 from schedulers.priority import Priority
 from tests.inline_pool import InlinePool
 
@@ -421,6 +422,20 @@ def test_a_claim_that_is_released_while_its_launch_is_open_leaves_nothing(world:
     assert (world.claim(claim).state, bought) == (ClaimState.TERMINATING, 2)
     world.until(world.is_in(claim, ClaimState.GONE))
     assert world.cloud.machines == ()
+
+
+def test_machines_that_are_promised_to_who_waits_do_not_go_as_idle_ones(world: World) -> None:
+    claim = world.ready(idle_seconds=60.0)
+    promise = Nomination(
+        ask_id=AskId("heir.0"),
+        cluster_id=BURST,
+        seats=((0, world.nodes()[0].id),),
+        until=microseconds(world.now + timedelta(seconds=300)),
+    )
+    world.context.store.write(lambda tx: tx.memories.nominate(promise))
+    started = world.now
+    world.until(lambda: world.claim(claim).release_requested_at is not None)
+    assert (world.now - started).total_seconds() >= 300 + 60
 
 
 def test_a_drained_cluster_releases_its_claims(world: World) -> None:
