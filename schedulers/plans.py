@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from controlplane.domain.amounts import Amounts
-from controlplane.domain.ids import AskId, ClaimId, ClassId, ClusterId, NodeId, QueueId
+from controlplane.domain.ids import AskId, ClassId, ClusterId, NodeId, QueueId
 from controlplane.domain.queues import Cell
 from controlplane.domain.twins import quick
 from schedulers.demand import PastUse, Reservation
@@ -174,13 +174,6 @@ class Provision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """A claim whose nodes have been idle for long enough."""
-
-    claim_id: ClaimId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaRaised:
     """One limit of one node; `limit` is `nominal`, `borrowing` or `lending`, `to` None: no limit."""
 
@@ -272,7 +265,6 @@ class Plan:
     moves: tuple[Move, ...] = ()
     preempts: tuple[Preempt, ...] = ()
     provisions: tuple[Provision, ...] = ()
-    releases: tuple[Release, ...] = ()
     reserves: tuple[Reservation, ...] = ()
     """All that hold now; what is not among them is no longer promised."""
 

@@ -139,8 +139,6 @@ class ClaimView:
     """When its machines are nodes, as far as is known."""
 
     is_ready: bool = False
-    idle_since: int | None = None
-    """Since when none of its nodes has a seat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,10 @@
-"""Purchases: machines that a plan orders for work that waits, and gives back; a plan is a proposal here too."""
+"""Purchases: machines that a plan orders for work that waits; a plan is a proposal here too."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from controlplane.domain.claims import CapacityType, Claim, ClaimState
-from controlplane.domain.errors import StaleWrite
 from controlplane.domain.ids import AskId, ClaimId, ClusterId
 from controlplane.domain.jobs import Ask, Job, JobState
 from controlplane.domain.leases import Lease
@@ -13,7 +12,7 @@ from controlplane.domain.offers import KnownOffer, OfferKey
 from controlplane.operations import budgets, residency
 from controlplane.operations.ids import Ids
 from controlplane.store import Tx
-from schedulers.base import Provision, Release
+from schedulers.base import Provision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +49,6 @@ def apply_provisions(
     tx.leases.fence(lease)
     found = [(each, _bought(tx, each, means)) for each in provisions]
     return tuple(PurchaseRefusal(ask_id=each.ask_id, why=why) for each, why in found if why is not None)
-
-
-def apply_releases(tx: Tx, lease: Lease, releases: Sequence[Release]) -> None:
-    tx.leases.fence(lease)
-    for release in releases:
-        claim = tx.claims.get(release.claim_id)
-        if claim is None or claim.state is not ClaimState.READY or claim.release_requested_at is not None:
-            continue
-        try:
-            with tx.savepoint():
-                tx.claims.save(claim.changed(release_requested_at=tx.now, problem="nothing waits for it"))
-                tx.work.poke("claim", claim.id)
-        except StaleWrite:  # whoever was first is looked at by the next plan
-            continue
 
 
 def _bought(tx: Tx, provision: Provision, means: Purchasing) -> str | None:

@@ -96,5 +96,4 @@ def _claim(claim: Claim, ask: Ask | None, boots: dict[str, float]) -> ClaimView:
         price_millionths_per_hour=(claim.price_millionths or 0) * claim.machines_min,
         ready_at=microseconds(claim.created_at + timedelta(seconds=boots.get(bought, 0.0))),
         is_ready=claim.state is ClaimState.READY,
-        idle_since=None if claim.idle_since is None else microseconds(claim.idle_since),
     )

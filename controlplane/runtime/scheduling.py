@@ -17,7 +17,7 @@ from controlplane.operations.placements import (
     note_memory,
 )
 from controlplane.operations.preemptions import apply_preempts
-from controlplane.operations.purchases import Purchasing, apply_provisions, apply_releases
+from controlplane.operations.purchases import Purchasing, apply_provisions
 from controlplane.operations.resizes import apply_resizes
 from controlplane.runtime.advice import Fault, advice, within
 from controlplane.runtime.bell import Bell
@@ -225,8 +225,6 @@ class SchedulingLoop:
             buy = partial(apply_provisions, lease=lease, provisions=plan.provisions, means=self._means)
             for kept in self._store.write(buy):
                 log.info("provision.refused", extra={"ask": kept.ask_id, "why": kept.why})
-        if plan.releases:
-            self._store.write(partial(apply_releases, lease=lease, releases=plan.releases))
 
     def _resize(self, lease: Lease, plan: Plan) -> None:
         if resizes := resized(plan):

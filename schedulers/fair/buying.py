@@ -1,4 +1,6 @@
-"""Buying: machines for work that would wait longer than its queue puts up with, and giving back what stands idle.
+"""Buying: machines for work that would wait longer than its queue puts up with.
+
+It gives none back: who keeps the claims does, by what each of them says of standing idle.
 
 Of all offers that fit, each role takes the one that costs least in the end:
 
@@ -20,7 +22,6 @@ from schedulers.base import (
     Offer,
     Provision,
     ReasonCode,
-    Release,
     Topology,
     TopologyMode,
 )
@@ -33,9 +34,6 @@ from schedulers.fair.world import World
 HOUR: Final = 3600
 DEFAULT_RUNTIME: Final = HOUR
 """Seconds that work of unknown length is paid for when offers and budgets are compared."""
-
-IDLE_SECONDS: Final = 300
-"""How long bought machines may stand idle before they are given back."""
 
 MOST_ORDERS: Final = 16
 """Purchases of one plan."""
@@ -271,16 +269,6 @@ def machines_are_coming(facts: Facts, sentence: str) -> Defer:
         sentence=sentence,
         remedy="starts when they have joined the cluster; nothing needs to be done",
     )
-
-
-def releases(world: World, used: frozenset[int]) -> Iterator[Release]:
-    """Of machines that stood idle for long, are kept for nobody, and get nothing in this plan (node numbers)."""
-    busy = frozenset(world.fleet.nodes[number].claim_id for number in used)
-    for claim in sorted(world.books.base.claims, key=lambda claim: claim.id):
-        kept = claim.ask_id is not None and claim.ask_id in world.books.waiting.rows
-        idle = claim.idle_since is not None and world.clock.is_past(claim.idle_since + IDLE_SECONDS * SECOND)
-        if claim.is_ready and idle and not kept and claim.id not in busy:
-            yield Release(claim_id=claim.id)
 
 
 def _refusal(facts: Facts, problems: Sequence[ReasonCode], limits: Sequence[tuple[int, str]]) -> Defer | None:

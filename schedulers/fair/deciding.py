@@ -6,7 +6,7 @@
    promised a start, so that nothing behind it takes the room; else machines are bought.
 3. What nobody could use goes to tasks on nodes that are not healthy, then to elastic asks that run with fewer tasks
    than they could.
-4. Idle machines go back, and every class that waits is told why.
+4. Every class that waits is told why.
 """
 
 from collections.abc import Collection
@@ -16,7 +16,7 @@ from typing import Final
 from controlplane.domain.ids import AskId, ClassId
 from schedulers.base import Defer, Grow, Move, Place, Placement, Plan, Preempt, ReasonCode, Shrink
 from schedulers.fair.books import Books
-from schedulers.fair.buying import Market, machines_are_coming, releases
+from schedulers.fair.buying import Market, machines_are_coming
 from schedulers.fair.consolidating import Shuffle
 from schedulers.fair.explaining import explain
 from schedulers.fair.facts import Facts
@@ -69,11 +69,6 @@ class _Draft:
         world.reserved = self.calendar.reservations
         told = {id_: explain(world, facts) for id_, facts in self.refused.items()}
         defers = {**told, **{id_: _with_way_out(told.get(id_), defer) for id_, defer in self.waiting.items()}}
-        taken = [seat for place in self.places for seat in place.seats]
-        taken += [seat for growth in self.grows for seat in growth.seats]
-        moving = [*self.moves, *(move for preempt in self.preempts for move in preempt.moves)]
-        nodes = [seat.node_id for seat in taken] + [move.node_id for move in moving]
-        used = frozenset(world.fleet.number[node_id] for node_id in nodes)
         return Plan(
             version=self.version,
             places=tuple(self.places),
@@ -82,7 +77,6 @@ class _Draft:
             shrinks=tuple(self.shrinks),
             moves=tuple(self.moves),
             provisions=tuple(self.market.provisions),
-            releases=tuple(releases(world, used)),
             reserves=world.reserved,
             past_uses=world.past_uses,
             lapsed=tuple(world.lapsed),

@@ -36,5 +36,5 @@ class FairEngine:
 
 def _is_quiet(plan: Plan) -> bool:
     """Reasons and reservations move nothing."""
-    moves = (plan.places, plan.grows, plan.shrinks, plan.moves, plan.preempts, plan.provisions, plan.releases)
+    moves = (plan.places, plan.grows, plan.shrinks, plan.moves, plan.preempts, plan.provisions)
     return not any(moves) and not plan.past_uses and not plan.lapsed

@@ -215,7 +215,6 @@ def _readings(simulation: Simulation, plan: Plan) -> Iterator[tuple[str, Any]]: 
     yield "moved", {each.ask_id: str(each.node_id) for each in moves}
     yield "reserved", {each.ask_id: (each.starts_at - moment(0)) / 10**6 for each in plan.reserves}
     yield "bought", {each.ask_id: dict(each.orders) for each in plan.provisions}
-    yield "released", [each.claim_id for each in plan.releases]
 
 
 def _compare_state(expect: Json, simulation: Simulation) -> list[Difference]:

@@ -293,7 +293,6 @@ def _claim(row: Json) -> ClaimView:
         price_millionths_per_hour=round(row.get("price", 1) * SECOND),
         ready_at=moment(row.get("ready_at", 0)),
         is_ready=row.get("is_ready", False),
-        idle_since=moment(row["idle_since"]) if "idle_since" in row else None,
     )
 
 
