@@ -57,6 +57,9 @@ class _Draft:
 
     places: list[Place] = field(default_factory=list)
     preempts: list[Preempt] = field(default_factory=list)
+    settled: dict[AskId, Facts] = field(default_factory=dict)
+    """Of those for whom machines were bought, who has been seated there or waits for more of them: no turn is left."""
+
     grows: list[Grow] = field(default_factory=list)
     shrinks: list[Shrink] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
@@ -152,7 +155,10 @@ def _waits(class_id: ClassId, ask_id: AskId, seats: int) -> Defer:
 
 
 def _hand_out_machines(draft: _Draft) -> None:
-    """Bought machines are for whom they were bought; who still waits for some is not looked at otherwise."""
+    """Bought machines are for whom they were bought; who still waits for some is not looked at otherwise.
+
+    Who does not fit although all are there has a turn as everybody else, and its machines are anybody's in this plan.
+    """
     world = draft.world
     for ask_id, facts in sorted(world.buyers.items()):
         world.open_claims_of(ask_id)
@@ -161,13 +167,13 @@ def _hand_out_machines(draft: _Draft) -> None:
             world.floor.book(seating)
             draft.calendar.charge(seating)
             draft.places.append(seating.place(world.fleet, ask_id))
+            draft.settled[ask_id] = facts
         elif world.is_waiting_for_machines(ask_id):
             world.close_claims_of(ask_id)
             draft.waiting[facts.id] = machines_are_coming(
                 facts, f"machines were bought for {ask_id} and are starting"
             )
-        else:
-            draft.refused.setdefault(facts.id, facts)
+            draft.settled[ask_id] = facts
 
 
 def _take_turns(draft: _Draft) -> None:
@@ -184,6 +190,9 @@ def _take_turns(draft: _Draft) -> None:
         if _is_served(draft, _heir_of(head)):
             turns.advance(head)
             refusals = 0
+            continue
+        if _heir_of(head).ask_id in world.buyers:
+            turns.advance(head)  # the next of its line may buy, which this one has done
             continue
         turns.drop(head)
         refusals += 1
@@ -232,7 +241,7 @@ def _is_served(draft: _Draft, heir: Heir) -> bool:
     draft.refused.setdefault(heir.facts.id, heir.facts)
     starts_at = draft.calendar.reserve(heir.ask_id, heir.facts, heir.submitted)
     before = draft.market.of_use_before(heir.facts, heir.submitted, starts_at)
-    if before is not None:
+    if before is not None and heir.ask_id not in draft.world.buyers:
         bought = draft.market.buy(heir.ask_id, heir.facts, before)
         if bought is not None:
             draft.waiting[heir.facts.id] = bought
@@ -262,11 +271,11 @@ def _preempt(draft: _Draft, heir: Heir, flavors: Collection[tuple[int, ...]]) ->
 
 
 def _lines(draft: _Draft) -> dict[int, list[Head]]:
-    """Of all but those who were promised something; stopped queues are refused."""
+    """Of all but those who were promised or have got something; stopped queues are refused."""
     world = draft.world
     lines = world.standing.lines
     found = {queue: list(heads) for queue, heads in lines.by_queue.items()}
-    promised = {ask_id: each.facts for ask_id, each in world.promises.items()} | world.buyers
+    promised = {ask_id: each.facts for ask_id, each in world.promises.items()} | draft.settled
     if promised:
         queues = frozenset(facts.queue for facts in promised.values())
         found.update(lines.without(frozenset(promised), queues, world.ledger))

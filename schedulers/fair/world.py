@@ -1,5 +1,6 @@
 """The world: a snapshot as the policy works on it, with everything that is held and promised already booked."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -51,7 +52,7 @@ class World:
 
     promises: dict[AskId, Promise] = field(default_factory=dict)
     buyers: dict[AskId, Facts] = field(default_factory=dict)
-    """Queued asks for which machines were bought."""
+    """Queued asks for which machines were bought, and whose turn it may be."""
 
     past_uses: tuple[PastUse, ...] = ()
     """What is to be remembered of the epochs before this one, if it is not yet."""
@@ -206,12 +207,15 @@ class World:
 
     def _keep_claims(self) -> None:
         """Nobody else sits down on machines while those wait for whom they were bought."""
-        for claim in self.books.base.claims:
-            class_id = None if claim.ask_id is None else self.class_of(claim.ask_id)
-            if claim.ask_id is not None and class_id is not None and claim.ask_id not in self.promises:
-                self.buyers[claim.ask_id] = self.facts(class_id)
-        for ask_id in sorted(self.buyers):
+        kept = {claim.ask_id for claim in self.books.base.claims if claim.ask_id is not None}
+        for ask_id in sorted(kept - self.promises.keys()):
+            row = self.books.waiting.rows.get(ask_id)
+            if row is None:
+                continue
             self.close_claims_of(ask_id)
+            facts, not_before = self.facts(row[0]), row[3]
+            if self.clock.is_past(not_before) and not self.is_stopped(facts.queue):
+                self.buyers[ask_id] = facts
 
     def close_claims_of(self, ask_id: AskId) -> None:
         kept = np.zeros_like(self.fleet.free)
@@ -228,7 +232,12 @@ class World:
         self.fleet.withhold(-kept)
 
     def is_waiting_for_machines(self, ask_id: AskId) -> bool:
-        return any(claim.ask_id == ask_id and not claim.is_ready for claim in self.books.base.claims)
+        """Some that were bought for it are not there yet."""
+        nodes = Counter(node.claim_id for node in self.fleet.nodes)
+        return any(
+            claim.ask_id == ask_id and (not claim.is_ready or nodes[claim.id] < claim.machines)
+            for claim in self.books.base.claims
+        )
 
     def class_of(self, ask_id: AskId) -> ClassId | None:
         """Of a queued ask."""

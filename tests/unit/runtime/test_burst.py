@@ -114,7 +114,9 @@ def test_what_was_bought_runs_the_work_and_goes_when_it_stands_idle(world: World
     world.hello(attempt.id)
     world.exit(attempt.id)
     assert world.attempts(job)[0].state is AttemptState.ENDED
-    world.pass_time(900, step=15)
+    world.pass_time(world.context.settings.idle_seconds - 60, step=15)
+    assert world.claim(claim.id).release_requested_at is None  # no plan gives it back before
+    world.pass_time(360, step=15)
     assert world.claim(claim.id).state is ClaimState.GONE
     assert world.cloud.machines == ()
     assert len(claims(world)) == 1
