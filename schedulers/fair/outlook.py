@@ -1,11 +1,14 @@
 """The outlook: what will be free, and what may be used, whenever something that runs now has ended.
 
 Where nobody said how long running work takes it is expected to take as long again as it has run, an hour at least.
+However much runs, all of its endings count: they are sorted once, and of only those that somebody looks at it is added
+up what is free by then.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
 
 import numpy as np
 
@@ -19,7 +22,7 @@ from schedulers.fair.seating import Seating
 from schedulers.fair.world import World
 
 MOST_MOMENTS: Final = 64
-"""At which running work ends, that are looked at for one reservation."""
+"""That are remembered at a time, so that memory does not grow with what runs; others are added up each time."""
 
 WINDOW: Final = 7 * 86_400 * SECOND
 GUESS: Final = 3600 * SECOND
@@ -57,13 +60,54 @@ class _Stay:
 
 
 @dataclass(slots=True)
+class Endings:
+    """In order, as things stand."""
+
+    world: World
+    moments: list[int]
+    stays: list[list[_Stay]]
+    """What ends at each of the moments."""
+
+    _known: dict[int, Moment] = field(default_factory=dict)
+    """By place among the moments."""
+
+    @classmethod
+    def of(cls, world: World, stays: dict[int, list[_Stay]]) -> Self:
+        moments = sorted(stays)
+        return cls(world, moments, [stays[moment] for moment in moments])
+
+    def when(self, moment: int) -> Moment:
+        """That moment, which is not before the first ending."""
+        found = self.at(bisect_right(self.moments, moment) - 1)
+        return found if found.moment == moment else replace(found, moment=moment)
+
+    def at(self, place: int) -> Moment:
+        known = self._known.get(place)
+        if known is None:
+            known = self._added_up(place)
+            if len(self._known) < MOST_MOMENTS:
+                self._known[place] = known
+        return known
+
+    def _added_up(self, place: int) -> Moment:
+        """From the nearest one before it that is known."""
+        world = self.world
+        before = max((each for each in self._known if each < place), default=-1)
+        freed, ledger = np.zeros_like(world.fleet.free), world.ledger.fork()
+        if before >= 0:
+            freed, ledger = self._known[before].freed.copy(), self._known[before].ledger.fork()
+        _end([stay for stays in self.stays[before + 1 : place + 1] for stay in stays], freed, ledger)
+        return Moment(self.moments[place], freed, ledger, world.fleet.with_room(world.fleet.free + freed))
+
+
+@dataclass(slots=True)
 class Outlook:
     world: World
     fresh: list[_Stay] = field(default_factory=list)
     """What this plan seats."""
 
     _stamp: int = -1
-    _made: dict[bool, list[Moment]] = field(default_factory=dict)
+    _made: dict[bool, Endings] = field(default_factory=dict)
 
     def add(self, seating: Seating) -> None:
         roles = zip(seating.facts.roles, seating.seats, strict=True)
@@ -72,28 +116,23 @@ class Outlook:
         nodes, amounts = columns_of(seats, self.world.fleet)
         self.fresh.append(_Stay(end, now, nodes, amounts, seating.facts.queue, seating.request))
 
-    def moments(self, *, is_guessing: bool) -> list[Moment]:
-        """In order, as things stand. Guesses are made for those who have waited for a while, to the minute."""
+    def endings(self, *, is_guessing: bool) -> Endings:
+        """Guesses are made for those who have waited for a while, to the minute."""
         if self.world.ledger.stamp != self._stamp:  # nobody is seated without it
             self._stamp = self.world.ledger.stamp
             self._made.clear()
         if is_guessing not in self._made:
-            self._made[is_guessing] = list(self._moments(is_guessing=is_guessing))
+            self._made[is_guessing] = self._endings(is_guessing=is_guessing)
         return self._made[is_guessing]
 
-    def _moments(self, *, is_guessing: bool) -> Iterator[Moment]:
-        world = self.world
-        endings: dict[int, list[_Stay]] = {}
+    def _endings(self, *, is_guessing: bool) -> Endings:
+        last = self.world.clock.epoch() + WINDOW
+        stays: dict[int, list[_Stay]] = {}
         for stay in self._stays():
             end = self._guess(stay) if is_guessing and stay.end == NEVER else stay.end
-            if end != NEVER:
-                endings.setdefault(end, []).append(stay)
-        last = world.clock.epoch() + WINDOW
-        freed, ledger = np.zeros_like(world.fleet.free), world.ledger
-        for moment in [each for each in sorted(endings) if each <= last][:MOST_MOMENTS]:
-            freed, ledger = freed.copy(), ledger.fork()
-            _end(endings[moment], freed, ledger)
-            yield Moment(moment, freed, ledger, world.fleet.with_room(world.fleet.free + freed))
+            if end <= last:
+                stays.setdefault(end, []).append(stay)
+        return Endings.of(self.world, stays)
 
     def _guess(self, stay: _Stay) -> int:
         soon = self.world.clock.minute() + MINUTE

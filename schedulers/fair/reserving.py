@@ -5,9 +5,10 @@ work takes it is expected to take as long again as it has run, an hour at least;
 run for ever, so it cannot slip in. Such guesses are made only for those who have waited for a while.
 """
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Final
 
 from controlplane.domain.ids import AskId
@@ -17,7 +18,7 @@ from schedulers.fair.facts import Facts
 from schedulers.fair.fleet import NEVER, Columns
 from schedulers.fair.holdings import columns_of
 from schedulers.fair.ledger import Request
-from schedulers.fair.outlook import MOST_MOMENTS, WINDOW, Moment, Outlook, seat_at
+from schedulers.fair.outlook import WINDOW, Endings, Moment, Outlook, seat_at
 from schedulers.fair.seating import Seating
 from schedulers.fair.world import World
 
@@ -95,40 +96,65 @@ class Calendar:
         sizes = facts.sizes(facts.slack)
         if self.is_full or not any(sizes):
             return False
-        moments = self.outlook.moments(is_guessing=self._is_guessing(submitted))
-        return bool(moments) and seat_at(moments[-1], facts, sizes) is not None
+        endings = self.outlook.endings(is_guessing=self._is_guessing(submitted))
+        return (
+            bool(endings.moments) and seat_at(endings.at(len(endings.moments) - 1), facts, sizes) is not None
+        )
 
     def reserve(self, ask_id: AskId, facts: Facts, submitted: int) -> int | None:
         """The earliest start that is in sight for the fewest tasks; None: there is none, or enough are reserved."""
         if not self.is_in_sight(facts, submitted):
             return None
-        sizes = facts.sizes(facts.slack)
-        moments = self.outlook.moments(is_guessing=self._is_guessing(submitted))
-        # Without promises room only grows with time, so the first moment that could do is found by halving.
-        first = bisect_left(moments, 1, key=lambda each: int(seat_at(each, facts, sizes) is not None))
+        endings = self.outlook.endings(is_guessing=self._is_guessing(submitted))
         self.searches += 1
-        for moment in self._with_ends(moments[first:]):
-            beside = self._beside(moment, facts)
-            found = seat_at(beside, facts, sizes)
+        for moments in self._stretches(self._moments(endings, facts), facts):
+            # Within a stretch room only grows: its last moment says whether any will do, halving finds the first.
+            if self._seated(endings, moments[-1], facts) is None:
+                continue
+            first = bisect_left(
+                moments, 1, hi=len(moments) - 1, key=lambda each: self._is_enough(endings, each, facts)
+            )
+            found = self._seated(endings, moments[first], facts)
             if found is not None:
-                self._enter(ask_id, found, beside)
-                return moment.moment
+                self._enter(ask_id, *found)
+                return moments[first]
         return None
 
     def _is_guessing(self, submitted: int) -> bool:
         return self.world.clock.is_past(submitted + PATIENCE)
 
-    def _with_ends(self, moments: Sequence[Moment]) -> list[Moment]:
-        """And the ends of what was promised to others: their seats are free again then, and nothing else is new."""
-        ends = sorted({each.reservation.ends_at for each in self.entries})
-        if not moments:
-            return []
-        beside = [
-            replace(max((each for each in moments if each.moment <= end), key=_when), moment=end)
-            for end in ends
-            if moments[0].moment < end <= self.world.clock.now + WINDOW
-        ]
-        return sorted([*moments, *beside], key=_when)[:MOST_MOMENTS]
+    def _moments(self, endings: Endings, facts: Facts) -> list[int]:
+        """From the first that would do if nobody else were promised anything.
+
+        With the ends of what was promised to others: their seats are free again then, and nothing else is new.
+        """
+        sizes = facts.sizes(facts.slack)
+        first = bisect_left(
+            range(len(endings.moments)),
+            1,
+            key=lambda at: int(seat_at(endings.at(at), facts, sizes) is not None),
+        )
+        moments, last = endings.moments[first:], self.world.clock.now + WINDOW
+        ends = {each.reservation.ends_at for each in self.entries}
+        return sorted({*moments, *(end for end in ends if moments and moments[0] < end <= last)})
+
+    def _stretches(self, moments: Sequence[int], facts: Facts) -> Iterator[Sequence[int]]:
+        """In which what others were promised leaves the same room."""
+        cuts = {0, len(moments)}
+        for each in self.entries:
+            cuts.add(bisect_left(moments, each.reservation.ends_at))
+            if facts.runs_for != NEVER:  # later than that it would run into it
+                cuts.add(bisect_right(moments, each.reservation.starts_at - facts.runs_for))
+        for begin, end in pairwise(sorted(cuts)):
+            yield moments[begin:end]
+
+    def _is_enough(self, endings: Endings, moment: int, facts: Facts) -> int:
+        return int(self._seated(endings, moment, facts) is not None)
+
+    def _seated(self, endings: Endings, moment: int, facts: Facts) -> tuple[Seating, Moment] | None:
+        beside = self._beside(endings.when(moment), facts)
+        found = seat_at(beside, facts, facts.sizes(facts.slack))
+        return None if found is None else (found, beside)
 
     def _beside(self, moment: Moment, facts: Facts) -> Moment:
         """Without what others were promised for the same time."""
