@@ -103,7 +103,7 @@ def decide(books: Books, *, version: int, now: int) -> Decision:
     _take_turns(draft)
     draft.moves.extend(moves(world, draft.touched))
     moved = frozenset(move.ask_id for move in draft.moves)
-    draft.grows.extend(grow(world, draft.touched | moved))
+    draft.grows.extend(grow(world, draft.calendar, draft.touched | moved))
     plan = draft.plan()
     return Decision(plan, world.clock.wakes_at)
 
@@ -231,7 +231,7 @@ def _is_served(draft: _Draft, heir: Heir) -> bool:
         draft.touched |= {victim.ask_id for victim in preempt.victims}
         draft.waiting.setdefault(heir.facts.id, _waits(heir.facts.id, heir.ask_id, len(preempt.seats)))
         return True
-    if seating is not None and draft.calendar.allows(seating):
+    if seating is not None and draft.calendar.allows(seating.facts, seating.request):
         draft.world.floor.book(seating)
         draft.calendar.charge(seating)
         draft.places.append(seating.place(draft.world.fleet, heir.ask_id))

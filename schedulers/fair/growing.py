@@ -1,4 +1,4 @@
-"""Growing: elastic asks that run with fewer tasks than they could use take what nobody else can.
+"""Growing: elastic asks that run with fewer tasks than they could use take what nobody else can, now or as promised.
 
 Who grows starts again at its last checkpoint, so it has to be worth it: the time that the new tasks save exceeds the
 work that is lost and the restart. It happens to nobody more than once in an epoch, nor within its protected time.
@@ -16,11 +16,12 @@ from schedulers.fair.fleet import NEVER, Mask
 from schedulers.fair.holdings import Held, Holding, end_of, flavor_of, seat_request
 from schedulers.fair.outlook import GUESS
 from schedulers.fair.packing import pick
+from schedulers.fair.reserving import Calendar
 from schedulers.fair.victims import lost_seconds
 from schedulers.fair.world import World
 
 
-def grow(world: World, touched: frozenset[AskId]) -> Iterator[Grow]:
+def grow(world: World, calendar: Calendar, touched: frozenset[AskId]) -> Iterator[Grow]:
     """After everybody had a turn; higher bands and priorities first, then who was admitted first. Books all of it.
 
     `touched` are those who are told to stop by this plan anyway.
@@ -36,11 +37,11 @@ def grow(world: World, touched: frozenset[AskId]) -> Iterator[Grow]:
     for holding in sorted(elastic, key=turn):
         if not may_start_again(holding, world.clock):
             continue
-        added = book_more(world, holding)
+        added = book_more(world, holding, calendar)
         if _saves_time(holding, len(added), world.clock):
             yield Grow(ask_id=holding.ask.id, seats=placements(world, added))
         else:
-            give_back(world, holding, added)
+            give_back(world, holding, added, calendar)
 
 
 def turn(holding: Holding) -> tuple[int, int, int, AskId]:
@@ -73,17 +74,21 @@ def is_open(world: World, holding: Holding) -> bool:
     return whole and not is_leaving and not world.is_stopped(holding.facts.queue)
 
 
-def book_more(world: World, holding: Holding) -> tuple[Held, ...]:
-    """As many of the tasks that it lacks as fit now."""
-    return tuple(seat for role in holding.facts.roles for seat in _more(world, holding, role))
+def book_more(world: World, holding: Holding, calendar: Calendar | None = None) -> tuple[Held, ...]:
+    """As many of the tasks that it lacks as fit now, beside the quota that is promised in the calendar."""
+    return tuple(seat for role in holding.facts.roles for seat in _more(world, holding, role, calendar))
 
 
-def give_back(world: World, holding: Holding, added: tuple[Held, ...]) -> None:
-    end = world.floor.end(holding.facts)
+def give_back(
+    world: World, holding: Holding, added: tuple[Held, ...], calendar: Calendar | None = None
+) -> None:
+    end, queue = world.floor.end(holding.facts), holding.facts.queue
     for seat in added:
         world.fleet.book(seat.node, seat.role.need, -1, end)
-        queue = holding.facts.queue
-        world.ledger.remove(queue, seat_request(world.fleet, world.ledger, queue, seat))
+        request = seat_request(world.fleet, world.ledger, queue, seat)
+        world.ledger.remove(queue, request)
+        if calendar is not None:
+            calendar.take(holding.facts, request, -1)
 
 
 def placements(world: World, seats: tuple[Held, ...]) -> tuple[Placement, ...]:
@@ -122,7 +127,7 @@ def _masks(world: World, holding: Holding, role: RoleFacts) -> Sequence[tuple[st
     return [(name, mask) for name, mask in role.masks if name == flavor]
 
 
-def _more(world: World, holding: Holding, role: RoleFacts) -> list[Held]:
+def _more(world: World, holding: Holding, role: RoleFacts, calendar: Calendar | None) -> list[Held]:
     held = frozenset(seat.rank for seat in holding.ask.seats)
     free_ranks = [
         rank for rank in range(role.first_rank, role.first_rank + role.role.tasks) if rank not in held
@@ -140,9 +145,14 @@ def _more(world: World, holding: Holding, role: RoleFacts) -> list[Held]:
             default=wanted,
         )
         tasks = max(0, min(wanted, affordable, int(counts.sum())))
+        if calendar is not None:
+            tasks = calendar.most(holding.facts, one, tasks)
         for node, here in pick(counts, tasks) or () if tasks else ():
             world.fleet.book(node, role.need, here, end)
             ranks = free_ranks[len(added) : len(added) + here]
             added.extend(Held(rank, node, role) for rank in ranks)
-        world.ledger.add(holding.facts.queue, {cell: amount * tasks for cell, amount in one.items()})
+        request = {cell: amount * tasks for cell, amount in one.items()}
+        world.ledger.add(holding.facts.queue, request)
+        if calendar is not None:
+            calendar.take(holding.facts, request)
     return added

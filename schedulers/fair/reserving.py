@@ -66,30 +66,42 @@ class Calendar:
     def reservations(self) -> tuple[Reservation, ...]:
         return tuple(sorted((each.reservation for each in self.entries), key=lambda entry: entry.ask_id))
 
-    def allows(self, seating: Seating) -> bool:
+    def allows(self, facts: Facts, request: Request) -> bool:
         """Whether the quota that is promised is left alone, as far as this one borrows or is of the same queue."""
-        facts, end = seating.facts, self.world.floor.end(seating.facts)
-        ledger = self.world.ledger
+        end, ledger = self.world.floor.end(facts), self.world.ledger
         for moment, queue, spare in self.spare:
             related = facts.queue == queue or (
                 ledger.paths[queue][-1] == ledger.paths[facts.queue][-1]
-                and ledger.borrows(facts.queue, seating.request)
+                and ledger.borrows(facts.queue, request)
             )
             if (
                 related
                 and moment < end
-                and any(amount > spare.get(cell, amount) for cell, amount in seating.request.items())
+                and any(amount > spare.get(cell, amount) for cell, amount in request.items())
             ):
                 return False
         return True
 
+    def most(self, facts: Facts, one: Request, tasks: int) -> int:
+        """How many of so many tasks leave it alone, each of which counts for `one`."""
+        return bisect_left(
+            range(1, tasks + 1),
+            1,
+            key=lambda some: not self.allows(facts, {cell: amount * some for cell, amount in one.items()}),
+        )
+
     def charge(self, seating: Seating) -> None:
         self.outlook.add(seating)
-        end = self.world.floor.end(seating.facts)
-        for moment, _, spare in self.spare:
-            for cell, amount in seating.request.items() if moment < end else ():
+        self.take(seating.facts, seating.request)
+
+    def take(self, facts: Facts, request: Request, sign: int = 1) -> None:
+        """Of the quota that is promised for later; -1 undoes that."""
+        end, paths = self.world.floor.end(facts), self.world.ledger.paths
+        for moment, queue, spare in self.spare:
+            counts = moment < end and paths[queue][-1] == paths[facts.queue][-1]
+            for cell, amount in request.items() if counts else ():
                 if cell in spare:
-                    spare[cell] -= amount
+                    spare[cell] -= amount * sign
 
     def is_in_sight(self, facts: Facts, submitted: int) -> bool:
         """Whether a start could be promised at all, if nobody else were promised one."""
