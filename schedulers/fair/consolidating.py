@@ -1,7 +1,9 @@
 """Consolidating: running work moves together, so that a blocked gang finds a whole node, rack or block.
 
-Who moves loses what it did since its last checkpoint and nothing else. So it is looked for only when no victims were
-found for the first of those who have waited for a while, and done only if the movers lose less than the heir has to do.
+Who moves loses what it did since its last checkpoint and nothing else. So nobody moves who has saved none and never
+said that it may be resized, nor for whoever is of a lower tier, band or priority. It is looked for only when no victims
+were found for the first of those who have waited for a while, and done only if the movers lose less than the heir has
+to do.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +17,9 @@ from schedulers.base import PROMISE_SECONDS, Move, Preempt, Tier
 from schedulers.fair.clock import SECOND
 from schedulers.fair.facts import Facts, Option
 from schedulers.fair.fleet import NEVER, NODE, Fleet, Mask
-from schedulers.fair.growing import is_open, may_start_again
+from schedulers.fair.growing import goes_on, is_open, may_start_again
 from schedulers.fair.holdings import Held, Holding
+from schedulers.fair.order import TIERS
 from schedulers.fair.outlook import GUESS
 from schedulers.fair.packing import Part, Seats, pack, start_levels
 from schedulers.fair.seating import Seating
@@ -61,7 +64,7 @@ class Shuffle:
         for option in facts.options(world.ledger, sizes):
             if world.ledger.fits(facts.queue, option.request):
                 self.searches += 1
-                found = self._found(facts, option, sizes, touched)
+                found = self._found(heir, option, sizes, touched)
                 if found is not None:
                     movers, seats = found
                     seating = Seating(facts, option.choice, sizes, seats, option.request)
@@ -91,26 +94,34 @@ class Shuffle:
         return all(column >= 0 and amount <= self._free[1][column] for column, amount in needed.items())
 
     def _found(
-        self, facts: Facts, option: Option, sizes: tuple[int, ...], touched: frozenset[AskId]
+        self, heir: Heir, option: Option, sizes: tuple[int, ...], touched: frozenset[AskId]
     ) -> tuple[tuple[Mover, ...], Seats] | None:
         """Domain by domain, the roomiest first, with more and more of those who sit there."""
-        fleet, parts = self.world.fleet, facts.parts(option.choice, sizes)
+        fleet, facts = self.world.fleet, heir.facts
+        parts = facts.parts(option.choice, sizes)
         for inside in _domains(fleet, facts, parts):
-            near = sorted(self._movable(inside, touched), key=self._loss)[:MOST_MOVERS]
+            near = sorted(self._movable(heir, inside, touched), key=self._loss)[:MOST_MOVERS]
             for count in range(1, len(near) + 1):
                 found = _rearranged(fleet, _within(parts, inside), facts, near[:count])
                 if found is not None and found[0] and self._is_worth_it(facts, sizes, found[0]):
                     return found
         return None
 
-    def _movable(self, inside: Mask, touched: frozenset[AskId]) -> Iterator[Holding]:
-        world = self.world
+    def _movable(self, heir: Heir, inside: Mask, touched: frozenset[AskId]) -> Iterator[Holding]:
+        world, least = self.world, _standing(heir.facts, heir.priority)
         for ask_id, holding in world.holdings.items():
             if ask_id in touched or not any(seat.node >= 0 and inside[seat.node] for seat in holding.seats):
                 continue
             is_free = holding.facts.ask_class.tier is not Tier.PINNED and is_open(world, holding)
+            is_weak = _standing(holding.facts, holding.ask.priority) >= least
             is_known = all(seat.node >= 0 for seat in holding.seats)
-            if is_free and is_known and may_start_again(holding, world.clock):
+            if (
+                is_free
+                and is_weak
+                and is_known
+                and goes_on(holding)
+                and may_start_again(holding, world.clock)
+            ):
                 yield holding
 
     def _loss(self, holding: Holding) -> tuple[int, int, AskId]:
@@ -151,6 +162,10 @@ class Shuffle:
             ),
             until=world.now + PROMISE_SECONDS * SECOND,
         )
+
+
+def _standing(facts: Facts, priority: int) -> tuple[int, int, int]:
+    return TIERS[facts.ask_class.tier], -facts.band, -priority
 
 
 def _asks(movers: Sequence[Mover]) -> frozenset[AskId]:

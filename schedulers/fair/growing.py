@@ -55,6 +55,11 @@ def may_start_again(holding: Holding, clock: Clock) -> bool:
     return clock.is_past(ask.protected_until) and ask.admitted_at < clock.epoch()
 
 
+def goes_on(holding: Holding) -> bool:
+    """After a new start: it has saved something, or said that it may be resized."""
+    return holding.ask.checkpoint_at is not None or holding.facts.slack > 0
+
+
 def sick_nodes(world: World) -> Mask:
     """Of all nodes, those that are not healthy."""
     sick = [number for number, kind in enumerate(world.fleet.kinds) if not kind.healthy]

@@ -15,6 +15,7 @@ from schedulers.base import Grow, Move, Shrink
 from schedulers.fair.growing import (
     book_more,
     give_back,
+    goes_on,
     is_open,
     may_start_again,
     near,
@@ -80,15 +81,10 @@ def _on_sick_nodes(world: World, touched: frozenset[AskId]) -> Iterator[Holding]
     if not sick.any():
         return
     for ask_id, holding in world.holdings.items():
-        is_ill = sits_on(sick, holding) and _goes_on(holding)
+        is_ill = sits_on(sick, holding) and goes_on(holding)
         may_move = is_ill and ask_id not in touched and is_open(world, holding)
         if may_move and may_start_again(holding, world.clock):
             yield holding
-
-
-def _goes_on(holding: Holding) -> bool:
-    """After a new start: it has saved something, or said that it may be resized."""
-    return holding.ask.checkpoint_at is not None or holding.facts.slack > 0
 
 
 def _moves(world: World, holding: Holding) -> Iterator[Move]:

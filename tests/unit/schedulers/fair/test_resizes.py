@@ -131,6 +131,7 @@ def _scattered(chance: Random, *, submitted_at: int) -> Json:
                     "gpu": 1,
                     "nodes": node["name"],
                     "admitted_at": chance.randint(10, 800),
+                    "checkpoint_at": 810,
                     "tier": chance.choice(["normal", "normal", "normal", "pinned"]),
                 }
             )
