@@ -130,6 +130,8 @@ class Memory:
     nominations: Sequence[Nomination] = ()
     verdicts: Sequence[Verdict] = ()
     reservations: Sequence[Reservation] = ()
+    """Of the last plan. No policy here reads them: kept to, they would bar whoever comes to have its turn earlier."""
+
     past_uses: Sequence[PastUse] = ()
 
 

@@ -220,7 +220,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """Seats promised to a queued ask from a moment on. Backfill ends before it, and it never moves later."""
+    """Seats that a queued ask is to have from a moment on. What has its turn later ends before, or fits in beside it.
+
+    Every plan makes all of them anew, in the order of turns. So one moves later when work takes longer than expected,
+    when room is lost, and for whoever has come to have its turn earlier, but never for work behind it.
+    """
 
     ask_id: AskId
     cluster_id: ClusterId

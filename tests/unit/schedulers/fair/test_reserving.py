@@ -32,11 +32,11 @@ def _crowded(nodes: int, chance: Random) -> tuple[Json, list[tuple[int, str]]]:
 
 
 def test_a_gang_starts_however_much_runs_and_goes_on_coming() -> None:
-    """Three hundred pieces of work end, four at a time, and for each another one comes."""
+    """Three hundred pieces of work end, four at a time, and for each another one comes; no promise moves later."""
     scene, ends = _crowded(40, Random(1))
     gang = {"ask": "gang", "queue": "q", "gpu": 8, "runtime": 600, "submitted_at": 1000}
     simulation = simulation_of({**scene, "pending": [gang]})
-    engine = Fair().start(simulation.snapshot())
+    engine, promised = Fair().start(simulation.snapshot()), list[int]()
     for first in range(0, 300, 4):
         over = ends[first : first + 4]
         simulation.advance(moment(over[-1][0]) / SECOND - simulation.now.timestamp())
@@ -45,10 +45,14 @@ def test_a_gang_starts_however_much_runs_and_goes_on_coming() -> None:
             submit(simulation, {**SMALL, "ask": f"again {name}", "submitted_at": end})
         engine.apply(simulation.deltas)
         simulation.deltas.clear()
-        simulation.commit(engine.plan(version=0, now=simulation.now))
+        plan = engine.plan(version=0, now=simulation.now)
+        simulation.commit(plan)
         if "gang" in simulation.running:
             break
+        promised += [each.starts_at for each in plan.reserves if each.ask_id == "gang"]
     assert "gang" in simulation.running
+    assert len(promised) == first // 4
+    assert promised == sorted(promised, reverse=True)
 
 
 def test_promised_starts_are_the_earliest_of_more_endings_than_are_remembered() -> None:
