@@ -93,9 +93,9 @@ class Endings:
         """From the nearest one before it that is known."""
         world = self.world
         before = max((each for each in self._known if each < place), default=-1)
-        freed, ledger = np.zeros_like(world.fleet.free), world.ledger.fork()
-        if before >= 0:
-            freed, ledger = self._known[before].freed.copy(), self._known[before].ledger.fork()
+        base = self._known.get(before)
+        freed = np.zeros_like(world.fleet.free) if base is None else base.freed.copy()
+        ledger = world.ledger.fork() if base is None else base.ledger.fork()
         _end([stay for stays in self.stays[before + 1 : place + 1] for stay in stays], freed, ledger)
         return Moment(self.moments[place], freed, ledger, world.fleet.with_room(world.fleet.free + freed))
 

@@ -147,7 +147,7 @@ class Calendar:
             key=lambda at: int(seat_at(endings.at(at), facts, sizes) is not None),
         )
         moments, last = endings.moments[first:], self.world.clock.now + WINDOW
-        ends = {each.reservation.ends_at for each in self.entries}
+        ends = [each.reservation.ends_at for each in self.entries]
         return sorted({*moments, *(end for end in ends if moments and moments[0] < end <= last)})
 
     def _stretches(self, moments: Sequence[int], facts: Facts) -> Iterator[Sequence[int]]:

@@ -76,7 +76,7 @@ def _earliest(scene: Json, runtimes: list[int]) -> dict[str, int]:
     last: dict[str, int] = {}
     for row in scene["running"]:
         last[row["nodes"]] = max(last.get(row["nodes"], 0), row["admitted_at"] + HOUR)
-    free, starts = list(last.values()), {}
+    free, starts = list(last.values()), dict[str, int]()
     heapify(free)
     for turn, seconds in enumerate(runtimes):
         starts[f"g{turn}"] = moment(free[0])
