@@ -42,6 +42,7 @@ def trees(draw: st.DrawFn) -> list[Json]:
                     "when_can_borrow": st.sampled_from(["take", "try_next"]),
                     "when_can_preempt": st.sampled_from(["take", "try_next"]),
                     "fair_share": st.sampled_from([True, True, False]),
+                    "aging_seconds": st.sampled_from([None, None, 300, 3000]),
                 }
             )
         )
@@ -91,6 +92,8 @@ def shapes(draw: st.DrawFn, number: int, queues: tuple[str, ...]) -> Json:
         row["tolerations"] = {"team": "*"}
     if draw(st.integers(0, 2)) == 0:
         row["runtime"] = draw(st.sampled_from([60, 600, 6000]))
+    if draw(st.integers(0, 3)) == 0:
+        row["deadline"] = draw(st.sampled_from([900, 2000, 8000, 100_000]))
     if tasks > 1 and draw(st.integers(0, 3)) == 0:
         row["roles"] = [
             {"name": "head", "tasks": 1, "cpu": 1},
@@ -154,6 +157,10 @@ def _closing(scene: Json) -> Json:
     return {**scene, "nodes": nodes, "pending": [{"runtime": 6000, **row} for row in scene["pending"]]}
 
 
+def _tainted(scene: Json) -> Json:
+    return {**scene, "nodes": [{**row, "taints": {"team": "x"}} for row in scene["nodes"]]}
+
+
 def _promised(scene: Json) -> Json:
     """Work that ends soon holds most of a node, a larger one comes next there, and a small one would take longer."""
     its = {"queue": "late", "flavors": ["gold"], "submitted_at": 5}
@@ -201,6 +208,7 @@ TROUBLES: Final[Mapping[str, Callable[[Json], Json]]] = {
     "blocked": _blocked,
     "half blocked": _half_blocked,
     "closing": _closing,
+    "tainted": _tainted,
     "promised": _promised,
     "stopped": _stopped,
     "protected": _protected,
