@@ -73,6 +73,7 @@ def test_nodes_are_read_with_all_they_have(
         name=kube.node(1),
         host="10.99.255.254",
         allocatable=EMPTY,
+        ours=Amounts(),
         accelerator="NVIDIA-H200",
         labels=(("nvidia.com/gpu.product", "NVIDIA-H200"), ("stage", kube.namespace)),
     )
