@@ -1,8 +1,9 @@
 """Protected: what others borrow of an owner's quota, and may keep until their minimum runtime is over."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
-from controlplane.domain.queues import Reclaim
+from controlplane.domain.queues import LARGEST, Reclaim
 from schedulers.fair.facts import Facts
 from schedulers.fair.holdings import Holding
 from schedulers.fair.ledger import Request
@@ -23,18 +24,23 @@ def protected_until(world: World, facts: Facts, request: Request, cell: int, mis
 def _borrowed(world: World, facts: Facts, request: Request, cell: int) -> Iterator[tuple[int, int]]:
     """(protected until, how much), of all that the queue could take back as the owner."""
     ledger = world.ledger
-    mine = ledger.paths[facts.queue]
     if ledger.queues[facts.queue].preemption.reclaim is not Reclaim.ANY:
         return  # of lower priority only: those it could take back differ from ask to ask
-    for queue in world.standing.members:
-        its = ledger.paths[queue]
-        if queue == facts.queue or its[-1] != mine[-1]:
-            continue
-        way = [node for node in its if node not in mine]
-        owns = any(not ledger.borrows(node, request) for node in mine if node not in its)
-        excess = min((ledger.used[node][cell] - ledger.subtree[node][cell] for node in way), default=0)
-        if owns and excess > 0:
-            yield from _beyond(world.weakest_of(queue), cell, excess)
+    owns = False
+    for at, parent in pairwise(ledger.paths[facts.queue]):
+        owns = owns or not ledger.borrows(at, request)
+        for rival in ledger.children[parent] if owns else ():
+            if rival != at:
+                yield from _borrowed_below(world, rival, cell, LARGEST)
+
+
+def _borrowed_below(world: World, node: int, cell: int, most: int) -> Iterator[tuple[int, int]]:
+    """No more than the least that a node on the way down uses beyond what it owns."""
+    excess = min(most, world.ledger.used[node][cell] - world.ledger.subtree[node][cell])
+    if excess > 0:
+        yield from _beyond(world.weakest_of(node), cell, excess)
+        for child in world.ledger.children.get(node, ()):
+            yield from _borrowed_below(world, child, cell, excess)
 
 
 def _beyond(weakest: Sequence[Holding], cell: int, excess: int) -> Iterator[tuple[int, int]]:
