@@ -27,6 +27,7 @@ BATCH: Final = 200
 """Jobs of one transaction."""
 
 EVENTS_BATCH: Final = 1000
+REASONS_BATCH: Final = 10_000
 EXECUTIONS_BATCH: Final = 10
 """Each with up to 256 steps, which go in the same transaction."""
 
@@ -87,6 +88,23 @@ def prune(context: Context, lease: Lease) -> int:
         )
 
     return context.store.write(unit)
+
+
+def forget_reasons(context: Context, lease: Lease) -> int:
+    """Why asks waited whose class died out long ago; says how many were forgotten.
+
+    They are looked for outside of the write, which would last too long. An ask of such a class that comes in between is
+    told again with the next plan that tells anything new.
+    """
+    days = timedelta(days=context.settings.retention_days)
+    with context.store.read() as tx:
+        unused = tx.reasons.unused(tx.now - days, REASONS_BATCH)
+
+    def unit(tx: Tx) -> int:
+        tx.leases.fence(lease)
+        return tx.reasons.drop(unused)
+
+    return context.store.write(unit) if unused else 0
 
 
 def collect_inputs(context: Context, lease: Lease) -> int:

@@ -87,6 +87,7 @@ class RetentionLoop:
             self._pause(self._clock() - started_at)
         lease = self._renewed(lease)
         retention.collect_inputs(self._context, lease)
+        retention.forget_reasons(self._context, lease)
         self._forget_copies(lease)
         if archived:
             log.info("retention.archived", extra={"jobs": archived})

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, delete, or_, select
 from sqlalchemy.dialects.postgresql import insert as insert_or_update
 
 from controlplane.domain.ids import ClassId
 from controlplane.store.links import Link
 from controlplane.store.rows import micros, moment
-from controlplane.store.schema import REASONS
-from controlplane.store.statements import Statement
+from controlplane.store.schema import ASKS, REASONS
+from controlplane.store.statements import Statement, bound, is_in, listed
 from controlplane.store.views import ReasonRow
 
 _C: Final = REASONS.c
@@ -28,6 +28,13 @@ _PUT: Final = Statement(
 _GET: Final = Statement(
     select(_C.class_id, _C.code, _C.sentence, _C.remedy, _C.at).where(_C.class_id == bindparam("class_id"))
 )
+_UNUSED: Final = Statement(
+    select(_C.class_id)
+    .where(_C.at < bound("before"), _C.class_id.not_in(select(ASKS.c.class_id)))
+    .order_by(_C.class_id)
+    .limit(bound("limit"))
+)
+_DROP: Final = Statement(delete(REASONS).where(is_in(_C.class_id, "ids")), table=REASONS)
 
 
 class Reasons:
@@ -51,6 +58,14 @@ class Reasons:
             return None
         id_, code, sentence, remedy, at = row
         return ReasonRow(class_id=ClassId(id_), code=code, sentence=sentence, remedy=remedy, at=moment(at))
+
+    def unused(self, before: datetime, limit: int) -> list[ClassId]:
+        """Those that have not changed since then, and of whose class nothing is known any more. Reads all asks."""
+        rows = self._link.rows(_UNUSED, {"before": micros(before), "limit": limit})
+        return [ClassId(row[0]) for row in rows]
+
+    def drop(self, class_ids: Sequence[ClassId]) -> int:
+        return self._link.change(_DROP, {"ids": listed(class_ids)})
 
 
 def _params(row: ReasonRow) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from controlplane.domain.errors import NotFound, StaleWrite
+from controlplane.domain.ids import ClassId, JobId
 from controlplane.domain.jobs import JobState
 from controlplane.domain.leases import Lease
 from controlplane.operations import jobs, logs, retention
@@ -142,6 +143,27 @@ def test_old_events_are_pruned(plane: World) -> None:
     assert retention.prune(plane.context, lease_of(plane)) > 0
     with plane.store.read() as tx:
         assert {event.at for _, event in tx.events.after(None, 100)[0]} == {plane.clock.at}
+
+
+def test_why_a_class_waited_is_forgotten_long_after_its_last_job(plane: World) -> None:
+    lives, died = old_job(plane), ClassId("of-a-job-long-gone")
+    with plane.store.read() as tx:
+        ask = tx.asks.of_job(JobId(lives))
+    assert ask is not None
+    told_long_ago = plane.clock.at
+
+    def tell(tx: Tx) -> None:
+        for class_id in (ask.class_id, died):
+            tx.reasons.put(class_id, "no_room", "nothing is free", "wait", told_long_ago)
+
+    plane.store.write(tell)
+    assert retention.forget_reasons(plane.context, lease_of(plane)) == 0
+    plane.clock.pass_seconds(91 * DAY)
+    assert retention.forget_reasons(plane.context, lease_of(plane)) == 1
+
+    with plane.store.read() as tx:
+        assert tx.reasons.get(died) is None
+        assert tx.reasons.get(ask.class_id) is not None
 
 
 def test_how_long_is_a_setting(plane: World) -> None:
